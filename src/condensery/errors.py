@@ -1,0 +1,26 @@
+"""Words for what a user got wrong: every message names the thing and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UsageError(ValueError):
+    """A request that cannot be carried out as it stands; the message says what to change."""
+
+
+class DataError(ValueError):
+    """Data that cannot be used as it stands; the message names the file or class and the remedy."""
+
+
+def unknown_name(kind: str, got: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that does not exist, with the nearest one that does.
+
+    >>> print(unknown_name("recipe", "dmm", ["dm", "dc"]))
+    there is no recipe 'dmm'; did you mean 'dm'? Known: dc, dm
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(got, names, n=1, cutoff=0.5)
+    hint = f"; did you mean '{near[0]}'?" if near else "."
+    return UsageError(f"there is no {kind} '{got}'{hint} Known: {', '.join(names)}")
