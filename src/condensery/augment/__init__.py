@@ -1,0 +1,29 @@
+"""Augmentations whose parameters are sampled once, as values, and applied to any batch.
+
+In matching, the real and the synthetic batch of a class get the same draw (differentiable Siamese
+augmentation, DSA); when networks are trained, each image gets parameters of its own.
+"""
+
+from .choices import Augmentation, NoAugmentation, SiameseOp, SiameseSequence
+from .draws import Draw, cat, sample_all, sample_one
+from .ops import apply
+from .strategy import Strategy, parse_strategy
+from .training import augment_batch, augment_each, augment_idc, cutmix
+
+__all__ = [
+    "Augmentation",
+    "Draw",
+    "NoAugmentation",
+    "SiameseOp",
+    "SiameseSequence",
+    "Strategy",
+    "apply",
+    "augment_batch",
+    "augment_each",
+    "augment_idc",
+    "cat",
+    "cutmix",
+    "parse_strategy",
+    "sample_all",
+    "sample_one",
+]
