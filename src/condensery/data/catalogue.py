@@ -1,0 +1,85 @@
+"""Data sets that are known by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What is known about a data set beside its pictures."""
+
+    hub: str | None = None
+    """Repository on the hub, ``owner/name``; none for a part of another entry."""
+    config: str | None = None
+    """Configuration of the repository."""
+    image: str | None = None
+    """Column of the images."""
+    label: str | None = None
+    """Column of the labels."""
+    train: str = "train"
+    """Name of the training split."""
+    test: str = "test"
+    """Name of the test split."""
+    mean: tuple[float, ...] | None = None
+    """Published mean per channel, on the 0..1 scale."""
+    std: tuple[float, ...] | None = None
+    """Published standard deviation per channel."""
+    flip: bool = True
+    """Whether augmentation may flip left and right."""
+    size: int | None = None
+    """Side in pixels when the user names none."""
+    part_of: str | None = None
+    """The entry that this one is a part of."""
+    subset: Mapping[str, str] | None = field(default=None)
+    """WordNet id → word of the classes of a part, in order."""
+    audio: bool = False
+    """Whether it holds recordings."""
+
+
+@cache
+def entries() -> Mapping[str, Entry]:
+    """All data sets that are known by name."""
+    return {name: _entry(fields) for name, fields in _yaml("catalogue.yaml").items()}
+
+
+def _entry(fields: dict[str, Any]) -> Entry:
+    for name in ("mean", "std"):
+        if name in fields:
+            fields[name] = tuple(fields[name])
+    if "subset" in fields:
+        fields["subset"] = dict(islice(_yaml("imagenet100.yaml").items(), fields["subset"]))
+    return Entry(**fields)
+
+
+def _yaml(name: str) -> dict[str, Any]:
+    text = files(__package__).joinpath(name).read_text(encoding="utf-8")
+    content: dict[str, Any] = yaml.safe_load(text)
+    return content
+
+
+def local(name: str) -> Path | None:
+    """``$CONDENSERY_DATA/<name>``, where it is a folder."""
+    root = os.environ.get("CONDENSERY_DATA")
+    if not root:
+        return None
+    folder = Path(root).expanduser() / name
+    return folder if folder.is_dir() else None
+
+
+def known_names() -> list[str]:
+    """Every name that can be asked for: the catalogue's, ``digits`` and the local folders'."""
+    names = {"digits", *entries()}
+    root = os.environ.get("CONDENSERY_DATA")
+    if root and Path(root).expanduser().is_dir():
+        names |= {p.name for p in Path(root).expanduser().iterdir() if p.is_dir()}
+    return sorted(n for n in names if not n.startswith("."))

@@ -1,0 +1,92 @@
+"""What was read, in words and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .labelled import Data, LabelledSet
+
+
+def as_json(data: Data) -> dict[str, Any]:
+    """The facts of a data set, ready for ``json.dumps``."""
+    train, test = data.train, data.test
+    channels, height, width = train.shape
+    return {
+        "name": data.name,
+        "data": data.spec,
+        "train": _split(train),
+        "test": _split(test),
+        "classes": train.classes,
+        "class_names": list(train.class_names),
+        "channels": channels,
+        "height": height,
+        "width": width,
+        "dtype": str(train.images.dtype).removeprefix("torch."),
+        "bytes": train.nbytes,
+        "mean": list(train.mean),
+        "std": list(train.std),
+        "normalisation": "published" if data.published else "measured",
+        "flip": data.flip,
+        "net": data.net,
+        "notes": list(data.notes),
+    }
+
+
+def _split(part: LabelledSet) -> dict[str, Any]:
+    return {
+        "images": len(part),
+        "counts": list(part.counts),
+        "bytes": part.nbytes,
+        "fingerprint": part.fingerprint,
+    }
+
+
+def describe(data: Data) -> list[str]:
+    """The facts of a data set, a line each."""
+    train, test = data.train, data.test
+    channels, height, width = train.shape
+    names = ", ".join(train.class_names[:10]) + ", …" * (train.classes > 10)
+    how = "published" if data.published else "measured on training"
+    return [
+        f"data: {data.name}" + (f" ({data.spec})" if data.spec != data.name else ""),
+        f"train: {_counted(train)}",
+        f"test: {_counted(test)}",
+        f"classes: {train.classes} ({names})",
+        f"images: {width}×{height} pixels, {_channels(channels)}, "
+        f"{str(train.images.dtype).removeprefix('torch.')}",
+        f"size in memory: train {_bytes(train.nbytes)}, test {_bytes(test.nbytes)}",
+        f"normalisation: mean {_numbers(train.mean)}, std {_numbers(train.std)} ({how})",
+        f"flip: {'yes' if data.flip else 'no'}",
+        f"default network: {data.net}",
+        *(f"note: {note}" for note in data.notes),
+    ]
+
+
+def _counted(part: LabelledSet) -> str:
+    least, most = min(part.counts), max(part.counts)
+    each = f"{least}" if least == most else f"{least} to {most}"
+    return f"{len(part)} images, {each} a class"
+
+
+def _channels(n: int) -> str:
+    return {1: "grey", 3: "colour"}.get(n, f"{n} channels")
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{v:.4f}" for v in values)
+
+
+def _bytes(n: int) -> str:
+    """Decimal units, as disks are sold.
+
+    >>> _bytes(47040000)
+    '47.0 MB'
+    """
+    if n < 1000:
+        return f"{n} bytes"
+    size, unit = float(n), "bytes"
+    for name in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, name
+    return f"{size:.1f} {unit}"

@@ -1,0 +1,169 @@
+"""A folder of class folders, or of parquet or arrow files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from condensery.errors import DataError
+
+from .classes import Rows
+from .images import EXTENSIONS
+from .pictures import Pictures, Source, Splits
+from .stack import Item
+from .tables import file_table, split_of, splits_of
+
+_TABLES = (".parquet", ".arrow")
+_IGNORED = {"thumbs.db", "desktop.ini", "__macosx"}
+
+
+def source(root: Path, name: str) -> Source:
+    """Pictures in a folder, or in one ``.parquet`` or ``.arrow`` file.
+
+    Raises:
+        DataError: when there is nothing in it to read.
+    """
+    if root.is_file():
+        return Source(name, _fingerprint([root], root.parent), lambda: _tables([root], root.parent))
+    files = list(_walk(root))
+    tables = [f for f in files if _is_table(f)]
+    if tables:
+        return Source(name, _fingerprint(tables, root), lambda: _tables(tables, root))
+    if not files:
+        raise DataError(f"folder '{root.name}' is empty; class folders of images are needed")
+    return Source(name, _fingerprint(files, root), lambda: _class_folders(root))
+
+
+def _is_table(path: Path) -> bool:
+    # The datasets library leaves cache-*.arrow files beside the ones that hold a saved set.
+    return path.suffix in _TABLES and not path.name.startswith("cache-")
+
+
+def _hidden(path: Path) -> bool:
+    return path.name.startswith(".") or path.name.lower() in _IGNORED
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """All files below a folder in a fixed order, hidden ones left out."""
+    for path in sorted(folder.iterdir()):
+        if _hidden(path):
+            continue
+        if path.is_dir():
+            yield from _walk(path)
+        else:
+            yield path
+
+
+def _fingerprint(files: Iterable[Path], root: Path) -> str:
+    """From relative names, sizes and times of change, which is cheap."""
+    digest = hashlib.sha256()
+    for path in files:
+        stat = path.stat()
+        entry = (path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns)
+        digest.update(repr(entry).encode())
+    return digest.hexdigest()
+
+
+def _tables(files: Sequence[Path], root: Path) -> Splits:
+    """Parquet or arrow files; their names, or their folders', tell the splits."""
+    by_split: dict[str | None, list[Path]] = {}
+    for path in files:
+        relative = path.relative_to(root)
+        split = split_of(path.stem) or split_of(" ".join(relative.parts[:-1]))
+        by_split.setdefault(split, []).append(path)
+    notes = []
+    unnamed = by_split.pop(None, [])
+    if "train" not in by_split:
+        if not unnamed:
+            raise DataError(
+                f"folder '{root.name}' has no training files; call them train-*.parquet"
+            )
+        by_split["train"] = unnamed
+    elif unnamed:
+        notes.append(f"left out, being of no split: '{unnamed[0].name}' ({len(unnamed)} in all)")
+    test = by_split.get("test") or by_split.get("validation")
+    if "test" in by_split and "validation" in by_split:
+        notes.append("left out: the validation split")
+    return splits_of(
+        file_table(by_split["train"], "the training split"),
+        file_table(test, "the test split") if test else None,
+        notes=tuple(notes),
+    )
+
+
+def _class_folders(root: Path) -> Splits:
+    """One folder a class, under ``train`` and ``test`` or right here."""
+    inner = [p for p in sorted(root.iterdir()) if p.is_dir() and not _hidden(p)]
+    # Whole names, not words in them: 'train-ticket' may well be a class.
+    parts = {split_of(p.name): p for p in reversed(inner) if split_of(p.name) and p.name.isalpha()}
+    if "train" not in parts:
+        listing = _Listing(root)
+        return Splits(listing.pictures(), None, listing.names, listing.notes())
+    train = _Listing(parts["train"])
+    notes = [*train.notes()]
+    held = parts.get("test", parts.get("validation"))
+    others = [p.name for p in inner if p not in (parts["train"], held)]
+    if others:
+        notes.append(f"left out: {', '.join(others[:5])}{', …' * (len(others) > 5)}")
+    if held is None:
+        return Splits(train.pictures(), None, train.names, tuple(notes))
+    test = _Listing(held, train.names)
+    return Splits(train.pictures(), test.pictures(), train.names, (*notes, *test.notes()))
+
+
+class _Listing:
+    """The class folders of one split."""
+
+    def __init__(self, root: Path, names: tuple[str, ...] | None = None) -> None:
+        """List a split; ``names`` are the classes that another split has fixed."""
+        self.root = root
+        self.files: list[Path] = []
+        self.labels: list[int] = []
+        self.others: list[Path] = []
+        folders = [p for p in sorted(root.iterdir()) if p.is_dir() and not _hidden(p)]
+        loose = [p for p in sorted(root.iterdir()) if p.is_file() and not _hidden(p)]
+        if not folders:
+            raise DataError(
+                f"folder '{root.name}' has no class folders; put the images of each class into a "
+                "folder that bears its name"
+            )
+        self.others += loose
+        self.names = tuple(p.name for p in folders) if names is None else names
+        for folder in folders:
+            self._take(folder, fixed=names is not None)
+
+    def _take(self, folder: Path, *, fixed: bool) -> None:
+        pictures: list[Path] = []
+        for path in _walk(folder):
+            (pictures if path.suffix.lower() in EXTENSIONS else self.others).append(path)
+        if not pictures and not fixed:
+            raise DataError(
+                f"class folder '{folder.name}' holds no images; add some or remove the folder"
+            )
+        if pictures and folder.name not in self.names:
+            raise DataError(
+                f"class '{folder.name}' has test images but no training images; "
+                "add training images or leave it out of the test split"
+            )
+        if pictures:
+            self.labels += [self.names.index(folder.name)] * len(pictures)
+            self.files += pictures
+
+    def notes(self) -> tuple[str, ...]:
+        """What was not an image."""
+        if not self.others:
+            return ()
+        shown = ", ".join(p.name for p in self.others[:5]) + ", …" * (len(self.others) > 5)
+        return (f"left out, not being images: {shown} ({len(self.others)} in all)",)
+
+    def pictures(self) -> Pictures:
+        """The images with their labels."""
+        return Pictures(np.array(self.labels, dtype=np.int64), self._pick)
+
+    def _pick(self, rows: Rows) -> Iterator[Item]:
+        for row in rows:
+            path = self.files[row]
+            yield path.relative_to(self.root).as_posix(), path

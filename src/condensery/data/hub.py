@@ -1,0 +1,113 @@
+"""Data sets of the Hugging Face hub, read with the ``datasets`` library."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from condensery.errors import DataError
+
+from .pictures import Source, Splits
+from .tables import Table, split_of, splits_of
+
+
+def source(
+    repository: str,
+    config: str | None,
+    name: str,
+    *,
+    image: str | None = None,
+    label: str | None = None,
+    train: str | None = None,
+    test: str | None = None,
+) -> Source:
+    """A repository of the hub; downloaded, where it has not been, without running its code.
+
+    Args:
+        repository: ``owner/name``.
+        config: which of its configurations; ``None`` takes the only one.
+        name: short name of the data set.
+        image: column of the images, where it is known.
+        label: column of the labels, where it is known.
+        train: name of the training split, where it is known.
+        test: name of the test split, where it is known.
+
+    Raises:
+        DataError: when it cannot be had, naming the remedy.
+    """
+    held = _load(repository, config, name)
+    chosen, notes = _choose(held, repository, train, test)
+
+    def read() -> Splits:
+        tables = [_table(held[s], f"split '{s}' of {repository}", image) for s in chosen]
+        second = tables[1] if len(tables) > 1 else None
+        return splits_of(tables[0], second, image=image, label=label, notes=notes)
+
+    return Source(name, _fingerprint(repository, config, held), read)
+
+
+def _load(repository: str, config: str | None, name: str) -> Any:
+    import datasets
+
+    quiet = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        return datasets.load_dataset(repository, config)
+    except Exception as error:  # the client and the readers beneath raise errors of many kinds
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        which = f"'{repository}'" + (f" ({config})" if config else "")
+        raise DataError(
+            f"hub data set {which} cannot be had: {first.rstrip('.')}. "
+            "Check the name, the network and, where the data set is gated, that you have access; "
+            f"or put its parquet files into $CONDENSERY_DATA/{name}"
+        ) from error
+    finally:
+        if not quiet:
+            datasets.enable_progress_bars()
+
+
+def _choose(
+    held: Any, repository: str, train: str | None, test: str | None
+) -> tuple[list[str], tuple[str, ...]]:
+    """Names of the training and, where there is one, the test split."""
+    by_kind: dict[str, str] = {}
+    for split in held:
+        by_kind.setdefault(split_of(split) or split, split)
+    first = train if train in held else by_kind.get("train")
+    if first is None:
+        raise DataError(
+            f"hub data set '{repository}' has no split 'train' among {', '.join(held)}; "
+            "save it as parquet with train-*.parquet and give the folder"
+        )
+    second = test if test in held else by_kind.get("test", by_kind.get("validation"))
+    chosen = [first] if second is None else [first, second]
+    left = [s for s in held if s not in chosen]
+    return chosen, (f"left out: split {', '.join(repr(s) for s in left)}",) if left else ()
+
+
+def _table(dataset: Any, where: str, image: str | None) -> Table:
+    from datasets import Image
+
+    features = dict(dataset.features)
+    for column, feature in features.items():
+        if isinstance(feature, Image):
+            dataset = dataset.cast_column(column, Image(decode=False))
+
+    def batches(columns: list[str]) -> Iterator[Any]:
+        part = dataset.select_columns(columns).with_format("arrow")
+        yield from part.iter(batch_size=256)
+
+    return Table(where, features, batches)
+
+
+def _fingerprint(repository: str, config: str | None, held: Any) -> str:
+    """From the names and sizes of the files that the client keeps; they carry the revision."""
+    digest = hashlib.sha256(repr((repository, config)).encode())
+    for split in sorted(held):
+        digest.update(repr((split, held[split].num_rows)).encode())
+        for file in held[split].cache_files:
+            path = Path(file["filename"])
+            digest.update(repr((str(path), path.stat().st_size)).encode())
+    return digest.hexdigest()

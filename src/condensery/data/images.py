@@ -1,0 +1,135 @@
+"""One picture: encoded bytes, a file or a PIL image in; grey or RGB pixels of 8 bits out."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Pixels: TypeAlias = NDArray[np.uint8]
+"""H×W (grey) or H×W×3 (RGB)."""
+
+Content: TypeAlias = "bytes | Path | Image.Image | Pixels | Exception"
+"""Where one picture's pixels come from; an exception says that they could not be had."""
+
+EXTENSIONS = frozenset(
+    f".{kind}"
+    for kind in (
+        *("png", "jpg", "jpeg", "jpe", "jfif", "jp2", "gif", "webp", "bmp", "tif", "tiff"),
+        *("ppm", "pgm", "pbm", "pnm", "tga", "avif", "heic", "heif"),
+    )
+)
+"""File names that are taken for pictures in a folder."""
+
+# What the libraries below raise for bytes that are no picture, a torn one or a bomb.
+_BROKEN = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, EOFError)
+
+
+class UnreadableError(Exception):
+    """A picture that cannot be decoded."""
+
+
+def pixels(content: Content, size: int | None) -> Pixels:
+    """Decode one picture.
+
+    EXIF orientation is applied, transparency is laid over white, 16 bits are scaled to 8. With
+    ``size`` the middle square is brought to size×size, which keeps the aspect: shorter side to
+    ``size``, then centre crop.
+
+    Raises:
+        UnreadableError: when there is no picture in it.
+    """
+    from PIL import Image
+
+    if isinstance(content, np.ndarray):
+        return content
+    if isinstance(content, Exception):
+        raise UnreadableError(str(content)) from content
+    if isinstance(content, Image.Image):
+        return _guarded(content, size)
+    try:
+        source = io.BytesIO(content) if isinstance(content, bytes) else content
+        with Image.open(source) as image:
+            return _guarded(image, size)
+    except (*_BROKEN, Image.DecompressionBombError) as error:
+        raise UnreadableError(str(error)) from error
+
+
+def _guarded(image: Image.Image, size: int | None) -> Pixels:
+    try:
+        if size is not None and image.format == "JPEG":
+            # The decoder may skip frequencies that the reduction would throw away.
+            image.draft(None, (2 * size, 2 * size))
+        flat = flatten(image)
+        return np.asarray(flat if size is None else _square(flat, size))
+    except _BROKEN as error:
+        raise UnreadableError(str(error)) from error
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """An upright, opaque image of mode ``L`` or ``RGB``."""
+    from PIL import ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("L", "RGB") and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        return _eight_bits(image)
+    grey = image.mode in ("1", "L", "LA", "La")
+    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+        return _over_white(image, grey)
+    return image.convert("L" if grey else "RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16 bits to 8, scaled; PIL's own conversion would clip everything above 255."""
+    from PIL import Image
+
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise ValueError(f"pixels of mode {image.mode} have no known range; pass float32 arrays")
+    return Image.fromarray(np.rint(values / 257).astype(np.uint8))
+
+
+def _over_white(image: Image.Image, grey: bool) -> Image.Image:
+    from PIL import Image
+
+    if image.mode == "1":
+        image = image.convert("L")  # PIL has no way from 1 to LA
+    layered = image.convert("LA" if grey else "RGBA")
+    mode = "L" if grey else "RGB"
+    white = Image.new(mode, image.size, "white")
+    white.paste(layered.convert(mode), mask=layered.getchannel("A"))
+    return white
+
+
+def _square(image: Image.Image, size: int) -> Image.Image:
+    from PIL import Image, ImageOps
+
+    if image.size == (size, size):
+        return image
+    return ImageOps.fit(image, (size, size), method=Image.Resampling.BICUBIC)
+
+
+def as_channels(array: Pixels, channels: int) -> Pixels:
+    """H×W or H×W×3 → channels×H×W; colour becomes grey by ITU-R 601 luma."""
+    if channels == 3:
+        if array.ndim == 2:
+            return np.broadcast_to(array, (3, *array.shape))
+        return np.moveaxis(array, 2, 0)
+    if array.ndim == 3:
+        from PIL import Image
+
+        array = np.asarray(Image.fromarray(array).convert("L"))
+    return array[None]
+
+
+def is_picture(value: Any) -> bool:
+    """Whether a value is a PIL image, without importing PIL where nobody did."""
+    return any(c.__module__ == "PIL.Image" for c in type(value).__mro__)

@@ -1,0 +1,248 @@
+"""What every other room works on: labelled images of one split, and the two splits together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from condensery.errors import DataError
+
+_CHUNK = 2**24  # numbers looked at together when the pixels are measured
+
+
+@lru_cache(maxsize=64)
+def _constants(
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Mean and std as C×1×1 tensors; kept, since copying them to a GPU again would wait for it."""
+    with torch.inference_mode(False):  # an inference tensor could not be used under autograd later
+        both = [torch.tensor(v, dtype=dtype, device=device)[:, None, None] for v in (mean, std)]
+    return both[0], both[1]
+
+
+def fingerprint_of(images: Tensor, labels: Tensor, class_names: Sequence[str]) -> str:
+    """SHA-256 of the content: type, shape, class names, labels and pixels."""
+    digest = hashlib.sha256()
+    head = (str(images.dtype), tuple(images.shape), tuple(class_names))
+    digest.update(repr(head).encode())
+    for tensor in (labels, images):
+        digest.update(tensor.detach().cpu().contiguous().numpy().reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def measure(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation (ddof 0) per channel of N×C×H×W, accumulated in float64.
+
+    uint8 is measured on the 0..1 scale, from counts of its 256 values and so exactly; float32 on
+    its own scale. A channel without any variation has std 0.
+    """
+    chunks = torch.split(images, max(1, _CHUNK // images[:1].numel()))
+    if images.dtype == torch.uint8:
+        counts = np.zeros((images.shape[1], 256), dtype=np.int64)
+        for chunk in chunks:
+            for c in range(images.shape[1]):
+                counts[c] += np.bincount(chunk[:, c].cpu().numpy().ravel(), minlength=256)
+        weights, values = counts / counts.sum(axis=1, keepdims=True), np.arange(256) / 255
+        means = weights @ values
+        variances = (weights * (values - means[:, None]) ** 2).sum(axis=1)
+        # One single value gives exactly 0, whatever the rounding of its mean says.
+        variances[(counts > 0).sum(axis=1) == 1] = 0
+        return tuple(means.tolist()), tuple(np.sqrt(variances).tolist())
+    pixels = images.shape[0] * images.shape[2] * images.shape[3]
+    mean = torch.stack([x.double().sum(dim=(0, 2, 3)) for x in chunks]).sum(dim=0) / pixels
+    deviations = [(x.double() - mean[:, None, None]).square().sum(dim=(0, 2, 3)) for x in chunks]
+    std = (torch.stack(deviations).sum(dim=0) / pixels).sqrt()
+    constant = images.amin(dim=(0, 2, 3)) == images.amax(dim=(0, 2, 3))
+    return tuple(mean.tolist()), tuple(std.masked_fill(constant, 0).tolist())
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledSet:
+    """One split: images with labels, on one device."""
+
+    images: Tensor
+    """N×C×H×W, uint8 or float32, contiguous."""
+    labels: Tensor
+    """N, int64, 0 … classes−1."""
+    class_names: tuple[str, ...]
+    """One name a class, in the order of the labels."""
+    mean: tuple[float, ...]
+    """Per channel, on the 0..1 scale; of a float32 set on its own scale."""
+    std: tuple[float, ...]
+    """Per channel, on the scale of ``mean``; positive."""
+    name: str
+    """Short name, such as ``"mnist"``."""
+    fingerprint: str
+    """SHA-256 (hex) of images, labels and class names; independent of path and time."""
+
+    def __post_init__(self) -> None:
+        if self.images.dim() != 4 or self.images.dtype not in (torch.uint8, torch.float32):
+            raise DataError(
+                "images must be N×C×H×W of uint8 or float32, "
+                f"got {tuple(self.images.shape)} of {self.images.dtype}"
+            )
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise DataError(
+                f"labels must be {len(self.images)} int64 numbers, one an image, "
+                f"got {tuple(self.labels.shape)} of {self.labels.dtype}"
+            )
+        if not len(self.mean) == len(self.std) == self.images.shape[1] or min(self.std) <= 0:
+            raise DataError(
+                f"mean and std must have one number for each of {self.images.shape[1]} channels, "
+                f"std positive; got mean {self.mean}, std {self.std}"
+            )
+
+    @classmethod
+    def of(
+        cls,
+        images: Tensor,
+        labels: Tensor,
+        class_names: Sequence[str],
+        name: str,
+        *,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> LabelledSet:
+        """A set with its fingerprint computed, and normalisation measured where none is given.
+
+        A channel without any variation gets std 1.
+        """
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(class_names):
+            raise DataError(
+                f"labels must lie in 0 … {len(class_names) - 1}, "
+                f"got {int(labels.min())} … {int(labels.max())}"
+            )
+        images = images.contiguous()
+        if mean is None or std is None:
+            mean, measured = measure(images)
+            std = tuple(s if s > 0 else 1.0 for s in measured)
+        names, print_ = tuple(class_names), fingerprint_of(images, labels, class_names)
+        return cls(images, labels, names, tuple(mean), tuple(std), name, print_)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """C, H, W of one image."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @cached_property
+    def index(self) -> tuple[Tensor, ...]:
+        """Positions of every class's images, int64 and ascending, on the images' device."""
+        labels = self.labels.cpu()
+        order = torch.argsort(labels, stable=True).to(self.images.device)
+        sizes = torch.bincount(labels, minlength=self.classes).tolist()
+        return torch.split(order, sizes)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Number of images of every class."""
+        return tuple(len(rows) for rows in self.index)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the images."""
+        return self.images.nbytes
+
+    def normalised(self, rows: Tensor | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Images as networks see them, n×C×H×W.
+
+        Args:
+            rows: positions, int64, on the images' device (then a GPU is not waited for); all
+                images by default.
+            dtype: a floating type.
+
+        Returns:
+            (x/255 − mean)/std of uint8 images, (x − mean)/std of float32 images.
+        """
+        chosen = self.images if rows is None else self.images[rows]
+        # Half precision only in the end: /255 and −mean would lose the last of its digits.
+        exact = dtype if dtype == torch.float64 else torch.float32
+        if self.images.dtype == torch.float32:
+            return self.normalise(chosen.to(exact)).to(dtype)
+        mean, std = _constants(self.mean, self.std, chosen.device, exact)
+        return chosen.to(exact).div_(255).sub_(mean).div_(std).to(dtype)
+
+    def normalise(self, images01: Tensor) -> Tensor:
+        """(x − mean)/std of …×C×H×W floating images, on the scale of ``mean``."""
+        mean, std = _constants(self.mean, self.std, images01.device, images01.dtype)
+        return (images01 - mean) / std
+
+    def unnormalise(self, x: Tensor) -> Tensor:
+        """The inverse of :meth:`normalise`; not clamped."""
+        mean, std = _constants(self.mean, self.std, x.device, x.dtype)
+        return x * std + mean
+
+    def to(self, device: torch.device | str) -> LabelledSet:
+        """The same set on another device; itself when it is there already."""
+        images, labels = self.images.to(device), self.labels.to(device)
+        if images is self.images and labels is self.labels:
+            return self
+        return replace(self, images=images, labels=labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set: what is condensed, what it is tested on, and what was decided about it."""
+
+    train: LabelledSet
+    test: LabelledSet
+    name: str
+    """Short name."""
+    spec: str
+    """What the user asked for, as it was written."""
+    flip: bool
+    """Whether augmentation may flip left and right."""
+    net: str
+    """Default network."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what was decided or left out while reading."""
+    published: bool = False
+    """Whether mean and std are published constants; otherwise they are measured on ``train``."""
+
+    @property
+    def source_bytes(self) -> int:
+        """Bytes of the training images."""
+        return self.train.nbytes
+
+
+def default_net(height: int, width: int) -> str:
+    """The network that suits an image size.
+
+    >>> default_net(28, 28), default_net(64, 64), default_net(96, 96), default_net(224, 224)
+    ('convnet3', 'convnet4', 'convnet5', 'resnetap10')
+    """
+    side = max(height, width)
+    for limit, net in ((32, "convnet3"), (64, "convnet4"), (128, "convnet5")):
+        if side <= limit:
+            return net
+    return "resnetap10"
+
+
+def require_per_class(train: LabelledSet, ipc: int) -> None:
+    """Refuse a budget that some class cannot fill with real images.
+
+    Raises:
+        DataError: naming the first class with fewer than ``ipc`` images, and the remedy.
+    """
+    for name, count in zip(train.class_names, train.counts, strict=True):
+        if count < ipc:
+            raise DataError(
+                f"class '{name}' has {count} training image{'s' if count != 1 else ''}, fewer than "
+                f"the {ipc} asked for; use --ipc {count} or less, or start from noise"
+                if count
+                else f"class '{name}' has no training images; add some or leave the class out"
+            )

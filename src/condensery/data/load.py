@@ -1,0 +1,212 @@
+"""A name, a path or arrays in; a data set out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from condensery.errors import DataError, UsageError, unknown_name
+
+from . import arrays, catalogue, folders, foreign, hub, memory
+from .cache import decoded
+from .catalogue import Entry
+from .labelled import Data, LabelledSet, default_net
+from .pictures import Pair, Source
+
+DataLike: TypeAlias = "str | Path | Data | LabelledSet | tuple[Any, Any] | Dataset[Any]"
+"""What :func:`load` takes."""
+
+Subset: TypeAlias = "Mapping[str, str] | None"
+_DIGITS_FLIP = False  # a mirrored digit is another sign, or none
+
+
+def load(
+    data: DataLike,
+    *,
+    test: LabelledSet | tuple[Any, Any] | Dataset[Any] | None = None,
+    size: int | None = None,
+    channels: int | None = None,
+    flip: bool | None = None,
+    cache: bool = True,
+) -> Data:
+    """Read a data set.
+
+    Args:
+        data: ``"digits"``; a name of the catalogue or of a folder in ``$CONDENSERY_DATA``;
+            ``"hub:owner/name[:config]"``; a path to a folder, an ``.npz``, a ``.parquet`` or an
+            ``.arrow`` file; (images, labels) of arrays or tensors; a torch ``Dataset`` of (image,
+            label), which is read once; a :class:`LabelledSet`; or a :class:`Data`, which is
+            returned as it is.
+        test: the test split, of the same kind as ``data``, where that is not a name or a path.
+            Where there is no test split a stratified fifth of the training images is set aside.
+        size: side in pixels to bring the images to.
+        channels: 1 (grey) or 3 (colour) to convert to.
+        flip: whether augmentation may flip left and right; by default the data set's own rule.
+        cache: whether decoded pictures are kept in, and taken from, the user's cache folder.
+
+    Raises:
+        DataError: when the data cannot be used; it names the file or class and the remedy.
+        UsageError: when the options contradict each other.
+    """
+    _check(size, channels)
+    if isinstance(data, Data):
+        return _again(data, test, size, channels, flip)
+    if isinstance(data, (str, Path)):
+        if test is not None:
+            raise UsageError(
+                "test= goes with arrays, tensors and data sets in memory; "
+                "put the images of a folder under train/ and test/ instead"
+            )
+        return _named(data, size, channels, flip, cache)
+    pair, name = memory.in_memory(data, test, size, channels)
+    return _finish(pair, name, name, flip)
+
+
+def _check(size: int | None, channels: int | None) -> None:
+    if size is not None and size < 4:
+        raise UsageError(f"size must be at least 4 pixels, got {size}")
+    if channels not in (None, 1, 3):
+        raise UsageError(f"channels must be 1 or 3, got {channels}")
+
+
+def _finish(
+    pair: Pair, name: str, spec: str, flip: bool | None, entry: Entry | None = None
+) -> Data:
+    """The data set, with what the catalogue knows about it."""
+    train, test, notes = pair.train, pair.test, list(pair.notes)
+    channels, height, width = train.shape
+    published = False
+    flips = True if entry is None else entry.flip
+    if entry is not None and entry.mean and entry.std and len(entry.mean) == channels:
+        train, test = (replace(s, mean=entry.mean, std=entry.std) for s in (train, test))
+        published = True
+    else:
+        still = _constant_channels(train)
+        if still:
+            notes.append(
+                f"channel {', '.join(map(str, still))} is the same everywhere in training; its std "
+                "was set to 1"
+            )
+    if min(test.counts) == 0:
+        absent = [n for n, count in zip(test.class_names, test.counts, strict=True) if not count]
+        shown = ", ".join(f"'{n}'" for n in absent[:5]) + ", …" * (len(absent) > 5)
+        notes.append(f"the test split has no images of {shown}")
+    decided = flips if flip is None else flip
+    net = default_net(height, width)
+    return Data(train, test, name, spec, decided, net, tuple(notes), published)
+
+
+def _constant_channels(train: LabelledSet) -> list[int]:
+    if 1.0 not in train.std:  # what a measured std of 0 was replaced by
+        return []
+    x = train.images.transpose(0, 1).flatten(1)
+    return [c for c, values in enumerate(x) if bool((values == values[0]).all())]
+
+
+def _again(
+    data: Data, test: object, size: int | None, channels: int | None, flip: bool | None
+) -> Data:
+    """A data set that has been loaded already."""
+    c, height, width = data.train.shape
+    if test is not None:
+        raise UsageError("this data set has its test split already; leave test= out")
+    if size not in (None, height) or size not in (None, width) or channels not in (None, c):
+        raise UsageError(
+            f"this data set was loaded as {c}×{height}×{width}; load it anew from its source "
+            "to give it another size or other channels"
+        )
+    return data if flip in (None, data.flip) else replace(data, flip=bool(flip))
+
+
+def _named(
+    given: str | Path, size: int | None, channels: int | None, flip: bool | None, cache: bool
+) -> Data:
+    """A name or a path."""
+    spec = str(given)
+    if isinstance(given, str):
+        if spec.startswith("hub:"):
+            source = _hub(spec)
+            return _finish(_decode(source, size, channels, None, cache), source.name, spec, flip)
+        if spec == "digits":
+            pair = _digits(size, channels)
+            return _finish(pair, spec, spec, _DIGITS_FLIP if flip is None else flip)
+        entry = catalogue.entries().get(spec)
+        if entry is not None:
+            size = size or entry.size
+            source, subset = _known(spec, entry)
+            return _finish(_decode(source, size, channels, subset, cache), spec, spec, flip, entry)
+        bare = re.fullmatch(r"\w[\w.-]*", spec)
+        folder = catalogue.local(spec) if bare else None
+        if folder is not None:
+            source = folders.source(folder, spec)
+            return _finish(_decode(source, size, channels, None, cache), spec, spec, flip)
+    path = Path(given).expanduser()
+    if not path.exists():
+        raise _missing(spec)
+    name = path.resolve().stem if path.is_file() else path.resolve().name
+    if path.suffix == ".npz":
+        return _finish(foreign.from_npz(path, size=size, channels=channels), name, spec, flip)
+    if path.is_file() and path.suffix not in (".parquet", ".arrow"):
+        raise DataError(
+            f"'{path.name}' is neither a folder nor an .npz, .parquet or .arrow file; "
+            "convert it to one of these"
+        )
+    source = folders.source(path, name)
+    return _finish(_decode(source, size, channels, None, cache), name, spec, flip)
+
+
+def _decode(
+    source: Source, size: int | None, channels: int | None, subset: Any, cache: bool
+) -> Pair:
+    return decoded(source, size=size, channels=channels, subset=subset, cache=cache)
+
+
+def _known(name: str, entry: Entry) -> tuple[Source, Subset]:
+    """Where a data set of the catalogue lies, and which of its classes are meant."""
+    if entry.audio:
+        raise DataError(f"'{name}' holds recordings; this version reads images only")
+    folder = catalogue.local(name)
+    if folder is not None:
+        return folders.source(folder, name), None
+    whole = entry
+    if entry.part_of is not None:
+        folder, whole = catalogue.local(entry.part_of), catalogue.entries()[entry.part_of]
+        if folder is not None:
+            return folders.source(folder, name), entry.subset
+    assert whole.hub is not None  # every entry has one, or is a part of one that has
+    columns = {"image": whole.image, "label": whole.label}
+    splits = {"train": whole.train, "test": whole.test}
+    return hub.source(whole.hub, whole.config, name, **columns, **splits), entry.subset
+
+
+def _hub(spec: str) -> Source:
+    match = re.fullmatch(r"hub:([\w.-]+/[\w.-]+)(?::([\w.-]+))?", spec)
+    if match is None:
+        raise DataError(
+            f"'{spec}' is no hub address; write hub:owner/name or hub:owner/name:config"
+        )
+    repository, config = match.groups()
+    return hub.source(repository, config, repository.split("/")[1])
+
+
+def _missing(spec: str) -> DataError:
+    if re.search(r"[/\\~]|\.(npz|parquet|arrow)$", spec):
+        return DataError(f"there is no file or folder '{spec}'; check the path")
+    asked = unknown_name("data set", spec, catalogue.known_names())
+    return DataError(f"{asked}; or give a path to a folder or an .npz file, or hub:owner/name")
+
+
+def _digits(size: int | None, channels: int | None) -> Pair:
+    """scikit-learn's 1797 digits of 8×8 pixels, a fixed fifth of every class for testing."""
+    from sklearn.datasets import load_digits
+
+    held = load_digits()
+    images = np.rint(held.images * (255 / 16)).astype(np.uint8)
+    train = (images, held.target.astype(np.int64))
+    return arrays.pair(train, None, "digits", size=size, channels=channels, purpose="digits-split")

@@ -1,0 +1,220 @@
+"""Arrow tables: parquet and arrow files, and what the hub gives; images stay encoded here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from condensery.errors import DataError
+
+from .classes import Rows
+from .pictures import Pictures, Splits
+from .stack import Item
+
+_BATCH = 256  # rows of encoded images held at a time
+_IMAGES = ("image", "img", "png", "picture", "jpg", "webp")
+_LABELS = ("label", "labels", "fine_label", "class", "target", "digit")
+_SPLITS = {
+    "train": ("train", "training"),
+    "test": ("test", "testing"),
+    "validation": ("validation", "valid", "val", "dev"),
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of one split."""
+
+    where: str
+    """For messages: which split of what."""
+    features: dict[str, Any]
+    """Column → feature of the ``datasets`` library."""
+    batches: Callable[[list[str]], Iterator[Any]]
+    """Some columns, as arrow tables or record batches in order."""
+
+
+def split_of(words: str) -> str | None:
+    """Which split a file, folder or split name means.
+
+    >>> split_of("train-00000-of-00002"), split_of("Val"), split_of("data-0")
+    ('train', 'validation', None)
+    """
+    tokens = re.findall(r"[a-z]+", words.lower())
+    return next((s for s, known in _SPLITS.items() if any(t in known for t in tokens)), None)
+
+
+def file_table(paths: Sequence[Path], where: str) -> Table:
+    """A split that lies in parquet or arrow files."""
+    import pyarrow as pa
+    from datasets import Features
+
+    def batches(columns: list[str]) -> Iterator[Any]:
+        for path in paths:
+            yield from _read(path, columns)
+
+    try:
+        schema = _schema(paths[0])
+        for path in paths[1:]:
+            if _schema(path).names != schema.names:
+                raise DataError(
+                    f"'{path.name}' has other columns than '{paths[0].name}'; "
+                    "the files of a split must be alike"
+                )
+    except (pa.ArrowException, OSError) as error:
+        raise _broken(where, error) from error
+    return Table(where, dict(Features.from_arrow_schema(schema)), batches)
+
+
+def _schema(path: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if path.suffix == ".parquet":
+        return pq.read_schema(path)
+    with pa.memory_map(str(path)) as source:
+        return _reader(source).schema
+
+
+def _reader(source: Any) -> Any:
+    """Arrow comes as a stream, which the ``datasets`` library writes, or as a file."""
+    import pyarrow as pa
+
+    try:
+        return pa.ipc.open_stream(source)
+    except pa.ArrowInvalid:
+        source.seek(0)
+        return pa.ipc.open_file(source)
+
+
+def _read(path: Path, columns: list[str]) -> Iterator[Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if path.suffix == ".parquet":
+            with pq.ParquetFile(path) as file:
+                yield from file.iter_batches(batch_size=_BATCH, columns=columns)
+            return
+        with pa.memory_map(str(path)) as source:
+            reader = _reader(source)
+            stream = isinstance(reader, pa.RecordBatchReader)
+            numbered = (
+                iter(reader) if stream else map(reader.get_batch, range(reader.num_record_batches))
+            )
+            for batch in numbered:
+                yield batch.select(columns)
+    except (pa.ArrowException, OSError) as error:
+        raise _broken(f"'{path.name}'", error) from error
+
+
+def _broken(where: str, error: Exception) -> DataError:
+    return DataError(f"{where} cannot be read ({str(error).splitlines()[0]}); replace the file")
+
+
+def splits_of(
+    train: Table,
+    test: Table | None,
+    *,
+    image: str | None = None,
+    label: str | None = None,
+    notes: tuple[str, ...] = (),
+) -> Splits:
+    """Pictures and labels of tables whose columns are named or found.
+
+    Raises:
+        DataError: when there is no image or no label column, or more than one candidate.
+    """
+    columns = _columns(train, image, label)
+    feature = train.features[columns[1]]
+    names = getattr(feature, "names", None)
+    held = None
+    if test is not None:
+        held_columns = _columns(test, *columns)
+        if getattr(test.features[held_columns[1]], "names", None) != names:
+            raise DataError(
+                f"{test.where} names its classes differently from {train.where}; make them alike"
+            )
+        held = _pictures(test, *held_columns)
+    return Splits(_pictures(train, *columns), held, tuple(names) if names else None, notes)
+
+
+def _columns(table: Table, image: str | None, label: str | None) -> tuple[str, str]:
+    """Names of the image and the label column."""
+    kinds = {name: type(f).__name__ for name, f in table.features.items()}
+    pictures = [n for n, k in kinds.items() if k == "Image"]
+    classes = [n for n, k in kinds.items() if k == "ClassLabel"]
+    if "Audio" in kinds.values() and not pictures and image not in kinds:
+        raise DataError(f"{table.where} holds recordings; this version reads images only")
+    asked_image, asked_label = ((image,) if image else ()), ((label,) if label else ())
+    found_image = _find(kinds, (*asked_image, *_IMAGES), pictures)
+    found_label = _find(kinds, (*asked_label, *_LABELS), classes)
+    for what, found, usual in (("image", found_image, _IMAGES), ("label", found_label, _LABELS)):
+        if found is None:
+            raise DataError(
+                f"{table.where} has no {what} column among {', '.join(sorted(kinds))}; "
+                f"call it '{usual[0]}'"
+            )
+    assert found_image is not None
+    assert found_label is not None
+    return found_image, found_label
+
+
+def _find(kinds: dict[str, str], usual: Sequence[str], of_kind: list[str]) -> str | None:
+    """The first usual name there is, otherwise the only column of the right kind."""
+    usual_here = [n for n in usual if n in kinds]
+    if usual_here:
+        return usual_here[0]
+    return of_kind[0] if len(of_kind) == 1 else None
+
+
+def _pictures(table: Table, image: str, label: str) -> Pictures:
+    return Pictures(_labels(table, label), lambda rows: _pick(table, image, rows))
+
+
+def _labels(table: Table, column: str) -> NDArray[np.int64] | NDArray[np.str_]:
+    parts: list[Any] = []
+    for batch in table.batches([column]):
+        parts.extend(batch.column(0).to_pylist())
+    for row, value in enumerate(parts):
+        if not isinstance(value, (int, str)) or isinstance(value, str) != isinstance(parts[0], str):
+            raise DataError(
+                f"row {row} of {table.where} has the label {value!r}; whole numbers or strings are "
+                "needed, and none may be missing"
+            )
+    if parts and isinstance(parts[0], str):
+        return np.array(parts, dtype=np.str_)
+    return np.array(parts, dtype=np.int64)
+
+
+def _pick(table: Table, column: str, rows: Rows) -> Iterator[Item]:
+    """Encoded images at ascending positions."""
+    start = 0
+    for batch in table.batches([column]):
+        low, high = np.searchsorted(rows, (start, start + batch.num_rows))
+        inside = rows[low:high] - start
+        if len(inside):
+            for row, value in zip(inside, batch.column(0).take(inside).to_pylist(), strict=True):
+                yield _item(value, int(row) + start, table.where, column)
+        start += batch.num_rows
+
+
+def _item(value: Any, row: int, where: str, column: str) -> Item:
+    name = f"row {row}"
+    if isinstance(value, bytes):
+        return name, value
+    if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
+        return name, value["bytes"]
+    if isinstance(value, dict) and value.get("path"):
+        return name, Path(value["path"])
+    if value is None or isinstance(value, dict):
+        return name, ValueError("no image")
+    raise DataError(
+        f"column '{column}' of {where} holds {type(value).__name__}, not encoded images; "
+        "write it with the feature Image, or pass arrays"
+    )

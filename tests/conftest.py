@@ -1,0 +1,46 @@
+"""Shared fixtures: tiny data made in memory, and the extra real data where there is any."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from condensery.data import Data, load
+
+# Tests compare bytes and run side by side with other work: one thread is enough.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's cache."""
+    monkeypatch.setenv("CONDENSERY_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of extra real data sets."""
+    folder = os.environ.get("CONDENSERY_DATA")
+    if not folder:
+        pytest.skip("set CONDENSERY_DATA to a folder of real data sets to run this test")
+    return Path(folder)
+
+
+def tiny(counts: tuple[int, ...] = (12, 7, 9), channels: int = 1, side: int = 8) -> Data:
+    """Random images whose classes differ in brightness, unequal in number."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(len(counts)), counts)
+    base = 40 + 60 * labels[:, None, None, None]
+    noise = rng.integers(0, 60, (len(labels), channels, side, side))
+    images = (base + noise).clip(0, 255).astype(np.uint8)
+    return load((images, labels), test=(images[::2].copy(), labels[::2].copy()), flip=True)
+
+
+@pytest.fixture
+def tiny_data() -> Data:
+    """Three classes of 12, 7 and 9 grey images of 8×8."""
+    return tiny()
