@@ -1,0 +1,11 @@
+"""The field's networks by name, and any ``torch.nn.Module`` by import path.
+
+A network is named by a spec, ``NAME[:key=value[,key=value…]]``: ``convnet3``,
+``convnet3:norm=batch``, ``vgg11:norm=instance`` or ``my.package:Net:width=32``. Every network has
+one linear classifier on top of an embedding, which :func:`embed` gives.
+"""
+
+from .views import embed, features, mixes_examples
+from .zoo import build, describe, names, with_norm
+
+__all__ = ["build", "describe", "embed", "features", "mixes_examples", "names", "with_norm"]

@@ -1,0 +1,124 @@
+"""Networks of other packages, by import path."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from torch import nn
+
+from condensery.errors import UsageError, unknown_name
+
+from .sizes import Shape
+from .spec import Spec
+
+
+def build_foreign(spec: Spec, shape: Shape, classes: int, known: Iterable[str]) -> nn.Module:
+    """The module behind an import path, told about the data by the arguments that it names.
+
+    It gets those of ``channels``/``in_channels``, ``classes``/``num_classes``,
+    ``size``/``image_size`` (an int for square images, else height and width) and ``shape``
+    (C, H, W) that its signature has, and the spec's options, which win.
+
+    Raises:
+        UsageError: when it cannot be imported, lacks an argument, is given one that it does not
+            take, makes something else than a module, or ends in another number of classes.
+    """
+    make = _locate(spec.name, known)
+    takes = _parameters(make, spec.name)
+    given = {**_facts(takes, shape, classes), **_options(spec, takes)}
+    lacking = [
+        p.name
+        for p in takes.values()
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        and p.default is p.empty
+        and p.name not in given
+    ]
+    if lacking:
+        raise UsageError(
+            f"{spec.name} needs {', '.join(lacking)}, which the data do not tell; add it to the "
+            f"network as in {spec.name}:{lacking[0]}=VALUE. It takes {_listed(takes)}"
+        )
+    try:
+        network = make(**given)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"{spec.name} cannot be built with {given}: {error}. It takes {_listed(takes)}"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise UsageError(f"{spec.name} made a {type(network).__name__}, not a torch.nn.Module")
+    if not {"classes", "num_classes"} & set(given):
+        _check_classes(network, spec.name, classes)
+    return network
+
+
+def _locate(path: str, known: Iterable[str]) -> Callable[..., Any]:
+    separator = ":" if ":" in path else "."
+    module, _, attribute = path.rpartition(separator)
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(
+            f"the network '{path}' cannot be imported: {error}. Write package.module:Class, or "
+            f"one of {', '.join(known)}"
+        ) from error
+    if not callable(found):
+        raise UsageError(f"the network '{path}' is a {type(found).__name__}, not a class")
+    return found  # type: ignore[no-any-return]
+
+
+def _parameters(make: Callable[..., Any], path: str) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(make).parameters
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"{path} does not tell what arguments it takes; wrap it in a class that does"
+        ) from error
+
+
+def _facts(takes: Mapping[str, Any], shape: Shape, classes: int) -> dict[str, Any]:
+    channels, height, width = shape
+    size = height if height == width else (height, width)
+    known = {
+        "channels": channels,
+        "in_channels": channels,
+        "classes": classes,
+        "num_classes": classes,
+        "size": size,
+        "image_size": size,
+        "shape": shape,
+    }
+    return {name: value for name, value in known.items() if name in takes}
+
+
+def _options(spec: Spec, takes: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+    if not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
+        for key in spec.options:
+            if key not in takes:
+                raise unknown_name(f"argument of {spec.name}", key, takes)
+    return {key: _value(text) for key, text in spec.options.items()}
+
+
+def _value(text: str) -> Any:
+    """A number, true, false or null; anything else is a string."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _listed(takes: Mapping[str, inspect.Parameter]) -> str:
+    return ", ".join(str(p.replace(annotation=p.empty)) for p in takes.values()) or "no arguments"
+
+
+def _check_classes(network: nn.Module, path: str, classes: int) -> None:
+    """A network that was not told the number of classes would quietly keep its own."""
+    linears = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    if linears and linears[-1].out_features != classes:
+        raise UsageError(
+            f"{path} ends in {linears[-1].out_features} outputs and the data have {classes} "
+            "classes; give it an argument named classes or num_classes"
+        )

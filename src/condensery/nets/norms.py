@@ -1,0 +1,49 @@
+"""The normalisation layers that the papers compare (DC, table T5; DM, section 3.6)."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from condensery.errors import UsageError, unknown_name
+
+from .sizes import Size
+
+NORMS = ("none", "batch", "layer", "instance", "group")
+GROUPS = 4
+
+
+def make_norm(kind: str, channels: int, size: Size) -> nn.Module:
+    """A normalisation of N×C×H×W maps, with learned scale and shift.
+
+    Args:
+        kind: ``none``; ``batch`` (over a batch's examples, which it mixes); ``layer`` (over C, H
+            and W of an example, with a scale an element); ``instance`` (over H and W, as a
+            GroupNorm of one channel a group); ``group`` (4 groups of channels).
+        channels: C.
+        size: H and W.
+
+    Raises:
+        UsageError: for another kind, channels that 4 groups do not divide, or instance norm of
+            maps of one pixel, which would make them all zero.
+    """
+    if kind == "none":
+        return nn.Identity()
+    if kind == "batch":
+        return nn.BatchNorm2d(channels)
+    if kind == "layer":
+        return nn.LayerNorm((channels, *size))
+    if kind == "instance":
+        if size[0] * size[1] < 2:
+            raise UsageError(
+                "norm=instance has nothing left to normalise, since the images shrink to maps of "
+                "1×1; enlarge them (--size) or use another norm such as norm=batch"
+            )
+        return nn.GroupNorm(channels, channels)
+    if kind == "group":
+        if channels % GROUPS:
+            raise UsageError(
+                f"norm=group makes {GROUPS} groups of channels, which do not divide {channels}; "
+                f"use a width that is a multiple of {GROUPS}"
+            )
+        return nn.GroupNorm(GROUPS, channels)
+    raise unknown_name("norm", kind, NORMS)

@@ -1,0 +1,79 @@
+"""What an objective asks of any network: its embedding, its layers, whether it mixes examples."""
+
+from __future__ import annotations
+
+from typing import Protocol, cast
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from condensery.errors import UsageError
+
+
+class Network(Protocol):
+    """What the networks of this package offer; other modules may, and are then asked themselves."""
+
+    def embed(self, images: Tensor) -> Tensor:
+        """N×d: what feeds the classifier."""
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """Layer names, in order, and their features; the last is ``embedding``."""
+
+
+def mixes_examples(net: nn.Module) -> bool:
+    """Whether one example's output depends on the others of its batch, as batch norm's does."""
+    return any(isinstance(module, _BatchNorm) for module in net.modules())
+
+
+def embed(net: nn.Module, images: Tensor) -> Tensor:
+    """What feeds the network's last linear layer, N×d: ψ of DM (equation 3).
+
+    A module whose class has no method ``embed`` is run with a hook on its last ``nn.Linear``.
+
+    Raises:
+        UsageError: for a foreign module without such a layer.
+    """
+    if _has_method(net, "embed"):
+        out = cast(Network, net).embed(images)
+        if out.dim() != 2:
+            raise UsageError(
+                f"{type(net).__name__}.embed returned {out.dim()} dimensions; it is to return "
+                "what feeds the classifier, flattened to N×d"
+            )
+        return out
+    return _fed_to_last_linear(net, images)
+
+
+def features(net: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """The layers that CAFE aligns, by name and in order; the last is ``embedding``.
+
+    A module whose class has no method ``features`` has its embedding alone.
+    """
+    if _has_method(net, "features"):
+        return cast(Network, net).features(images)
+    return {"embedding": embed(net, images)}
+
+
+def _has_method(net: nn.Module, name: str) -> bool:
+    # Of the class: a submodule of that name, such as a feature extractor, is something else.
+    return callable(getattr(type(net), name, None))
+
+
+def _fed_to_last_linear(net: nn.Module, images: Tensor) -> Tensor:
+    linears = [module for module in net.modules() if isinstance(module, nn.Linear)]
+    remedy = "give its class a method embed(images) that returns N×d"
+    if not linears:
+        raise UsageError(f"{type(net).__name__} has no nn.Linear to take the input of; {remedy}")
+    caught: list[Tensor] = []
+
+    def catch(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        caught[:] = [inputs[0]]
+
+    handle = linears[-1].register_forward_pre_hook(catch)
+    try:
+        net(images)
+    finally:
+        handle.remove()
+    if not caught:
+        raise UsageError(f"{type(net).__name__} does not use its last nn.Linear; {remedy}")
+    return caught[0].flatten(1)

@@ -1,0 +1,205 @@
+"""The networks that have names. To add one: a family's file, and a line in ``_FAMILIES``."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from condensery.errors import UsageError, unknown_name
+from condensery.randomness import fork_rng
+
+from .alexnet import AlexCifarNet, AlexNet
+from .convnet import ConvNet
+from .foreign import build_foreign
+from .lenet import LeNet
+from .mlp import MLP
+from .norms import NORMS
+from .resnet import ResNet18
+from .sizes import Shape, first_padding, halvings
+from .spec import Spec, parse
+from .vgg import VGG11
+
+
+def _convnet(
+    shape: Shape,
+    classes: int,
+    *,
+    width: int = 128,
+    depth: int = 0,
+    norm: str = "instance",
+    activation: str = "relu",
+    pooling: str = "avg",
+) -> nn.Module:
+    return ConvNet(
+        shape,
+        classes,
+        width=width,
+        depth=depth or depth_for(shape),
+        norm=norm,
+        activation=activation,
+        pooling=pooling,
+    )
+
+
+def _resnet18(shape: Shape, classes: int, *, norm: str = "instance") -> nn.Module:
+    return ResNet18(shape, classes, norm=norm)
+
+
+def _resnet18_ap(shape: Shape, classes: int, *, norm: str = "batch") -> nn.Module:
+    return ResNet18(shape, classes, norm=norm, average=True)
+
+
+#: Name → what builds it; its keyword-only parameters are the spec's keys.
+_FAMILIES: dict[str, Callable[..., nn.Module]] = {
+    "alexcifarnet": AlexCifarNet,
+    "alexnet": AlexNet,
+    "convnet": _convnet,
+    "lenet": LeNet,
+    "mlp": MLP,
+    "resnet18": _resnet18,
+    "resnet18_ap": _resnet18_ap,
+    "vgg11": VGG11,
+}
+#: ``convnetN`` is a ConvNet of any depth N; these are the ones that lists show.
+_SHOWN_DEPTHS = range(1, 7)
+
+
+def depth_for(shape: Shape) -> int:
+    """Blocks of a ConvNet by image size: 3 up to 32 pixels, 4 to 64, 5 to 128, then 6.
+
+    Never more than the shorter side can be halved.
+    """
+    depth = 3 + sum(max(shape[1:]) > limit for limit in (32, 64, 128))
+    return max(1, min(depth, halvings(first_padding(shape)[1])))
+
+
+def names() -> list[str]:
+    """The names that :func:`build` knows, sorted; ``convnetN`` takes other depths as well."""
+    return sorted([*_FAMILIES, *(f"convnet{depth}" for depth in _SHOWN_DEPTHS)])
+
+
+def build(spec: str, shape: Shape, classes: int) -> nn.Module:
+    """A network with torch's own random initialisation, drawn from torch's global generator.
+
+    Args:
+        spec: a name with options, such as ``convnet3``, ``convnet4:width=64,pooling=max`` or
+            ``resnet18:norm=batch``, or an import path, ``package.module:Class[:key=value…]``, of
+            any module class.
+        shape: C, H, W of one image.
+        classes: number of classes.
+
+    Raises:
+        UsageError: for a name, key or value that does not exist, or images of a size that the
+            network cannot take.
+
+    >>> sum(p.numel() for p in build("convnet3", (3, 32, 32), 10).parameters())
+    320010
+    """
+    if len(shape) != 3 or min(shape) < 1 or classes < 1:
+        raise UsageError(
+            f"a network needs C, H, W of an image and a number of classes, all at least 1; got "
+            f"{tuple(shape)} and {classes}"
+        )
+    parsed = _parsed(spec)
+    if parsed.is_path:
+        return build_foreign(parsed, shape, classes, names())
+    family, options = _resolve(parsed)
+    return _FAMILIES[family](shape, classes, **options)
+
+
+def with_norm(spec: str, norm: str) -> str:
+    """The same network with another normalisation.
+
+    Raises:
+        UsageError: for a norm that does not exist, a network without one, or an import path.
+
+    >>> with_norm("convnet3:norm=batch", "instance")
+    'convnet3:norm=instance'
+    """
+    if norm not in NORMS:
+        raise unknown_name("norm", norm, NORMS)
+    parsed = _parsed(spec)
+    if parsed.is_path:
+        raise UsageError(
+            f"the norm of '{parsed.name}' cannot be changed to {norm} by name; give the network "
+            "with the norm you want"
+        )
+    family, _ = _resolve(parsed)
+    if "norm" not in _defaults(family):
+        having = [name for name in sorted(_FAMILIES) if "norm" in _defaults(name)]
+        raise UsageError(
+            f"{parsed.name} has no norm to change to {norm}; networks that have one: "
+            f"{', '.join(having)}"
+        )
+    return str(Spec(parsed.name, {**parsed.options, "norm": norm}))
+
+
+def describe(spec: str, shape: Shape, classes: int) -> str:
+    """One line about a network: its spec, the options left at their defaults, its parameters."""
+    parsed = _parsed(spec)
+    if parsed.is_path:  # foreign constructors may compute, which a device without data cannot
+        with fork_rng(0, "describe"):
+            network, options = build(spec, shape, classes), {}
+    else:
+        with torch.device("meta"):
+            network = build(spec, shape, classes)
+        family, given = _resolve(parsed)
+        options = {k: v for k, v in _defaults(family).items() if k not in given}
+        if options.get("depth") == 0:
+            options["depth"] = depth_for(shape)
+    count = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    rest = f" ({', '.join(f'{k}={v}' for k, v in options.items())})" if options else ""
+    return f"{parsed}{rest}: {count:,} parameters"
+
+
+def _parsed(spec: str) -> Spec:
+    """The parsed spec; its name is one of the zoo's or an import path."""
+    parsed = parse(spec)
+    head, colon, rest = parsed.name.partition(":")
+    if colon and _is_known(head):
+        raise UsageError(
+            f"'{rest}' in the network '{spec}' is not key=value; write it as in {head}:KEY=VALUE"
+        )
+    if not parsed.is_path and not _is_known(parsed.name):
+        raise unknown_name("network", parsed.name, names())
+    return parsed
+
+
+def _is_known(name: str) -> bool:
+    return name in _FAMILIES or re.fullmatch(r"convnet[1-9]\d*", name, re.ASCII) is not None
+
+
+def _resolve(spec: Spec) -> tuple[str, dict[str, str | int]]:
+    """Family and typed options of a spec of the zoo."""
+    family, options = spec.name, dict[str, str | int]()
+    if spec.name not in _FAMILIES:
+        family = "convnet"
+        options["depth"] = int(spec.name.removeprefix("convnet"))
+        if "depth" in spec.options:
+            raise UsageError(
+                f"the network '{spec}' gives its depth twice; write convnet:depth="
+                f"{spec.options['depth']} or {spec.name}"
+            )
+    defaults = _defaults(family)
+    for key, text in spec.options.items():
+        if key not in defaults:
+            if not defaults:
+                raise UsageError(f"{family} has no options, so {key}={text} cannot be set")
+            raise unknown_name(f"option of {family}", key, defaults)
+        options[key] = _count(key, text) if isinstance(defaults[key], int) else text
+    return family, options
+
+
+def _defaults(family: str) -> dict[str, str | int]:
+    parameters = inspect.signature(_FAMILIES[family]).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def _count(key: str, text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d*", text, re.ASCII):
+        raise UsageError(f"{key} of a network is a whole number of at least 1, got '{text}'")
+    return int(text)
