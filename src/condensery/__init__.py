@@ -1,0 +1,59 @@
+"""Condensery: turn a large labelled data set into a tiny synthetic one that trains networks.
+
+>>> import condensery
+>>> condensery.__version__.count(".")
+2
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from .condensed import CondensedSet as CondensedSet
+    from .condensed import load_sets as load_sets
+    from .data import Data as Data
+    from .data import LabelledSet as LabelledSet
+    from .data import load as load
+    from .errors import DataError as DataError
+    from .errors import UsageError as UsageError
+    from .evaluation import Result as Result
+    from .evaluation import evaluate as evaluate
+    from .exports import export as export
+    from .loop import Condenser as Condenser
+    from .loop import condense as condense
+    from .select import select_random as select_random
+
+# Public names are imported when they are first used, so that the command answers at once.
+_PUBLIC = {
+    "Condenser": "loop",
+    "condense": "loop",
+    "CondensedSet": "condensed",
+    "load_sets": "condensed",
+    "Data": "data",
+    "LabelledSet": "data",
+    "load": "data",
+    "DataError": "errors",
+    "UsageError": "errors",
+    "Result": "evaluation",
+    "evaluate": "evaluation",
+    "export": "exports",
+    "select_random": "select",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'condensery' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f".{_PUBLIC[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

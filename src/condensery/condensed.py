@@ -1,0 +1,211 @@
+"""The result: a condensed set, one file that people keep."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .config import Choice, build
+from .errors import DataError
+from .files import whole_file
+from .formation import Formation
+
+#: The version of the file format that this program writes; it reads this one and older ones.
+FORMAT = 1
+#: The file's name in a run folder.
+FILE = "condensed.safetensors"
+_KEY = "condensery"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The training split that was condensed."""
+
+    name: str
+    """Name of the data set."""
+    fingerprint: str
+    """Of its content: images, labels and class names."""
+    images: int
+    """Number of its training images."""
+    bytes: int
+    """Their size in memory."""
+
+
+@dataclass(frozen=True)
+class About:
+    """Everything about a condensed set that is not a tensor; the file's metadata."""
+
+    method: str
+    """The recipe, or the selection, that made it."""
+    formation: Choice
+    """How stored tensors become training images."""
+    ipc: int
+    """Budget: full-size images' worth of stored numbers a class."""
+    seed: int
+    """Where every draw came from."""
+    iterations: int
+    """Outer iterations done."""
+    class_names: tuple[str, ...]
+    """One a class."""
+    mean: tuple[float, ...]
+    """Normalisation a channel, black 0 and white 1."""
+    std: tuple[float, ...]
+    """Normalisation a channel."""
+    flip: bool
+    """Whether training on it may flip left and right."""
+    source: Source
+    """What it stands for."""
+    config: Mapping[str, Any]
+    """The resolved configuration."""
+
+    def dump(self) -> str:
+        """One JSON string with sorted keys, so that the same set is the same bytes."""
+        plain = {
+            **self.__dict__,
+            "formation": self.formation.as_dict(),
+            "source": self.source.__dict__,
+        }
+        return json.dumps({"format": FORMAT, **plain}, sort_keys=True, ensure_ascii=False)
+
+    @classmethod
+    def parse(cls, text: str) -> About:
+        """Back from :meth:`dump`; raises ValueError, KeyError or TypeError for anything else."""
+        raw = json.loads(text)
+        version = raw.pop("format")
+        if not isinstance(version, int) or version > FORMAT:
+            raise DataError(
+                f"it is in format {version}, and this condensery reads up to {FORMAT}; upgrade it"
+            )
+        formation = dict(raw.pop("formation"))
+        for name in ("class_names", "mean", "std"):
+            raw[name] = tuple(raw[name])
+        kind = str(formation.pop("kind"))
+        return cls(formation=Choice(kind, formation), source=Source(**raw.pop("source")), **raw)
+
+
+class CondensedSet(Dataset[tuple[Tensor, int]]):
+    """A condensed set: a plain ``torch`` data set of decoded, normalised training images.
+
+    Attributes:
+        stored: classes × stored images × …, float32, as learned.
+        images: N×C×H×W, decoded and normalised.
+        labels: N, int64, sorted by class.
+        about: where it comes from.
+    """
+
+    def __init__(self, stored: Tensor, about: About, formation: Formation | None = None) -> None:
+        self.stored = stored.detach().to(device="cpu", dtype=torch.float32).contiguous()
+        self.about = about
+        # A file may not name code to run: only built-in formations are built from its metadata.
+        self.formation = formation or build("formation", about.formation, foreign=False)
+        with torch.no_grad():
+            decoded = self.formation.decode(self.stored)
+        self.images = decoded.flatten(0, 1).contiguous()
+        self.labels = torch.arange(len(self.stored)).repeat_interleave(decoded.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """One decoded, normalised image (C×H×W) and its label."""
+        return self.images[index], int(self.labels[index])
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size of the stored tensors, which the budget limits."""
+        return self.stored.numel() * self.stored.element_size()
+
+    @property
+    def shrinkage(self) -> float:
+        """How many times smaller than its source, image for image."""
+        return self.about.source.images / (len(self.stored) * self.about.ipc)
+
+    def pixels(self) -> Tensor:
+        """Decoded images with black 0 and white 1, N×C×H×W, not clamped."""
+        shape = (1, -1, 1, 1)
+        std, mean = torch.tensor(self.about.std), torch.tensor(self.about.mean)
+        return self.images * std.view(shape) + mean.view(shape)
+
+    def save(self, path: str | Path) -> Path:
+        """Write one ``.safetensors`` file; the same set gives the same bytes."""
+        target = Path(path)
+        if target.suffix != ".safetensors":
+            target = target / FILE
+        labels = torch.arange(len(self.stored)).repeat_interleave(self.stored.shape[1])
+        tensors = {"stored": self.stored.flatten(0, 1), "labels": labels}
+        with whole_file(target) as temporary:
+            save_file(tensors, temporary, metadata={_KEY: self.about.dump()})
+        return target
+
+    @classmethod
+    def load(cls, path: str | Path, formation: Formation | None = None) -> CondensedSet:
+        """Open a file or a run folder. Opening runs no code from the file.
+
+        Args:
+            path: the ``.safetensors`` file, or the folder of a run.
+            formation: the decoder of a set whose formation is not built in.
+
+        Raises:
+            DataError: when it is not a condensed set, is damaged, or is from a newer version.
+        """
+        file = set_file(Path(path))
+        try:
+            with safe_open(file, framework="pt") as opened:
+                about = About.parse((opened.metadata() or {})[_KEY])
+                stored, labels = opened.get_tensor("stored"), opened.get_tensor("labels")
+        except OSError as error:
+            raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
+        except DataError as error:
+            raise DataError(f"{file} cannot be opened: {error}") from error
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{file} is not a condensed set, or it is damaged: {error}") from error
+        return cls(_by_class(stored, labels, about, file), about, formation)
+
+
+def _by_class(stored: Tensor, labels: Tensor, about: About, file: Path) -> Tensor:
+    """Stored tensors indexed by class first, after checking that they are what they claim."""
+    classes = len(about.class_names)
+    fits = classes > 0 and stored.is_floating_point() and len(stored) % classes == 0
+    if not fits or len(stored) == 0 or stored.dim() < 2:
+        raise DataError(f"{file} is damaged: {tuple(stored.shape)} numbers for {classes} classes")
+    expected = torch.arange(classes).repeat_interleave(len(stored) // classes)
+    if labels.shape != expected.shape or not bool((labels == expected).all()):
+        raise DataError(f"{file} is damaged: its labels are not sorted runs of {classes} classes")
+    if not bool(torch.isfinite(stored).all()):
+        raise DataError(f"{file} is damaged: it holds values that are not finite")
+    out: Tensor = stored.unflatten(0, (classes, -1))
+    return out
+
+
+def set_file(path: Path) -> Path:
+    """The file of a set: itself, or the one in a run folder."""
+    if path.is_dir():
+        file = path / FILE
+        if not file.exists():
+            hint = "it holds an unfinished run" if (path / "recipe.yaml").exists() else "empty"
+            raise DataError(f"{path} has no {FILE} ({hint}); name a finished run or a file")
+        return file
+    if not path.exists():
+        raise DataError(f"{path} does not exist; name a run folder or a .safetensors file")
+    return path
+
+
+def load_sets(path: str | Path) -> list[CondensedSet]:
+    """The set at a path, or all sets of a folder that holds several (``0``, ``1``, …)."""
+    folder = Path(path)
+    if folder.is_dir() and not (folder / FILE).exists():
+        numbered = sorted(
+            (p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: int(p.name)
+        )
+        if numbered:
+            return [CondensedSet.load(p) for p in numbered]
+    return [CondensedSet.load(folder)]

@@ -1,0 +1,349 @@
+"""From a recipe's name, a file and overrides to one fully resolved configuration.
+
+A recipe is YAML that names the loop's four choices and their settings. Nothing here imports torch:
+the classes behind the names are imported when a choice is built.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import UsageError, unknown_name
+
+#: The built-in kinds of each choice. Anything else is an import path, ``package.module:Class``.
+KINDS: dict[str, dict[str, str]] = {
+    "formation": {"pixels": "condensery.formation:Pixels"},
+    "objective": {"mean_features": "condensery.objectives:MeanFeatures"},
+    "supply": {"fresh": "condensery.supply:Fresh"},
+    "augmentation": {
+        "none": "condensery.augment:NoAugmentation",
+        "siamese_op": "condensery.augment:SiameseOp",
+        "siamese_sequence": "condensery.augment:SiameseSequence",
+    },
+}
+
+_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of the loop's four choices: a kind and its settings."""
+
+    kind: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Flat, as it stands in YAML."""
+        return {"kind": self.kind, **self.settings}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelOptimizer:
+    """SGD on the stored tensors."""
+
+    rate: float = 1.0
+    """Learning rate of the stored pixels; positive."""
+    momentum: float = 0.5
+    """Momentum, 0 ≤ m < 1."""
+
+    def __post_init__(self) -> None:
+        if not self.rate > 0:
+            raise UsageError(f"optimizer.rate must be positive, got {self.rate}")
+        if not 0 <= self.momentum < 1:
+            raise UsageError(f"optimizer.momentum must lie in 0 … 1, got {self.momentum}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides a condensed set, apart from the data's content and the plan."""
+
+    recipe: str
+    """Name of the recipe that this started from."""
+    data: str
+    """What to condense; see ``condensery data``."""
+    size: int | None = None
+    """Side in pixels that pictures are brought to."""
+    channels: int | None = None
+    """1 for grey, 3 for colour."""
+    flip: bool | None = None
+    """Whether augmentation may flip left and right; the data set's own rule when not given."""
+    ipc: int = 10
+    """Budget: full-size images' worth of stored numbers a class."""
+    seed: int = 0
+    """Where every draw derives from."""
+    iterations: int = 1000
+    """Outer iterations; 0 writes the untrained start."""
+    real_batch: int = 256
+    """Real images a class in one step; a class with fewer gives all it has."""
+    optimizer: PixelOptimizer = field(default_factory=PixelOptimizer)
+    formation: Choice = field(default_factory=lambda: Choice("pixels"))
+    objective: Choice = field(default_factory=lambda: Choice("mean_features"))
+    supply: Choice = field(default_factory=lambda: Choice("fresh"))
+    augmentation: Choice = field(default_factory=lambda: Choice("none"))
+
+    def __post_init__(self) -> None:
+        for name, least in (("ipc", 1), ("iterations", 0), ("real_batch", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.size is not None and self.size < 4:
+            raise UsageError(f"size must be at least 4 pixels, got {self.size}")
+        if self.channels not in (None, 1, 3):
+            raise UsageError(f"channels must be 1 or 3, got {self.channels}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as written to ``recipe.yaml``."""
+        out: dict[str, Any] = {}
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, Choice):
+                out[item.name] = value.as_dict()
+            elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+                out[item.name] = dataclasses.asdict(value)
+            else:
+                out[item.name] = value
+        return out
+
+    def dump(self) -> str:
+        """YAML that ``condensery condense --config`` repeats."""
+        head = "# condensery condense --config THIS_FILE --out DIR\n"
+        return head + yaml.safe_dump(self.as_dict(), sort_keys=False, allow_unicode=True)
+
+
+_RUN_FIELDS = tuple(f.name for f in dataclasses.fields(RunConfig))
+_SECTIONS = (*KINDS, "optimizer")
+
+
+def recipe_names() -> list[str]:
+    """The recipes that ship with the package."""
+    folder = resources.files("condensery") / "recipes"
+    return sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".yaml"))
+
+
+def read_yaml(path: Path, what: str) -> dict[str, Any]:
+    """A YAML file that holds a mapping; anything else is a :class:`UsageError`."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{what} {path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{what} {path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(
+            f"{what} {path} must hold a mapping of fields, not {type(content).__name__}"
+        )
+    return content
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """The recipe of that name, or in that file."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        return {"recipe": path.stem, **read_yaml(path, "recipe")}
+    if name not in recipe_names():
+        raise unknown_name("recipe", name, recipe_names())
+    text = (resources.files("condensery") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+    return {"recipe": name, **yaml.safe_load(text)}
+
+
+def matches(when: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
+    """Whether every condition holds: a value, a list of values, or a bound such as ``">=100"``.
+
+    >>> matches({"data": ["mnist", "svhn"], "ipc": ">=100"}, {"data": "svhn", "ipc": 100})
+    True
+    """
+    for key, wanted in when.items():
+        if key not in facts:
+            raise unknown_name("condition", key, facts)
+        have = facts[key]
+        if isinstance(wanted, list):
+            if have not in wanted:
+                return False
+        elif isinstance(wanted, str) and wanted.lstrip()[:1] in "<>":
+            sign = wanted[:2] if wanted[:2] in _COMPARISONS else wanted[:1]
+            if not _COMPARISONS[sign](have, float(wanted[len(sign) :])):
+                return False
+        elif have != wanted:
+            return False
+    return True
+
+
+def set_dotted(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set ``a.b.c`` in nested dictionaries."""
+    *path, last = dotted.split(".")
+    for key in path:
+        below = tree.setdefault(key, {})
+        if not isinstance(below, dict):
+            raise UsageError(f"'{dotted}' cannot be set: '{key}' is a single value")
+        tree = below
+    tree[last] = value
+
+
+def with_cases(raw: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe or protocol with those of its ``cases`` applied whose ``when`` holds, in order."""
+    out = {
+        key: dict(value) if isinstance(value, dict) else value
+        for key, value in raw.items()
+        if key != "cases"
+    }
+    for case in raw.get("cases", ()):
+        if matches(case["when"], facts):
+            for dotted, value in case["set"].items():
+                set_dotted(out, dotted, value)
+    return out
+
+
+def locate(path: str, what: str) -> Any:
+    """The object at ``package.module:Name``."""
+    module_name, _, attribute = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"{what} '{path}' cannot be imported: {error}") from error
+
+
+def choice_class(choice: str, kind: str, *, foreign: bool = True) -> type[Any]:
+    """The class behind a kind.
+
+    Args:
+        choice: ``formation``, ``objective``, ``supply`` or ``augmentation``.
+        kind: a built-in name or ``package.module:Class``.
+        foreign: whether an import path is allowed; a file that somebody sent may not name one.
+    """
+    known = KINDS[choice]
+    if kind in known:
+        return locate(known[kind], choice)  # type: ignore[no-any-return]
+    if ":" not in kind or not foreign:
+        raise unknown_name(choice, kind, known)
+    return locate(kind, choice)  # type: ignore[no-any-return]
+
+
+@cache
+def _parser(cls: type[Any], section: str) -> Any:
+    import jsonargparse
+
+    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls, section)
+    return parser
+
+
+def make(cls: type[Any], settings: Mapping[str, Any], section: str) -> Any:
+    """An instance of a settings class, every value checked against its type.
+
+    Raises:
+        UsageError: for a field that does not exist (with the nearest one) or a wrong value.
+    """
+    fields = [f.name for f in dataclasses.fields(cls) if f.init]
+    for name in settings:
+        if name not in fields:
+            raise unknown_name(
+                f"setting in {section}", f"{section}.{name}", [f"{section}.{f}" for f in fields]
+            )
+    if not fields:
+        return cls()
+    parser = _parser(cls, section)  # type: ignore[arg-type]  # a class is hashable
+    try:
+        values = parser.parse_object({section: dict(settings)})[section]
+    except Exception as error:  # jsonargparse raises several kinds; all mean a wrong value
+        reason = " ".join(str(error).replace("Parser key", "setting").split())
+        raise UsageError(f"{reason}; see the documentation of {section}") from error
+    return cls(**{name: values[name] for name in fields})
+
+
+def build(choice: str, chosen: Choice, *, foreign: bool = True) -> Any:
+    """The object that carries out one choice."""
+    cls = choice_class(choice, chosen.kind, foreign=foreign)
+    return make(cls, chosen.settings, choice)
+
+
+def settings_of(built: Any) -> dict[str, Any]:
+    """All settings of a built choice, defaults included, as plain values."""
+    out = {}
+    for item in dataclasses.fields(built):
+        if item.init:
+            value = getattr(built, item.name)
+            out[item.name] = list(value) if isinstance(value, tuple) else value
+    return out
+
+
+def resolve(raw: Mapping[str, Any], facts: Mapping[str, Any]) -> RunConfig:
+    """A raw mapping (recipe, file and overrides already merged) as a complete configuration.
+
+    Args:
+        raw: fields of :class:`RunConfig`; each choice is ``{kind: …, setting: …}``.
+        facts: what ``cases`` may ask for: data, ipc, size, classes; and ``net``, which replaces
+            the network name ``default``.
+    """
+    merged = with_cases(raw, facts)
+    merged.pop("about", None)
+    for name in merged:
+        if name not in _RUN_FIELDS:
+            raise unknown_name("field", name, _RUN_FIELDS)
+    for choice in KINDS:
+        merged[choice] = _complete(choice, merged.get(choice, {}), facts)
+    optimizer = merged.get("optimizer", {})
+    if not isinstance(optimizer, Mapping):
+        raise UsageError("optimizer must be a mapping of rate and momentum")
+    merged["optimizer"] = make(PixelOptimizer, optimizer, "optimizer")
+    scalars = {k: v for k, v in merged.items() if k not in _SECTIONS}
+    checked = make(_Scalars, scalars, "run")
+    merged.update(dataclasses.asdict(checked))
+    return RunConfig(**merged)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scalars:
+    """The plain fields of :class:`RunConfig`, so that their types are checked like all others."""
+
+    recipe: str
+    data: str
+    size: int | None = None
+    channels: int | None = None
+    flip: bool | None = None
+    ipc: int = 10
+    seed: int = 0
+    iterations: int = 1000
+    real_batch: int = 256
+
+
+def _complete(choice: str, given: Any, facts: Mapping[str, Any]) -> Choice:
+    if isinstance(given, str):
+        given = {"kind": given}
+    if not isinstance(given, Mapping) or "kind" not in given:
+        raise UsageError(f"{choice} needs a kind; known: {', '.join(sorted(KINDS[choice]))}")
+    settings = {k: v for k, v in given.items() if k != "kind"}
+    if settings.get("net") == "default":
+        settings["net"] = facts["net"]
+    chosen = Choice(str(given["kind"]), settings)
+    return Choice(chosen.kind, settings_of(build(choice, chosen)))
+
+
+def merge(base: Mapping[str, Any], overrides: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A raw mapping with dotted overrides on top; a new ``kind`` drops the old kind's settings."""
+    out = {k: dict(v) if isinstance(v, dict) else v for k, v in base.items()}
+    kinds = [(name, value) for name, value in overrides if name.endswith(".kind")]
+    rest = [(name, value) for name, value in overrides if not name.endswith(".kind")]
+    for name, value in kinds:
+        section = name.removesuffix(".kind")
+        if out.get(section, {}).get("kind") != value:
+            out[section] = {"kind": value}
+    for name, value in rest:
+        if name.split(".")[0] not in _RUN_FIELDS:
+            raise unknown_name("field", name, [*_RUN_FIELDS, *(f"{s}.…" for s in _SECTIONS)])
+        set_dotted(out, name, value)
+    return out

@@ -1,0 +1,232 @@
+"""How the work runs on this device: a small value that nothing else needs to know about."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from condensery.config import make, read_yaml
+from condensery.errors import UsageError
+
+#: Chunks of 32 images of 32×32 keep a ConvNet's activations in a CPU core's cache.
+_CACHE_PIXELS = 32 * 32 * 32
+#: On a GPU a chunk only bounds memory.
+_GPU_PIXELS = 8192 * 32 * 32
+#: Below this many 32×32 images through the network, compiling costs more than it saves.
+COMPILE_PAYS = 200_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """An execution plan; the mathematics is the same under every plan."""
+
+    name: str = "custom"
+    """What the plan is called."""
+    device: str = "cpu"
+    """Torch device that holds data, networks and stored tensors."""
+    dtype: Literal["float32", "float64"] = "float32"
+    """Type of the stored tensors, the weights and the synthetic branch."""
+    real_dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+    """Type of the real branch, which needs no gradient to its pixels."""
+    chunk: int | None = None
+    """Images a network call; null takes one class at a time, whole."""
+    compile: bool = False
+    """Whether the network calls are compiled."""
+    channels_last: bool = False
+    """Whether images and weights are laid out with channels last."""
+    tf32: bool = False
+    """Whether float32 products may use TF32 on a GPU."""
+    threads: int = 1
+    """CPU threads."""
+
+    def __post_init__(self) -> None:
+        if self.chunk is not None and self.chunk < 1:
+            raise UsageError(f"plan.chunk must be at least 1 or null, got {self.chunk}")
+        if self.threads < 1:
+            raise UsageError(f"plan.threads must be at least 1, got {self.threads}")
+        if self.dtype == "float64" and self.real_dtype != "float64":
+            raise UsageError("plan.real_dtype must be float64 when plan.dtype is float64")
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """Type of the stored tensors."""
+        return getattr(torch, self.dtype)  # type: ignore[no-any-return]
+
+    @property
+    def torch_real_dtype(self) -> torch.dtype:
+        """Type of the real branch."""
+        return getattr(torch, self.real_dtype)  # type: ignore[no-any-return]
+
+    def describe(self) -> str:
+        """One line for people, and for the ``plan`` field of results."""
+        parts = [
+            self.device,
+            f"{self.threads} threads" if self.device == "cpu" else "",
+            self.dtype,
+            f"real branch {self.real_dtype}" if self.real_dtype != self.dtype else "",
+            f"chunks of {self.chunk}" if self.chunk else "class by class",
+            "compiled" if self.compile else "eager",
+            "channels last" if self.channels_last else "",
+            "tf32" if self.tf32 else "",
+        ]
+        return f"{self.name} ({', '.join(p for p in parts if p)})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return dataclasses.asdict(self)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Torch's global switches set as the plan says, and put back afterwards."""
+        threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+        torch.set_num_threads(self.threads)
+        torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
+        try:
+            if self.device.startswith("cuda"):
+                with torch.backends.cudnn.flags(
+                    enabled=True, benchmark=self.tf32, allow_tf32=self.tf32
+                ):
+                    yield
+            else:
+                yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_float32_matmul_precision(precision)
+
+
+def default_device() -> str:
+    """The first CUDA device where there is one, the CPU otherwise."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def default_threads() -> int:
+    """The processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@cache
+def has_compiler(device: str) -> bool:
+    """Whether ``torch.compile`` finds what it needs: a C++ compiler, or Triton on a GPU."""
+    if device.startswith("cuda"):
+        try:
+            import triton  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: F401
+        except ImportError:
+            return False
+        return True
+    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++"))
+
+
+@cache
+def fast_bfloat16(device: str) -> bool:
+    """Whether bfloat16 convolutions beat float32 ones clearly, by a small timed probe.
+
+    The margin is wide: processors with bfloat16 units give 1.7× to 6×, those without lose.
+    """
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported())
+
+    def seconds(dtype: torch.dtype) -> float:
+        images = torch.ones(16, 64, 16, 16, dtype=dtype)
+        weight = torch.ones(64, 64, 3, 3, dtype=dtype)
+        best = float("inf")
+        for _ in range(6):
+            began = time.perf_counter()
+            torch.nn.functional.conv2d(images, weight, padding=1)
+            best = min(best, time.perf_counter() - began)
+        return best
+
+    try:
+        with torch.no_grad():
+            return bool(seconds(torch.float32) > 1.25 * seconds(torch.bfloat16))
+    except RuntimeError:  # builds without bfloat16 convolutions
+        return False
+
+
+def exact_plan(device: str = "cpu", threads: int | None = None, dtype: str = "float32") -> Plan:
+    """The reference that every other plan is compared with: eager, one class at a time."""
+    given = {
+        "name": "exact",
+        "device": device,
+        "dtype": dtype,
+        "real_dtype": dtype,
+        "threads": threads or default_threads(),
+    }
+    plan: Plan = make(Plan, given, "plan")
+    return plan
+
+
+def automatic(device: str, threads: int, shape: tuple[int, int, int], images: float) -> Plan:
+    """The plan for a device and an amount of work.
+
+    Args:
+        device: torch device.
+        threads: CPU threads.
+        shape: C, H, W of an image.
+        images: images that will pass through the network, gradients counted twice.
+    """
+    pixels = shape[1] * shape[2]
+    gpu = device.startswith("cuda")
+    chunk = max(4, (_GPU_PIXELS if gpu else _CACHE_PIXELS) // pixels)
+    pays = images * pixels / 1024 >= COMPILE_PAYS
+    compiled = pays and has_compiler(device)
+    half = fast_bfloat16(device)
+    return Plan(
+        name="auto",
+        device=device,
+        real_dtype="bfloat16" if half else "float32",
+        chunk=chunk,
+        compile=compiled,
+        # Eager instance norm has a slow path for channels-last maps on CPUs.
+        channels_last=gpu or compiled,
+        tf32=gpu,
+        threads=threads,
+    )
+
+
+def choose_plan(
+    plan: str | Plan,
+    *,
+    shape: tuple[int, int, int],
+    images: float,
+    device: str | None = None,
+    threads: int | None = None,
+) -> Plan:
+    """``auto``, ``exact``, a YAML file of :class:`Plan` fields, or a plan itself."""
+    if isinstance(plan, Plan):
+        return plan
+    if threads is not None and threads < 1:
+        raise UsageError(f"--threads must be at least 1, got {threads}")
+    where = _checked_device(device or default_device())
+    cores = threads or default_threads()
+    if plan == "auto":
+        return automatic(where, cores, shape, images)
+    if plan == "exact":
+        return exact_plan(where, cores)
+    if Path(plan).suffix in (".yaml", ".yml"):
+        given = {"name": Path(plan).stem, "device": where, "threads": cores}
+        return make(Plan, {**given, **read_yaml(Path(plan), "plan")}, "plan")  # type: ignore[no-any-return]
+    raise UsageError(f"--plan must be auto, exact or a .yaml file, got '{plan}'")
+
+
+def _checked_device(device: str) -> str:
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise UsageError(
+            f"--device '{device}' is not a torch device such as cpu or cuda:0"
+        ) from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"--device '{device}' is not available here: torch sees no GPU; use cpu")
+    return device

@@ -1,0 +1,82 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import UsageError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that is renamed to it when the block ends well."""
+    _make_folder(path.parent)
+    # Its own folder, because libraries choose their format by the file's ending.
+    with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        yield temporary
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that becomes ``path`` when the block ends well; ``path`` must be free."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UsageError(f"{path} already exists and is not empty; choose another --out")
+    _make_folder(path.parent)
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        yield folder
+        folder.chmod(0o755)
+        if path.exists():
+            path.rmdir()
+        folder.replace(path)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, whole."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON for people and programs, whole."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def safe_names(names: Sequence[str]) -> list[str]:
+    """Class names as folder names: no path tricks, no two alike, also where case is ignored.
+
+    >>> safe_names(["cat", "../dog", "CAT"])
+    ['cat', '1_.._dog', '2_CAT']
+    """
+    out: list[str] = []
+    for number, name in enumerate(names):
+        clean = re.sub(r"[^\w .+()-]", "_", name).strip()
+        clean = clean.encode()[:100].decode(errors="ignore")
+        plain = clean == name and clean != "" and not clean.startswith(".") and clean[-1] != "."
+        taken = {other.casefold() for other in out}
+        out.append(clean if plain and clean.casefold() not in taken else f"{number}_{clean}")
+    return out
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"folder {folder} cannot be made: {error.strerror}; choose another"
+        ) from error

@@ -1,0 +1,290 @@
+"""The loop: every method is this one, with four choices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .augment import Augmentation
+from .condensed import About, CondensedSet, Source
+from .config import RunConfig, build, merge, read_recipe, resolve, with_cases
+from .data import Data, load
+from .engine import Matcher, Plan, choose_plan
+from .engine.batches import draw_rows
+from .errors import UsageError
+from .formation import Formation
+from .objectives import Objective
+from .supply import Context, Supply
+from .task import Task
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the loop tells about the iterations since its last report."""
+
+    iteration: int
+    """Outer iterations done."""
+    step: int
+    """Pixel steps done."""
+    loss: float
+    """Mean loss of a step."""
+    supply: dict[str, Any]
+    """What the supply did."""
+
+
+class Condenser:
+    """One run of the loop. It can be stopped between steps and continued to the same bytes.
+
+    It holds the training split alone: nothing here can see the test split.
+    """
+
+    def __init__(self, data: Data, config: RunConfig, plan: Plan) -> None:
+        self.config = config
+        self.plan = plan
+        self.train = data.train.to(torch.device(plan.device))
+        self.flip = data.flip if config.flip is None else config.flip
+        self.task = Task.of(
+            self.train, ipc=config.ipc, seed=config.seed, flip=self.flip, dtype=plan.torch_dtype
+        )
+        self.formation: Formation = build("formation", config.formation)
+        self.objective: Objective = build("objective", config.objective)
+        self.supply: Supply = build("supply", config.supply)
+        self.augmentation: Augmentation = build("augmentation", config.augmentation).for_data(
+            self.flip
+        )
+        self.matcher = Matcher(
+            plan,
+            self.task,
+            self.train,
+            objective=self.objective,
+            formation=self.formation,
+            augmentation=self.augmentation,
+            real_batch=config.real_batch,
+        )
+        self.supply.start(self.task)
+        self.stored = self.formation.start(self.task, self.train).requires_grad_()
+        self.optimizer = torch.optim.SGD(
+            [self.stored], lr=config.optimizer.rate, momentum=config.optimizer.momentum
+        )
+        self.iteration = 0
+        self.step_in_iteration = 0
+        self.steps = 0
+        self._network: nn.Module | None = None
+        self._loss = torch.zeros((), device=self.task.device, dtype=self.task.dtype)
+        self._reported_steps = 0
+
+    def step(self) -> None:
+        """One pixel step; the loss stays on the device."""
+        network = self._network if self._network is not None else self.supply.new(self.iteration)
+        context = Context(self.iteration, self.step_in_iteration, self._synthetic, self._query)
+        self.supply.prepare(network, context)
+        loss, gradient = self.matcher.gradient(
+            network, self.stored.detach(), self.iteration, self.step_in_iteration
+        )
+        self.stored.grad = gradient
+        self.optimizer.step()
+        self.formation.project(self.stored.detach())
+        self._loss += loss
+        self.steps += 1
+        self._network = self.supply.advance(network, context)
+        if self._network is None:
+            self.iteration += 1
+            self.step_in_iteration = 0
+        else:
+            self.step_in_iteration += 1
+
+    def run(
+        self,
+        iterations: int | None = None,
+        after_iteration: Callable[[Condenser], None] | None = None,
+    ) -> CondensedSet:
+        """Run up to an outer iteration (the configured number), and give the set as it is then."""
+        last = self.config.iterations if iterations is None else iterations
+        with self.plan.applied():
+            while self.iteration < last:
+                before = self.iteration
+                self.step()
+                if after_iteration is not None and self.iteration != before:
+                    after_iteration(self)
+        return self.result()
+
+    def report(self) -> Report:
+        """Read the losses since the last report from the device; the only place that does."""
+        done = self.steps - self._reported_steps
+        loss = float(self._loss) / done if done else float("nan")
+        self._loss.zero_()
+        self._reported_steps = self.steps
+        return Report(self.iteration, self.steps, loss, self.supply.report())
+
+    def result(self) -> CondensedSet:
+        """The condensed set as it is now."""
+        train, config = self.train, self.config
+        # The data's name, not where somebody keeps it, goes into the file.
+        named = {**config.as_dict(), "data": train.name}
+        about = About(
+            method=config.recipe,
+            formation=config.formation,
+            ipc=config.ipc,
+            seed=config.seed,
+            iterations=self.iteration,
+            class_names=train.class_names,
+            mean=train.mean,
+            std=train.std,
+            flip=self.flip,
+            source=Source(train.name, train.fingerprint, len(train), train.nbytes),
+            config=named,
+        )
+        return CondensedSet(self.stored, about, self.formation)
+
+    def state(self) -> dict[str, Any]:
+        """All that a run needs to go on from between two steps: tensors and plain values."""
+        return {
+            "stored": self.stored.detach().clone(),
+            "optimizer": _optimizer_state(self.optimizer),
+            "iteration": self.iteration,
+            "step_in_iteration": self.step_in_iteration,
+            "steps": self.steps,
+            "loss": self._loss.clone(),
+            "reported_steps": self._reported_steps,
+            "formation": self.formation.state(),
+            "objective": self.objective.state(),
+            "supply": self.supply.state(),
+            "augmentation": self.augmentation.state(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state`."""
+        with torch.no_grad():
+            self.stored.copy_(state["stored"])
+        momentum = state["optimizer"]["momentum"]
+        self.optimizer.state[self.stored]["momentum_buffer"] = (
+            None if momentum is None else momentum.to(self.stored).clone()
+        )
+        self.iteration = int(state["iteration"])
+        self.step_in_iteration = int(state["step_in_iteration"])
+        self.steps = int(state["steps"])
+        self._loss = state["loss"].to(self._loss).clone()
+        self._reported_steps = int(state["reported_steps"])
+        self.formation.load_state(state["formation"])
+        self.objective.load_state(state["objective"])
+        self.augmentation.load_state(state["augmentation"])
+        self._network = self.supply.load_state(state["supply"])
+
+    def _synthetic(self) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            decoded = self.formation.decode(self.stored)
+        labels = torch.arange(len(decoded), device=decoded.device)
+        return decoded.flatten(0, 1), labels.repeat_interleave(decoded.shape[1])
+
+    def _query(self, a_class: int) -> tuple[Tensor, Tensor]:
+        rows = torch.cat(
+            draw_rows(
+                self.train, a_class, self.task.seed, "query", self.iteration, self.step_in_iteration
+            )
+        )
+        return self.train.normalised(rows, dtype=self.task.dtype), self.train.labels[rows]
+
+
+def _optimizer_state(optimizer: torch.optim.SGD) -> dict[str, Tensor | None]:
+    (pixels,) = optimizer.param_groups[0]["params"]
+    momentum = optimizer.state[pixels].get("momentum_buffer")
+    return {"momentum": None if momentum is None else momentum.clone()}
+
+
+def facts_of(data: Data, ipc: int) -> dict[str, Any]:
+    """What the cases of a recipe may ask for."""
+    _, height, width = data.train.shape
+    return {
+        "data": data.name,
+        "ipc": ipc,
+        "size": max(height, width),
+        "classes": data.train.classes,
+        "net": data.net,
+    }
+
+
+def configure(
+    data: Data, recipe: str | Mapping[str, Any] = "dm", overrides: Mapping[str, Any] | None = None
+) -> RunConfig:
+    """A recipe for a data set, resolved.
+
+    Args:
+        data: what to condense.
+        recipe: a recipe's name or file, or the content of one.
+        overrides: fields on top, dotted for the settings of a choice
+            (``{"ipc": 1, "optimizer.rate": 0.1}``); None leaves a field as it is.
+    """
+    base = dict(read_recipe(recipe) if isinstance(recipe, str) else recipe)
+    given = {k: v for k, v in (overrides or {}).items() if v is not None}
+    ipc = given.get("ipc", base.get("ipc", RunConfig.ipc))
+    if not isinstance(ipc, int) or isinstance(ipc, bool):
+        raise UsageError(f"ipc must be a whole number, got {ipc!r}")
+    facts = facts_of(data, ipc)
+    raw = merge(with_cases(base, facts), [("data", data.spec), ("ipc", ipc), *given.items()])
+    return resolve(raw, facts)
+
+
+def plan_for(
+    data: Data,
+    config: RunConfig,
+    plan: str | Plan = "auto",
+    device: str | None = None,
+    threads: int | None = None,
+) -> Plan:
+    """The execution plan of a run: what was asked for, or what suits its device and size."""
+    real = sum(min(n, config.real_batch) for n in data.train.counts)
+    synthetic = data.train.classes * config.ipc
+    images = config.iterations * (real + 3 * synthetic)
+    return choose_plan(plan, shape=data.train.shape, images=images, device=device, threads=threads)
+
+
+def condense(
+    data: Any = "digits",
+    recipe: str | Mapping[str, Any] = "dm",
+    *,
+    ipc: int | None = None,
+    iterations: int | None = None,
+    seed: int | None = None,
+    size: int | None = None,
+    channels: int | None = None,
+    flip: bool | None = None,
+    plan: str | Plan = "auto",
+    device: str | None = None,
+    threads: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    after_iteration: Callable[[Condenser], None] | None = None,
+) -> CondensedSet:
+    """Condense a labelled data set.
+
+    Args:
+        data: anything that :func:`condensery.load` takes.
+        recipe: a recipe's name, file or content.
+        ipc: budget, full-size images' worth of stored numbers a class.
+        iterations: outer iterations; fewer than the recipe's truncate it, 0 gives its start.
+        seed: where every draw derives from.
+        size: side in pixels that pictures are brought to.
+        channels: 1 for grey, 3 for colour.
+        flip: whether augmentation may flip left and right.
+        plan: ``auto``, ``exact``, a YAML file, or a :class:`condensery.engine.Plan`.
+        device: torch device; the first GPU, or the CPU, when not given.
+        threads: CPU threads.
+        overrides: any other field of the recipe, dotted: ``{"optimizer.rate": 0.1}``.
+        after_iteration: called with the :class:`Condenser` after every outer iteration.
+
+    Returns:
+        The condensed set.
+
+    Raises:
+        UsageError: for a field or value that does not exist.
+        DataError: for data that cannot be used.
+    """
+    loaded = load(data, size=size, channels=channels, flip=flip)
+    how = {"size": size, "channels": channels, "flip": flip}
+    flags = {**how, "ipc": ipc, "iterations": iterations, "seed": seed, **(overrides or {})}
+    config = configure(loaded, recipe, flags)
+    chosen = plan_for(loaded, config, plan, device, threads)
+    return Condenser(loaded, config, chosen).run(after_iteration=after_iteration)

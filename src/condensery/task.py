@@ -1,0 +1,42 @@
+"""What the loop's choices are told about the work at hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from .data import LabelledSet
+
+
+@dataclass(frozen=True)
+class Task:
+    """The training split's facts, the budget and where the tensors live."""
+
+    shape: tuple[int, int, int]
+    """C, H, W of one training image."""
+    classes: int
+    """Number of classes."""
+    ipc: int
+    """Budget: full-size images' worth of stored numbers a class."""
+    seed: int
+    """Where every draw derives from."""
+    flip: bool
+    """Whether augmentation may flip left and right."""
+    device: torch.device
+    """Where stored tensors and networks live."""
+    dtype: torch.dtype
+    """Type of the stored tensors while they are learned."""
+
+    @classmethod
+    def of(
+        cls,
+        train: LabelledSet,
+        *,
+        ipc: int,
+        seed: int,
+        flip: bool = True,
+        dtype: torch.dtype = torch.float32,
+    ) -> Task:
+        """The task of condensing one training split on the device that holds it."""
+        return cls(train.shape, train.classes, ipc, seed, flip, train.images.device, dtype)
