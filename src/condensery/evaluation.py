@@ -1,0 +1,335 @@
+"""A set × a protocol × networks → accuracies with n, mean and std."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import nets as zoo
+from ._version import __version__
+from .condensed import CondensedSet, load_sets
+from .data import Data, load
+from .engine import Plan, choose_plan
+from .errors import DataError, UsageError
+from .protocol import Protocol, protocol
+from .provenance import commit
+from .randomness import fork_rng
+from .train import Split, Tensors, Trainer, accuracy
+from .whole import WholeSchedule, cached, remember, whole_schedule
+
+#: Called after each network: what was tested, its accuracy.
+OnNetwork = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The accuracies of one set, or of several sets of one kind, under one protocol."""
+
+    set: str
+    """The set as it was named, ``whole`` for the whole training split."""
+    recipe: str
+    """What made it."""
+    ipc: int | None
+    """Its budget; None for the whole training split."""
+    data: str
+    """Data set whose test split was used."""
+    net: str
+    """Network that was trained and tested."""
+    protocol: str
+    """Protocol, with what was changed in it."""
+    sets: tuple[tuple[float, ...], ...]
+    """Accuracies in percent, set by set, one a network: of the last epoch."""
+    seed: int
+    """Where networks, shuffling and augmentation derive from."""
+    stored_bytes: int
+    """Size of what was trained on."""
+    seconds: float
+    """Time it took."""
+    plan: str
+    """How it was run."""
+    version: str = __version__
+    """Of this package."""
+    commit: str | None = None
+    """Of this package's checkout, None for a release."""
+
+    @property
+    def accuracies(self) -> tuple[float, ...]:
+        """All accuracies, over sets and networks."""
+        return tuple(a for one in self.sets for a in one)
+
+    @property
+    def n(self) -> int:
+        """Number of networks, over all sets."""
+        return len(self.accuracies)
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy in percent."""
+        return float(np.mean(self.accuracies))
+
+    @property
+    def std(self) -> float:
+        """Standard deviation over all networks, ddof 0, as the papers print it."""
+        return float(np.std(self.accuracies))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "set": self.set,
+            "recipe": self.recipe,
+            "ipc": self.ipc,
+            "data": self.data,
+            "net": self.net,
+            "protocol": self.protocol,
+            "n": self.n,
+            "mean": self.mean,
+            "std": self.std,
+            "accuracies": list(self.accuracies),
+            "sets": [list(one) for one in self.sets],
+            "seed": self.seed,
+            "stored_bytes": self.stored_bytes,
+            "seconds": self.seconds,
+            "plan": self.plan,
+            "version": self.version,
+            "commit": self.commit,
+        }
+
+
+def evaluate(
+    sets: Any,
+    data: Any,
+    *,
+    nets: Sequence[str] | str | None = None,
+    protocol: str = "dsa",
+    n: int = 5,
+    epochs: int | None = None,
+    seed: int = 0,
+    plan: str | Plan = "auto",
+    device: str | None = None,
+    threads: int | None = None,
+    on_network: OnNetwork | None = None,
+) -> list[Result]:
+    """Train fresh networks on each set and test them on the real test split.
+
+    Args:
+        sets: a :class:`CondensedSet`, a path, ``"whole"`` or ``"whole(epochs=N)"``, or a list of
+            these. A folder that holds several sets is one row.
+        data: anything that :func:`condensery.load` takes; only its test split is used, except for
+            ``whole``.
+        nets: networks, such as ``convnet3``; the data set's default when not given.
+        protocol: ``dc``, ``dsa``, ``gm`` or ``idc``.
+        n: networks a set.
+        epochs: fewer epochs than the protocol's; the result's protocol says so.
+        seed: where initialisation, shuffling and augmentation derive from.
+        plan: execution plan; reported accuracies are float32.
+        device: torch device.
+        threads: CPU threads.
+        on_network: called after each network with a line about it and its accuracy.
+
+    Returns:
+        One result a set and network, sets first.
+
+    Raises:
+        UsageError: for a protocol or network that does not exist.
+        DataError: for a set that does not fit the data.
+    """
+    if n < 1:
+        raise UsageError(f"at least 1 network is needed (--nets), got {n}")
+    # Load each data set the way its condensed set saw it: same size, same channels.
+    named = [sets] if isinstance(sets, str | Path | CondensedSet) else list(sets)
+    if not named:
+        raise UsageError("no set to evaluate was named")
+    loaded = load(data)
+    rows = [_Row.of(item) for item in named]
+    for row in rows:
+        row.check(loaded)
+    chosen = [nets] if isinstance(nets, str) else list(nets or [loaded.net])
+    options = _Options(protocol, n, epochs, seed, plan, device, threads, on_network)
+    return [_evaluate(row, loaded, net, options) for row in rows for net in chosen]
+
+
+@dataclass(frozen=True)
+class _Options:
+    protocol: str
+    n: int
+    epochs: int | None
+    seed: int
+    plan: str | Plan
+    device: str | None
+    threads: int | None
+    on_network: OnNetwork | None
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row of the table: some sets of one kind, or the whole training split."""
+
+    name: str
+    sets: list[CondensedSet]
+    whole_epochs: int | None = None
+
+    @classmethod
+    def of(cls, item: Any) -> _Row:
+        if isinstance(item, CondensedSet):
+            return cls(item.about.method, [item])
+        text = str(item)
+        found = re.fullmatch(r"whole(?:\(epochs=(\d+)\))?", text)
+        if found and (isinstance(item, str) and not Path(text).exists()):
+            return cls("whole", [], int(found[1]) if found[1] else 0)
+        return cls(text, load_sets(item))
+
+    def check(self, data: Data) -> None:
+        """Refuse sets that were not made for this data."""
+        for one in self.sets:
+            shape = tuple(one.images.shape[1:])
+            if shape != data.train.shape:
+                raise DataError(
+                    f"set {self.name} holds images of {_size(shape)}, but {data.name} has "
+                    f"{_size(data.train.shape)}; give the --size and --channels it was made with"
+                )
+            if one.about.class_names != data.train.class_names:
+                raise DataError(
+                    f"set {self.name} was made for the classes of {one.about.source.name}, "
+                    f"which are not those of {data.name}"
+                )
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "×".join(str(s) for s in shape)
+
+
+def _evaluate(row: _Row, data: Data, net: str, options: _Options) -> Result:
+    wanted = protocol(options.protocol, _facts(row, data, net))
+    if row.whole_epochs is not None:
+        return _evaluate_whole(row, data, net, wanted, options)
+    wanted = wanted.changed(epochs=options.epochs)
+    first = row.sets[0]
+    images = 3.0 * len(first) * wanted.epochs * options.n * len(row.sets)
+    plan = _plan(data, images, options)
+    trainer = Trainer(wanted, plan, flip=first.about.flip, seed=options.seed)
+    began, found = time.perf_counter(), []
+    with plan.applied():
+        test = data.test.to(torch.device(plan.device))
+        for number, one in enumerate(row.sets):
+            source = Tensors(
+                one.images.to(plan.device, plan.torch_dtype), one.labels.to(plan.device)
+            )
+            test = _normalised_like(test, one)
+            found.append(
+                tuple(
+                    _one(trainer, net, source, test, number * options.n + k, options, row.name)
+                    for k in range(options.n)
+                )
+            )
+    return _result(row, data, net, wanted.name, found, plan, began, options)
+
+
+def _one(
+    trainer: Trainer,
+    net: str,
+    source: Any,
+    test: Any,
+    number: int,
+    options: _Options,
+    name: str,
+    schedule: WholeSchedule | None = None,
+) -> float:
+    """The accuracy of one fresh network."""
+    with fork_rng(options.seed, "evaluation-network", number):
+        network = zoo.build(net, test.shape, test.classes)
+    network = network.to(device=trainer.plan.device, dtype=trainer.plan.torch_dtype)
+    trainer.train(network, source, number, schedule=schedule)
+    result = accuracy(network, test, trainer.plan)
+    if options.on_network is not None:
+        options.on_network(f"{name} on {net}", result)
+    return result
+
+
+def _evaluate_whole(row: _Row, data: Data, net: str, wanted: Protocol, options: _Options) -> Result:
+    """The whole training split under its own short schedule, cached by data, net and schedule."""
+    schedule = whole_schedule(wanted, len(data.train), row.whole_epochs or None)
+    images = 3.0 * len(data.train) * schedule.protocol.epochs * options.n
+    plan = _plan(data, images, options)
+    known, spent = cached(data, net, schedule, options.seed, plan.dtype)
+    began = time.perf_counter() - spent
+    trainer = Trainer(schedule.protocol, plan, flip=data.flip, seed=options.seed)
+    with plan.applied():
+        train, test = (
+            data.train.to(torch.device(plan.device)),
+            data.test.to(torch.device(plan.device)),
+        )
+        source = Split(train, plan.torch_dtype)
+        for k in range(len(known), options.n):
+            known.append(_one(trainer, net, source, test, k, options, "whole", schedule))
+            seconds = time.perf_counter() - began
+            remember(data, net, schedule, options.seed, plan.dtype, (known, seconds))
+    found = [tuple(known[: options.n])]
+    return _result(row, data, net, schedule.protocol.name, found, plan, began, options)
+
+
+def _plan(data: Data, images: float, options: _Options) -> Plan:
+    plan = choose_plan(
+        options.plan,
+        shape=data.train.shape,
+        images=images,
+        device=options.device,
+        threads=options.threads,
+    )
+    # Accuracies that are reported are trained in the full type; bfloat16 is for matching.
+    return dataclasses.replace(plan, real_dtype=plan.dtype)
+
+
+def _normalised_like(test: Any, one: CondensedSet) -> Any:
+    """The test split under the set's own normalisation, as its networks expect."""
+    if (test.mean, test.std) == (one.about.mean, one.about.std):
+        return test
+    return dataclasses.replace(test, mean=one.about.mean, std=one.about.std)
+
+
+def _facts(row: _Row, data: Data, net: str) -> dict[str, Any]:
+    shape = data.train.shape
+    with torch.device("meta"):
+        network = zoo.build(net, shape, data.train.classes)
+    return {
+        "data": data.name,
+        "ipc": row.sets[0].about.ipc if row.sets else math.inf,
+        "size": max(shape[1:]),
+        "net": re.split(r"[\d:]", net)[0],
+        "norm": "batch" if zoo.mixes_examples(network) else "other",
+    }
+
+
+def _result(
+    row: _Row,
+    data: Data,
+    net: str,
+    name: str,
+    found: list[tuple[float, ...]],
+    plan: Plan,
+    began: float,
+    options: _Options,
+) -> Result:
+    first = row.sets[0] if row.sets else None
+    return Result(
+        set=row.name,
+        recipe=first.about.method if first else "whole",
+        ipc=first.about.ipc if first else None,
+        data=data.name,
+        net=net,
+        protocol=name,
+        sets=tuple(found),
+        seed=options.seed,
+        stored_bytes=first.stored_bytes if first else data.train.nbytes,
+        seconds=time.perf_counter() - began,
+        plan=plan.describe(),
+        commit=commit(),
+    )

@@ -1,0 +1,119 @@
+"""A condensed set in formats that need nothing of this library."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from .condensed import CondensedSet
+from .errors import UsageError, unknown_name
+from .files import safe_names, whole_file, whole_folder
+
+FORMATS = ("images", "npz", "parquet")
+
+
+def export(condensed: CondensedSet, to: str, out: str | Path, *, stored: bool = False) -> Path:
+    """Write a condensed set as plain data.
+
+    Args:
+        condensed: the set.
+        to: ``npz``, ``images`` (PNG class folders) or ``parquet``.
+        out: where; the format's ending is added to a file's name when it has none.
+        stored: with ``npz``, the stored tensors instead of the decoded images.
+
+    Returns:
+        The file or folder that was written.
+
+    Raises:
+        UsageError: when the format does not exist or the place is taken.
+    """
+    if to not in FORMATS:
+        raise unknown_name("export format", to, FORMATS)
+    if stored and to != "npz":
+        raise UsageError("--stored needs --to npz: only npz keeps stored tensors")
+    path = Path(out)
+    if to == "images":
+        return _images(condensed, path)
+    if path.suffix != f".{to}":
+        path = path.with_name(f"{path.name}.{to}")
+    if path.exists():
+        raise UsageError(f"{path} already exists; choose another --out or remove it")
+    if to == "npz":
+        _npz(condensed, path, stored)
+    else:
+        _parquet(condensed, path)
+    return path
+
+
+def rounded(condensed: CondensedSet) -> Tensor:
+    """The pixels as 8 bits hold them, clamped and rounded, N×C×H×W uint8."""
+    return (condensed.pixels().clamp(0, 1) * 255).round().byte()
+
+
+def _npz(condensed: CondensedSet, path: Path, stored: bool) -> None:
+    about = condensed.about
+    content: dict[str, Any] = {
+        "class_names": np.array(about.class_names, dtype=np.str_),
+        "mean": np.array(about.mean, dtype=np.float32),
+        "std": np.array(about.std, dtype=np.float32),
+    }
+    if stored:
+        flat = condensed.stored.flatten(0, 1)
+        content["stored"] = flat.numpy()
+        per_class = condensed.stored.shape[1]
+        content["labels"] = np.repeat(np.arange(len(condensed.stored)), per_class)
+        content["decode"] = np.array(_how_to_decode(condensed), dtype=np.str_)
+    else:
+        content["images"] = condensed.pixels().numpy()
+        content["labels"] = condensed.labels.numpy()
+    with whole_file(path) as temporary:
+        np.savez_compressed(temporary, **content)
+
+
+def _how_to_decode(condensed: CondensedSet) -> str:
+    formation = condensed.about.formation
+    if formation.kind == "pixels":
+        return "training image = stored; black-to-white pixels = stored * std + mean"
+    return f"condensery.CondensedSet.load(...).images; formation {formation.as_dict()}"
+
+
+def _pictures(condensed: CondensedSet) -> list[bytes]:
+    from PIL import Image
+
+    out = []
+    for pixels in rounded(condensed).permute(0, 2, 3, 1).numpy():
+        buffer = io.BytesIO()
+        plain = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+        Image.fromarray(plain).save(buffer, format="PNG")
+        out.append(buffer.getvalue())
+    return out
+
+
+def _images(condensed: CondensedSet, folder: Path) -> Path:
+    names = safe_names(condensed.about.class_names)
+    counts = [0] * len(names)
+    with whole_folder(folder) as temporary:
+        for label, png in zip(condensed.labels.tolist(), _pictures(condensed), strict=True):
+            target = temporary / names[label]
+            target.mkdir(exist_ok=True)
+            (target / f"{counts[label]:05d}.png").write_bytes(png)
+            counts[label] += 1
+    return folder
+
+
+def _parquet(condensed: CondensedSet, path: Path) -> None:
+    from datasets import ClassLabel, Dataset, Features, Image
+
+    features = Features(
+        {"image": Image(), "label": ClassLabel(names=list(condensed.about.class_names))}
+    )
+    rows = {
+        "image": [{"bytes": png, "path": None} for png in _pictures(condensed)],
+        "label": condensed.labels.tolist(),
+    }
+    with whole_file(path) as temporary:
+        Dataset.from_dict(rows, features=features).to_parquet(temporary)

@@ -1,0 +1,72 @@
+"""Which code, on which machine: what a number must carry to be believed."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from ._version import __version__
+
+
+@cache
+def commit() -> str | None:
+    """The commit of the checkout that this package runs from, None for an installed release.
+
+    A changed working tree is marked ``+changes``.
+    """
+    folder = Path(__file__).resolve().parent
+    # An environment inside somebody else's checkout is not a checkout of this package.
+    if folder.parent.name != "src":
+        return None
+    try:
+        head = _git(folder, "rev-parse", "HEAD")
+        dirty = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{head}+changes" if dirty else head
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package and of what its numbers depend on."""
+    names = ("torch", "numpy", "datasets", "safetensors")
+    return {
+        "condensery": __version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in names},
+    }
+
+
+def machine() -> dict[str, str | int | None]:
+    """The machine's name, processor and system."""
+    import torch
+
+    from .engine.plan import default_threads
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "host": platform.node(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": default_threads(),
+        "gpu": gpu,
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

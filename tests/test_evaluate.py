@@ -1,0 +1,262 @@
+"""Evaluation: the protocol to the constant, and the fast trainer against a plain loop."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from condensery import CondensedSet, DataError, UsageError, evaluate, select_random
+from condensery.data import Data
+from condensery.engine import Plan, exact_plan
+from condensery.evaluation import Result
+from condensery.nets import build
+from condensery.protocol import Protocol, protocol, protocol_names
+from condensery.randomness import fork_rng, stream
+from condensery.train import Split, Tensors, Trainer, accuracy
+from condensery.whole import whole_schedule
+
+from .conftest import tiny
+
+FACTS: dict[str, Any] = {
+    "data": "cifar10",
+    "ipc": 10,
+    "size": 32,
+    "net": "convnet",
+    "norm": "other",
+}
+EXACT = exact_plan("cpu", 1)
+NET = "convnet2:width=8"
+
+
+def test_protocols_have_the_papers_constants() -> None:
+    assert set(protocol_names()) == {"dc", "dsa", "gm", "idc"}
+    dc = protocol("dc", FACTS)
+    assert (dc.epochs, dc.batch, dc.rate, dc.momentum, dc.weight_decay) == (
+        300,
+        256,
+        0.01,
+        0.9,
+        5e-4,
+    )
+    assert (dc.augmentation, dc.nets, dc.sets) == ("none", 20, 5)
+    assert dc.rate_at(149) == pytest.approx(0.01)
+    assert dc.rate_at(150) == pytest.approx(0.001)
+    digits = protocol("dc", {**FACTS, "data": "mnist"})
+    assert (digits.epochs, digits.augmentation, digits.rotate) == (1000, "image_op", 45.0)
+    assert digits.strategy == "crop_scale_rotate"
+    normed = protocol("dc", {**FACTS, "norm": "batch"})
+    assert (normed.epochs, normed.strategy) == (1000, "crop_noise")
+    assert protocol("dc", {**FACTS, "norm": "batch", "net": "vgg"}).augmentation == "none"
+    dsa = protocol("dsa", FACTS)
+    assert (dsa.epochs, dsa.augmentation, dsa.rate_at(499)) == (1000, "batch_op", 0.01)
+    gm = protocol("gm", {**FACTS, "data": "mnist"})
+    assert (gm.epochs, gm.nets, gm.sets) == (300, 50, 2)
+    idc = protocol("idc", FACTS)
+    assert (idc.epochs, idc.batch, idc.cutmix, idc.augmentation) == (1000, 64, 0.5, "idc")
+    rates = [idc.rate_at(e) for e in (0, 665, 667, 832, 834, 999)]
+    assert rates == pytest.approx([0.01, 0.01, 0.002, 0.002, 0.0004, 0.0004])
+
+
+def test_a_changed_protocol_says_so() -> None:
+    dsa = protocol("dsa", FACTS)
+    assert dsa.changed(epochs=300).name == "dsa+epochs=300"
+    assert dsa.changed(epochs=None) is dsa
+    assert dsa.changed(epochs=1000).name == "dsa"
+    with pytest.raises(UsageError, match="epoch"):
+        dsa.changed(epochs=0)
+
+
+def test_unknown_protocols_are_refused() -> None:
+    with pytest.raises(UsageError, match="did you mean 'dsa'"):
+        protocol("dsaa", FACTS)
+    with pytest.raises(UsageError, match="64 pixels"):
+        protocol("idc", {**FACTS, "size": 224})
+
+
+def plain_training(data: Tensors, one: Protocol, number: int, shape: Any, classes: int) -> Tensor:
+    """The protocol as a textbook loop: cross entropy, SGD, whole batches; no augmentation."""
+    with fork_rng(0, "init", number):
+        network = build(NET, shape, classes)
+    optimizer = torch.optim.SGD(network.parameters(), lr=one.rate, momentum=0.9, weight_decay=5e-4)
+    for epoch in range(one.epochs):
+        order = torch.from_numpy(stream(0, "training", number, epoch).permutation(len(data)))
+        for rows in order.split(one.batch):
+            for group in optimizer.param_groups:
+                group["lr"] = 0.01 if epoch < one.epochs / 2 else 0.001
+            loss = torch.nn.functional.cross_entropy(network(data.images[rows]), data.labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    with torch.no_grad():
+        out: Tensor = network(data.images)
+    return out
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [EXACT, Plan(chunk=4), Plan(chunk=5, channels_last=True)],
+    ids=["exact", "pieces", "channels-last"],
+)
+def test_the_trainer_is_the_plain_loop(plan: Plan, tiny_data: Data) -> None:
+    one = Protocol(name="x", epochs=6, batch=13)
+    images = tiny_data.train.normalised()
+    data = Tensors(images, tiny_data.train.labels)
+    trainer = Trainer(one, plan, flip=True, seed=0)
+    for number in (0, 1):
+        with fork_rng(0, "init", number):
+            network = build(NET, tiny_data.train.shape, 3)
+        with torch.no_grad():
+            found = trainer.train(network, data, number)(images)
+        expected = plain_training(data, one, number, tiny_data.train.shape, 3)
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_batch_norm_networks_see_whole_batches_each_with_own_statistics(tiny_data: Data) -> None:
+    images = tiny_data.train.normalised()
+    data = Tensors(images, tiny_data.train.labels)
+    outs = []
+    for plan in (EXACT, Plan(chunk=4)):
+        trainer = Trainer(Protocol(name="x", epochs=3), plan, flip=True, seed=0)
+        for number in (0, 1):
+            with fork_rng(0, "init", number):
+                network = build(f"{NET},norm=batch", tiny_data.train.shape, 3)
+            trainer.train(network, data, number)
+            assert not network.training
+        outs.append(network(images).detach())
+    torch.testing.assert_close(*outs)
+
+
+@pytest.mark.parametrize("augmentation", ["none", "batch_op", "image_op", "idc"])
+def test_training_depends_on_the_networks_number_alone(augmentation: str, tiny_data: Data) -> None:
+    one = Protocol(name="x", epochs=2, batch=8, augmentation=augmentation, cutmix=0.5)  # type: ignore[arg-type]
+    data = Split(tiny_data.train)
+    outs: dict[tuple[int, int], Tensor] = {}
+    for order in ((0, 1), (1, 0)):
+        trainer = Trainer(one, EXACT, flip=False, seed=0)
+        for number in order:
+            with fork_rng(0, "init", 7):
+                network = build(NET, tiny_data.train.shape, 3)
+            trainer.train(network, data, number)
+            out = network(tiny_data.train.normalised()).detach()
+            if (number, 0) in outs:
+                assert torch.equal(out, outs[number, 0])
+            outs[number, 0] = out
+    assert not torch.equal(outs[0, 0], outs[1, 0])
+
+
+def test_accuracy_counts_every_test_image(tiny_data: Data) -> None:
+    class Bright(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            mean = x.mean((1, 2, 3))
+            cuts = torch.tensor([-0.6, 0.6])
+            return torch.nn.functional.one_hot(torch.bucketize(mean, cuts), 3).float()
+
+    network = Bright()
+    test = tiny_data.test
+    with torch.no_grad():
+        right = (network(test.normalised()).argmax(1) == test.labels).double().mean()
+    for plan in (EXACT, Plan(chunk=3)):
+        assert accuracy(network, test, plan) == pytest.approx(100 * float(right))
+
+
+def test_results_carry_what_a_number_needs(tiny_data: Data, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        select_random(tiny_data, ipc=2, seed=seed).save(tmp_path / "r" / str(seed))
+    seen: list[float] = []
+    results = evaluate(
+        [tmp_path / "r", tmp_path / "r" / "0", "whole(epochs=2)"],
+        tiny_data,
+        nets=[NET, "mlp"],
+        n=2,
+        epochs=3,
+        plan=EXACT,
+        on_network=lambda what, found: seen.append(found),
+    )
+    assert [(r.set.split("/")[-1], r.net, r.n) for r in results] == [
+        ("r", NET, 4), ("r", "mlp", 4), ("0", NET, 2), ("0", "mlp", 2),
+        ("whole", NET, 2), ("whole", "mlp", 2),
+    ]  # fmt: skip
+    assert seen == [a for r in results for a in r.accuracies]
+    held = json.loads(json.dumps(results[0].as_dict()))
+    assert set(held) == {
+        "set", "recipe", "ipc", "data", "net", "protocol", "n", "mean", "std", "accuracies",
+        "sets", "seed", "stored_bytes", "seconds", "plan", "version", "commit",
+    }  # fmt: skip
+    assert held["protocol"] == "dsa+epochs=3"
+    assert results[4].protocol == "whole(epochs=2)+dsa"
+    assert held["mean"] == pytest.approx(np.mean(held["accuracies"]))
+    assert held["std"] == pytest.approx(np.std(held["accuracies"], ddof=0))
+    assert [len(one) for one in held["sets"]] == [2, 2]
+    assert results[2].accuracies == results[0].sets[0], "a set does not depend on its neighbours"
+
+
+def test_the_last_epoch_counts(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    from condensery import evaluation as module
+
+    def counted(network: torch.nn.Module, test: Any, plan: Plan) -> float:
+        calls.append(1)
+        return accuracy(network, test, plan)
+
+    monkeypatch.setattr(module, "accuracy", counted)
+    evaluate(select_random(tiny_data, ipc=2), tiny_data, nets=NET, n=3, epochs=5, plan=EXACT)
+    assert len(calls) == 3, "the test split is looked at once a network"
+
+
+def test_whole_is_cached_by_data_network_and_schedule(
+    tiny_data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments: dict[str, Any] = {"nets": NET, "plan": EXACT}
+    (first,) = evaluate("whole(epochs=2)", tiny_data, n=2, **arguments)
+    trained: list[int] = []
+    original = Trainer.train
+
+    def counted(self: Trainer, *args: Any, **kwargs: Any) -> torch.nn.Module:
+        trained.append(1)
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(Trainer, "train", counted)
+    (again,) = evaluate("whole(epochs=2)", tiny_data, n=2, **arguments)
+    assert (again.accuracies, trained) == (first.accuracies, [])
+    (more,) = evaluate("whole(epochs=2)", tiny_data, n=3, **arguments)
+    assert (more.accuracies[:2], len(trained)) == (first.accuracies, 1)
+    evaluate("whole(epochs=3)", tiny_data, n=1, **arguments)
+    evaluate("whole(epochs=2)", tiny(channels=3), n=1, **arguments)
+    evaluate("whole(epochs=2)", tiny_data, n=1, seed=1, **arguments)
+    assert len(trained) == 4
+
+
+def test_the_whole_schedule_rises_and_falls() -> None:
+    schedule = whole_schedule(protocol("dsa", FACTS), 1000, 4)
+    rates = [schedule(step) for step in range(schedule.steps)]
+    assert schedule.steps == 32
+    assert max(rates) == pytest.approx(0.05, rel=0.1)
+    assert rates[0] < 0.01
+    assert rates[-1] == pytest.approx(0)
+    assert whole_schedule(protocol("dsa", FACTS), 60_000).protocol.epochs == 5
+
+
+def test_sets_that_do_not_fit_the_data_are_refused(tiny_data: Data) -> None:
+    condensed = select_random(tiny_data, ipc=1)
+    with pytest.raises(DataError, match="--size and --channels"):
+        evaluate(condensed, tiny(side=12), n=1)
+    other = dataclasses.replace(condensed.about, class_names=("a", "b", "c"))
+    with pytest.raises(DataError, match="classes"):
+        evaluate(CondensedSet(condensed.stored, other), tiny_data, n=1)
+    with pytest.raises(UsageError, match="--nets"):
+        evaluate(condensed, tiny_data, n=0)
+    with pytest.raises(UsageError, match="no set"):
+        evaluate([], tiny_data)
+
+
+def test_result_statistics() -> None:
+    result = Result("a", "dm", 1, "d", "n", "p", ((1.0, 3.0), (5.0, 7.0)), 0, 4, 1.0, "plan")
+    assert (result.n, result.mean) == (4, 4.0)
+    assert result.std == pytest.approx(np.sqrt(5))
