@@ -1,0 +1,184 @@
+"""The commands, and nothing else. No torch is imported before a command needs it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import options
+
+#: Command → its options, its positional argument if it has one, and that argument's help.
+COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
+    "condense": (options.Condense, None, ""),
+    "select": (options.Select, "method", "random"),
+    "evaluate": (options.Evaluate, "set+", "a run folder, a file, a folder of sets, or whole"),
+    "show": (options.Show, "run", "a run folder or a .safetensors file"),
+    "export": (options.Export, "run", "a run folder or a .safetensors file"),
+    "data": (options.DataCommand, "spec", "digits, a known name, hub:owner/name, a folder or .npz"),
+}
+
+_DOTTED = re.compile(r"--(\w+(?:\.\w+)+)(?:=(.*))?", re.DOTALL)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit code: 0, 1 failure, 2 usage, 130 and 143 signals."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        command, values, dotted = _parse(arguments)
+        return _run(command, values, dotted)
+    except KeyboardInterrupt:
+        return _fail("stopped", 128 + signal.SIGINT)
+    except BrokenPipeError:
+        # The reader of our output has gone, as `| head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _run(command: str, values: Any, dotted: list[tuple[str, Any]]) -> int:
+    from .errors import DataError, UsageError
+
+    try:
+        from . import commands
+
+        action: Callable[..., int] = getattr(commands, command)
+        return action(values, dotted) if command == "condense" else action(values)
+    except UsageError as error:
+        return _fail(str(error), 2)
+    except DataError as error:
+        return _fail(str(error), 1)
+    except OSError as error:
+        return _fail(f"{error.strerror or error}: {error.filename or 'input or output failed'}", 1)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"condensery: {message}", file=sys.stderr)
+    return code
+
+
+def _parse(arguments: list[str]) -> tuple[str, Any, list[tuple[str, Any]]]:
+    """Command, its checked options and the recipe's dotted overrides."""
+    rest, dotted = split_dotted(arguments)
+    parser = _parser(rest)
+    try:
+        found = parser.parse_args(rest)
+    except Exception as error:  # argparse and jsonargparse raise several kinds
+        raise SystemExit(_fail(_plainly(error, rest), 2)) from None
+    if dotted and found.command != "condense":
+        name = dotted[0][0]
+        raise SystemExit(_fail(f"--{name} is a recipe's setting; only condense takes it", 2))
+    return found.command, found[found.command], dotted
+
+
+def split_dotted(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, Any]]]:
+    """Take ``--a.b value`` and ``--a.b=value`` out of the arguments; values are read as YAML."""
+    import yaml
+
+    rest: list[str] = []
+    dotted: list[tuple[str, Any]] = []
+    waiting = list(arguments)
+    while waiting:
+        word = waiting.pop(0)
+        found = _DOTTED.fullmatch(word)
+        if not found:
+            rest.append(word)
+            continue
+        name, text = found[1], found[2]
+        if text is None:
+            if not waiting or waiting[0].startswith("--"):
+                raise SystemExit(_fail(f"--{name} needs a value", 2))
+            text = waiting.pop(0)
+        try:
+            dotted.append((name, yaml.safe_load(text)))
+        except yaml.YAMLError:
+            dotted.append((name, text))
+    return rest, dotted
+
+
+def _parser(arguments: Sequence[str]) -> Any:
+    import jsonargparse
+
+    from ._version import __version__
+
+    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    main_parser = jsonargparse.ArgumentParser(
+        prog="condensery",
+        description="Turn a large labelled data set into a tiny synthetic one.",
+        exit_on_error=False,
+        allow_abbrev=False,
+        version=__version__,
+    )
+    subcommands = main_parser.add_subcommands(dest="command", required=True)
+    for name, (settings, positional, help_text) in COMMANDS.items():
+        summary, _, _ = (settings.__doc__ or "").partition("\n")
+        parser = jsonargparse.ArgumentParser(
+            description=settings.__doc__, exit_on_error=False, allow_abbrev=False
+        )
+        # Only the command that is used needs its flags: the others are there for the overview.
+        if name in arguments:
+            if positional:
+                many = "+" if positional.endswith("+") else None
+                parser.add_argument(positional.rstrip("+"), help=help_text, nargs=many)
+            _add_flags(parser, settings)
+        subcommands.add_subcommand(name, parser, help=summary)
+    return main_parser
+
+
+def _add_flags(parser: Any, settings: type[Any]) -> None:
+    """The fields of a settings class as flags: ``no_flip`` is ``--no-flip``, a switch."""
+    import dataclasses
+    import typing
+
+    from docstring_parser import parse_from_object
+
+    types = typing.get_type_hints(settings)
+    texts = {
+        parameter.arg_name: parameter.description
+        for base in reversed(settings.__mro__[:-1])
+        for parameter in parse_from_object(base).params
+    }
+    for item in dataclasses.fields(settings):
+        flag = f"--{item.name.replace('_', '-')}"
+        if types[item.name] is bool:
+            parser.add_argument(flag, action="store_true", help=texts[item.name])
+        elif types[item.name] == list[str] | None:
+            parser.add_argument(flag, nargs="+", help=texts[item.name])
+        else:
+            parser.add_argument(
+                flag, type=types[item.name], default=item.default, help=texts[item.name]
+            )
+
+
+def _plainly(error: Exception, arguments: Sequence[str]) -> str:
+    """A parser's complaint as one sentence, with the nearest name for a misspelt one."""
+    text = str(error)
+    unknown = re.search(r"[Uu]nrecognized arguments: (\S+)", text)
+    command = next((a for a in arguments if a in COMMANDS), None)
+    if unknown and command:
+        import dataclasses
+
+        got = unknown[1].split("=")[0]
+        flags = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(COMMANDS[command][0])]
+        near = difflib.get_close_matches(got, flags, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"see condensery {command} --help"
+        return f"{command} does not know {got}; {hint}"
+    choice = re.search(r"invalid choice: '?([^' ]+)", text)
+    if choice and not command:
+        near = difflib.get_close_matches(choice[1], COMMANDS, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"there is no command {choice[1]}{hint} Known: {', '.join(COMMANDS)}"
+    if not command:
+        return f"name a command: {', '.join(COMMANDS)}; see condensery --help"
+    wrong = re.search(r'Parser key "([^"]+)"', text)
+    if wrong:
+        flag = "--" + wrong[1].rpartition(".")[2].replace("_", "-")
+        values = re.findall(r"(?:Expected an? |Got value: |Given value: )([^\n]+)", text)
+        expected = [v.partition(". Got")[0] for v in values if "NoneType" not in v]
+        wanted = re.sub(r"<class '(\w+)'>|typing\.", r"\1", expected[0]) if expected else ""
+        got = values[-1].rpartition("Got value: ")[2] if values else ""
+        return f"{flag} must be {wanted}, got {got}; see condensery {command} --help"
+    return f"{' '.join(text.split())}; see condensery {command} --help"

@@ -1,0 +1,318 @@
+"""What each command does, once its options are read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .condensed import CondensedSet, load_sets
+from .config import RunConfig, read_yaml
+from .data import Data, as_json, describe, load
+from .engine.host import keep_memory
+from .errors import UsageError, unknown_name
+from .evaluation import Result
+from .evaluation import evaluate as evaluate_sets
+from .exports import export as export_set
+from .exports import rounded
+from .files import write_json
+from .loop import configure, plan_for
+from .progress import Progress
+from .report.pictures import save_picture
+from .report.tables import size_text, table, time_text
+from .runs import Interrupted, RunFolder, carry_out
+from .select import select_random
+
+SELECTIONS = ("random",)
+
+
+def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
+    """Learn one set, or several with consecutive seeds."""
+    keep_memory()
+    base: Mapping[str, Any] = read_yaml(Path(options.config), "--config") if options.config else {}
+    if options.config and options.recipe:
+        raise UsageError("--config and --recipe contradict each other: give one of them")
+    if options.sets < 1:
+        raise UsageError(f"--sets must be at least 1, got {options.sets}")
+    data = _load(
+        options.data or base.get("data", "digits"),
+        options.size or base.get("size"),
+        options.channels or base.get("channels"),
+        False if options.no_flip else base.get("flip"),
+    )
+    recipe: str | Mapping[str, Any] = base or options.recipe or "dm"
+    given = {
+        "size": options.size,
+        "channels": options.channels,
+        "flip": False if options.no_flip else None,
+        "ipc": options.ipc,
+        "iterations": options.iterations,
+        "seed": options.seed,
+        **dict(dotted),
+    }
+    config = configure(data, recipe, given)
+    name = f"{data.name}-{config.recipe}-ipc{config.ipc}"
+    out = Path(options.out or Path("runs") / name)
+    say = _printer(options)
+    results = []
+    for number in range(options.sets):
+        folder = RunFolder(out / str(number) if options.sets > 1 else out)
+        one = dataclasses.replace(config, seed=config.seed + number)
+        try:
+            results.append(_condense_one(data, one, folder, options, say))
+        except Interrupted as stop:
+            print(f"condensery: stopped by {stop}; the same command continues {folder.path}")
+            return 128 + stop.number
+    _write_json(options, {"runs": results})
+    return 0
+
+
+def _condense_one(
+    data: Data, config: RunConfig, folder: RunFolder, options: Any, say: Any
+) -> dict[str, Any]:
+    status = folder.status(config)
+    if status == "finished":
+        say(f"{folder.path} is finished; nothing to do")
+        condensed = CondensedSet.load(folder.path)
+    else:
+        plan = folder.plan() if status == "unfinished" else None
+        if plan is None:
+            plan = plan_for(data, config, options.plan, options.device, options.threads)
+        elif folder.state_file.exists():
+            say(f"continuing {folder.path}")
+        say(
+            f"condensing {data.name} ({len(data.train)} images, {data.train.classes} classes) to "
+            f"{config.ipc} a class: {config.recipe}, {config.iterations} iterations, "
+            f"seed {config.seed}"
+        )
+        say(f"plan: {plan.describe()}")
+        condensed = carry_out(data, config, plan, folder, quiet=options.quiet)
+        say(f"done in {time_text(float(folder.facts()['seconds']))}: {folder.path}")
+    say(f"picture: {folder.path / 'images.png'}")
+    return {"out": str(folder.path), **_facts(condensed)}
+
+
+def select(options: Any) -> int:
+    """Draw real images."""
+    if options.method not in SELECTIONS:
+        raise unknown_name("selection", options.method, SELECTIONS)
+    if options.sets < 1:
+        raise UsageError(f"--sets must be at least 1, got {options.sets}")
+    data = _load(options.data, options.size, options.channels, False if options.no_flip else None)
+    out = Path(options.out or Path("runs") / f"{data.name}-{options.method}-ipc{options.ipc}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"--out {out} already exists and is not empty; choose another")
+    say = _printer(options)
+    results = []
+    for number in range(options.sets):
+        folder = out / str(number) if options.sets > 1 else out
+        chosen = select_random(
+            data,
+            ipc=options.ipc,
+            seed=options.seed + number,
+            size=options.size,
+            channels=options.channels,
+        )
+        chosen.save(folder)
+        save_picture(chosen, folder / "images.png")
+        say(f"{options.ipc} images a class of {data.name}, seed {options.seed + number}: {folder}")
+        results.append({"out": str(folder), **_facts(chosen)})
+    _write_json(options, {"runs": results})
+    return 0
+
+
+def evaluate(options: Any) -> int:
+    """Train and test networks; print and write the table."""
+    keep_memory()
+    names = list(options.set)
+    data = _data_of(names, options)
+    networks = options.net or [data.net]
+    say = _printer(options)
+    with Progress(_count(names, options, networks), "networks", quiet=options.quiet) as progress:
+        results = evaluate_sets(
+            names,
+            data,
+            nets=networks,
+            protocol=options.protocol,
+            n=options.nets,
+            epochs=options.epochs,
+            seed=options.seed,
+            plan=options.plan,
+            device=options.device,
+            threads=options.threads,
+            on_network=lambda what, found: progress.advance(f"{what}: {found:.1f} %"),
+        )
+    say(result_table(results))
+    _write_json(options, {"results": [result.as_dict() for result in results]})
+    return 0
+
+
+def result_table(results: list[Result]) -> str:
+    """Accuracies for people: every number with its n and protocol."""
+    rows = [
+        [
+            result.set,
+            "all" if result.ipc is None else str(result.ipc),
+            result.net,
+            result.protocol,
+            str(result.n),
+            f"{result.mean:.1f} ± {result.std:.1f}",
+            size_text(result.stored_bytes),
+            time_text(result.seconds),
+        ]
+        for result in results
+    ]
+    head = ["set", "ipc", "network", "protocol", "n", "accuracy %", "size", "time"]
+    first = results[0]
+    return (
+        f"{table(head, rows)}\n"
+        f"test split of {first.data}, last epoch, n = sets × networks, mean ± std, "
+        f"seed {first.seed}; {first.plan}"
+    )
+
+
+def show(options: Any) -> int:
+    """Describe a set and draw it."""
+    say = _printer(options)
+    path = Path(options.run)
+    found = load_sets(path)
+    condensed = found[0]
+    about, stored = condensed.about, condensed.stored
+    picture = Path(options.picture) if options.picture else path / "images.png"
+    if options.picture or (path.is_dir() and not picture.exists()):
+        save_picture(condensed, picture)
+    drawn = picture if picture.exists() else "none; draw it with --picture FILE"
+    shape = "×".join(str(s) for s in condensed.images.shape[1:])
+    several = f" (the first of {len(found)} sets)" if len(found) > 1 else ""
+    lines = [
+        f"{path}{several}: {about.method} of {about.source.name}",
+        f"  stored    {stored.shape[0] * stored.shape[1]} × {shape}, "
+        f"{about.ipc} a class in {len(stored)} classes, {size_text(condensed.stored_bytes)}",
+        f"  decoded   {len(condensed)} training images",
+        f"  source    {about.source.images} images, {size_text(about.source.bytes)}; "
+        f"this set has {condensed.shrinkage:.0f} times fewer images",
+        f"  made by   {about.method}, {about.iterations} iterations, seed {about.seed}",
+        *(f"  {name:<9} {_flat(about.config[name])}" for name in _CHOICES if name in about.config),
+        f"  classes   {', '.join(about.class_names[:20])}"
+        + (" …" if len(about.class_names) > 20 else ""),
+        f"  mean, std {_numbers(about.mean)}, {_numbers(about.std)}",
+        f"  picture   {drawn}",
+    ]
+    say("\n".join(lines))
+    _write_json(options, {"run": str(path), **_facts(condensed)})
+    return 0
+
+
+_CHOICES = ("formation", "objective", "supply", "augmentation", "optimizer")
+
+
+def _flat(section: Any) -> str:
+    if not isinstance(section, Mapping):
+        return str(section)
+    rest = ", ".join(f"{k} {v}" for k, v in section.items() if k != "kind" and v is not None)
+    return f"{section['kind']}: {rest}" if "kind" in section else rest
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return "/".join(f"{value:.4f}" for value in values)
+
+
+def export(options: Any) -> int:
+    """Write a set as plain data, and measure what 8 bits cost where that is asked."""
+    say = _printer(options)
+    condensed = CondensedSet.load(options.run)
+    written = export_set(condensed, options.to, options.out, stored=options.stored)
+    say(f"{len(condensed)} images: {written}")
+    outcome: dict[str, Any] = {"out": str(written), "to": options.to}
+    if options.verify:
+        keep_memory()
+        results = _verify(condensed, options)
+        say(result_table(results))
+        outcome["results"] = [result.as_dict() for result in results]
+    _write_json(options, outcome)
+    return 0
+
+
+def _verify(condensed: CondensedSet, options: Any) -> list[Result]:
+    """The set as it is, and as 8 bits hold it, under one protocol and the same seeds."""
+    data = _data_of([options.run], options)
+    eight = (rounded(condensed).float() / 255).to(condensed.images)
+    shape = (1, -1, 1, 1)
+    about = condensed.about
+    mean = eight.new_tensor(about.mean).view(shape)
+    images = (eight - mean) / eight.new_tensor(about.std).view(shape)
+    coarse = CondensedSet(
+        images.unflatten(0, (len(condensed.stored), -1)),
+        dataclasses.replace(about, method=f"{about.method}, 8 bits"),
+    )
+    return evaluate_sets([condensed, coarse], data, n=options.nets, epochs=options.epochs)
+
+
+def data(options: Any) -> int:
+    """Say what was understood of a data set."""
+    loaded = _load(options.spec, options.size, options.channels, False if options.no_flip else None)
+    _printer(options)("\n".join(describe(loaded)))
+    _write_json(options, as_json(loaded))
+    return 0
+
+
+def _load(spec: str, size: int | None, channels: int | None, flip: bool | None) -> Data:
+    return load(spec, size=size, channels=channels, flip=flip)
+
+
+def _data_of(names: list[str], options: Any) -> Data:
+    """The data that sets are tested on: as named, read the way the first set saw it."""
+    config: Mapping[str, Any] = {}
+    sets = [name for name in names if not name.startswith("whole")]
+    if sets:
+        config = load_sets(sets[0])[0].about.config
+    spec = options.data or _spec_of(sets, config)
+    return _load(
+        spec,
+        options.size or config.get("size"),
+        options.channels or config.get("channels"),
+        False if options.no_flip else config.get("flip"),
+    )
+
+
+def _spec_of(sets: list[str], config: Mapping[str, Any]) -> str:
+    """Where the first set's data came from: its recipe.yaml knows the place, its file the name."""
+    if not sets:
+        return "digits"
+    recipe = Path(sets[0]) / "recipe.yaml"
+    if recipe.exists():
+        return str(read_yaml(recipe, "recipe")["data"])
+    return str(config["data"])
+
+
+def _count(names: list[str], options: Any, networks: list[str]) -> int:
+    sets = sum(1 if name.startswith("whole") else len(load_sets(name)) for name in names)
+    return sets * int(options.nets) * len(networks)
+
+
+def _facts(condensed: CondensedSet) -> dict[str, Any]:
+    about = condensed.about
+    return {
+        "method": about.method,
+        "data": about.source.name,
+        "ipc": about.ipc,
+        "seed": about.seed,
+        "iterations": about.iterations,
+        "classes": len(about.class_names),
+        "stored_shape": list(condensed.stored.shape),
+        "decoded_images": len(condensed),
+        "stored_bytes": condensed.stored_bytes,
+        "source_images": about.source.images,
+        "source_bytes": about.source.bytes,
+        "config": dict(about.config),
+    }
+
+
+def _printer(options: Any) -> Any:
+    return (lambda text: None) if options.quiet else (lambda text: print(text, flush=True))
+
+
+def _write_json(options: Any, value: Any) -> None:
+    if options.json:
+        write_json(Path(options.json), value)

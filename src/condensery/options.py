@@ -1,0 +1,143 @@
+"""The flags of every command. Each field's sentence is its help text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFlags:
+    """How data is read."""
+
+    size: int | None = None
+    """Side in pixels that pictures are brought to; needed when a folder's pictures differ."""
+    channels: Literal[1, 3] | None = None
+    """1 for grey, 3 for colour; found out when not given."""
+    no_flip: bool = False
+    """Never flip left and right when augmenting (for digits, text and the like)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputFlags:
+    """What is written for people and programs."""
+
+    json: str | None = None
+    """Write the result to this file as JSON."""
+    quiet: bool = False
+    """Print nothing but errors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanFlags:
+    """Where and how it runs."""
+
+    plan: str = "auto"
+    """Execution plan: auto, exact, or a YAML file."""
+    device: str | None = None
+    """Torch device, such as cpu or cuda:0; the first GPU when there is one."""
+    threads: int | None = None
+    """CPU threads; all that the process may use when not given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condense(OutputFlags, PlanFlags, DataFlags):
+    """Learn a tiny synthetic set from a large labelled one.
+
+    Any field of the recipe can be overridden with dots: --optimizer.rate 0.1,
+    --supply.net convnet3:width=64, --objective.kind my.module:Class.
+    """
+
+    recipe: str | None = None
+    """Method: the name of a recipe (default dm) or a YAML file."""
+    config: str | None = None
+    """Repeat the run whose recipe.yaml this is; other flags change it."""
+    data: str | None = None
+    """What to condense (default digits): see `condensery data --help`."""
+    ipc: int | None = None
+    """Budget: images a class (default 10)."""
+    iterations: int | None = None
+    """Outer iterations; fewer truncate the recipe's schedule, 0 writes the untrained start."""
+    sets: int = 1
+    """Independent sets, with seeds seed … seed+N-1, in OUT/0 … OUT/N-1."""
+    seed: int | None = None
+    """Where every draw derives from (default 0)."""
+    out: str | None = None
+    """Run folder (default runs/DATA-RECIPE-ipcN); the same command continues an unfinished run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Select(OutputFlags, DataFlags):
+    """Select real images: the baselines that a condensed set has to beat."""
+
+    data: str = "digits"
+    """What to select from."""
+    ipc: int = 10
+    """Images a class."""
+    sets: int = 1
+    """Independent draws, with seeds seed … seed+N-1, in OUT/0 … OUT/N-1."""
+    seed: int = 0
+    """Which draw."""
+    out: str | None = None
+    """Folder of the set (default runs/DATA-METHOD-ipcN)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(OutputFlags, PlanFlags, DataFlags):
+    """Train fresh networks on sets, and test them on the real test split.
+
+    A set is a run folder, a .safetensors file, a folder of several sets (one row), or the word
+    whole: the whole training split under a short schedule of its own, whole(epochs=N).
+    """
+
+    data: str | None = None
+    """Data set whose test split is used; the one the first set was made from when not given."""
+    net: list[str] | None = None
+    """Networks, such as convnet3 mlp resnet18:norm=batch; by the images' size when not given."""
+    nets: int = 5
+    """Networks a set."""
+    protocol: str = "dsa"
+    """How networks are trained: dc, dsa, gm or idc."""
+    epochs: int | None = None
+    """Train so many epochs; the result says so."""
+    seed: int = 0
+    """Where initialisation, shuffling and augmentation derive from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Show(OutputFlags):
+    """Say what a condensed set is, how big, and how it was made; draw it."""
+
+    picture: str | None = None
+    """Draw the picture into this PNG file; the run folder's images.png when not given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(OutputFlags, DataFlags):
+    """Write a condensed set as plain images, .npz or parquet, to train with anything."""
+
+    to: str = "npz"
+    """npz (float32, exact), images (8-bit PNG class folders) or parquet (8-bit PNG)."""
+    out: str = "exported"
+    """File or folder to write."""
+    stored: bool = False
+    """With npz: the stored tensors instead of the decoded images."""
+    verify: bool = False
+    """Measure what 8 bits cost in accuracy: train on both, and test on the real test split."""
+    data: str | None = None
+    """With --verify: the data set; the one that the set was made from when not given."""
+    nets: int = 5
+    """With --verify: networks each."""
+    epochs: int | None = None
+    """With --verify: fewer epochs than protocol dsa's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCommand(OutputFlags, DataFlags):
+    """Say what was understood of a data set: splits, classes, sizes, normalisation, problems.
+
+    SPEC is digits; a known name (mnist, fashion_mnist, usps, svhn, cifar10, cifar100,
+    tiny_imagenet, imagenet1k, imagenet10, imagenet100, mini_speech_commands); hub:owner/name; a
+    folder of class folders of pictures, or of parquet or arrow files; or a .npz file. Names are
+    looked for in $CONDENSERY_DATA before the hub.
+    """

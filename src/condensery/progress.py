@@ -1,0 +1,77 @@
+"""Progress with an estimate: a bar on a terminal, plain lines otherwise."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+from .report.tables import time_text
+
+#: Seconds between plain lines.
+_EVERY = 15.0
+
+
+class Progress:
+    """Counts work that is done.
+
+    Args:
+        total: how much there is.
+        what: what is counted, such as ``iterations``.
+        quiet: say nothing.
+        done: how much was done before.
+    """
+
+    def __init__(self, total: int, what: str, *, quiet: bool = False, done: int = 0) -> None:
+        self.total, self.what = total, what
+        self.quiet = quiet
+        self._first = self._done = done
+        self._began = self._last = time.monotonic()
+        self._note = ""
+        self._bar = None
+        if not quiet and sys.stderr.isatty():
+            self._bar = tqdm(total=total, initial=done, unit=f" {what}", dynamic_ncols=True)
+
+    def advance(self, note: str = "") -> None:
+        """One more is done; ``note`` stays until the next one."""
+        self._done += 1
+        self._note = note or self._note
+        if self._bar is not None:
+            if note:
+                self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(1)
+        elif not self.quiet and self._due():
+            print(self.line(), file=sys.stderr, flush=True)
+
+    def line(self) -> str:
+        """One plain line: how much, how fast, how long still."""
+        spent = time.monotonic() - self._began
+        rate = (self._done - self._first) / spent if spent > 0 else 0.0
+        left = (self.total - self._done) / rate if rate > 0 else 0.0
+        note = f", {self._note}" if self._note else ""
+        return f"{self._done}/{self.total} {self.what}, {rate:.3g}/s, {time_text(left)} left{note}"
+
+    def _due(self) -> bool:
+        now = time.monotonic()
+        if now - self._last < _EVERY and self._done != self.total:
+            return False
+        self._last = now
+        return True
+
+    def close(self) -> None:
+        """End the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
