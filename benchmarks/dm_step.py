@@ -1,0 +1,218 @@
+"""One DM step against a slow twin written straight from the paper.
+
+    python benchmarks/dm_step.py --ipc 1 10 50 --out benchmarks/results/dm_step.json
+
+The twin goes class by class, eager, float32, the whole real batch at once, and does no needless
+work. Twin and plans take turns in one process with one thread and are measured in process
+CPU-seconds, because wall times swing with whatever else runs. Beside the ratio stand the floor
+(the operations of the convolutions at the machine's measured matrix-product rate), the peak memory
+and the error of the pixel gradient, next to the noise of drawing another real batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import resource
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from condensery.data import Data, load
+from condensery.engine import Plan, exact_plan
+from condensery.engine.batches import draw_step
+from condensery.engine.host import keep_memory
+from condensery.engine.plan import has_compiler
+from condensery.loop import Condenser, configure
+from condensery.nets import embed
+from condensery.provenance import commit, machine, versions
+
+
+def noise_data(classes: int, a_class: int = 256) -> Data:
+    """Random images of CIFAR-10's shape: the time of a step does not depend on what they show."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(classes), a_class)
+    images = rng.integers(0, 256, (len(labels), 3, 32, 32), dtype=np.uint8)
+    few = np.arange(0, len(labels), a_class)
+    return load((images, labels), test=(images[few], labels[few]))
+
+
+def twin_step(condenser: Condenser, iteration: int) -> Tensor:
+    """DM, algorithm 1: the gradient to the pixels, class by class."""
+    config, train = condenser.config, condenser.train
+    network = condenser.supply.new(iteration)
+    draws = draw_step(
+        train, condenser.augmentation, condenser.task, config.real_batch, iteration, 0
+    )
+    out = []
+    for c, rows in enumerate(draws.rows):
+        with torch.no_grad():
+            images = condenser.augmentation.apply(train.normalised(rows), draws.augmentation[c])
+            real = embed(network, images).mean(0)
+        pixels = condenser.stored[c].detach().requires_grad_()
+        made = embed(network, condenser.augmentation.apply(pixels, draws.augmentation[c])).mean(0)
+        out.append(torch.autograd.grad((real - made).square().sum(), pixels)[0])
+    return torch.stack(out)
+
+
+def plan_step(condenser: Condenser, iteration: int) -> Tensor:
+    """The same gradient as the condenser's plan computes it."""
+    network = condenser.supply.new(iteration)
+    stored = condenser.stored.detach()
+    return condenser.matcher.gradient(network, stored, iteration, 0)[1]
+
+
+def cpu_seconds(work: Any) -> float:
+    """Process CPU-seconds of a call."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def product_rate(dtype: torch.dtype) -> float:
+    """Operations a CPU-second of a large matrix product, the best of several."""
+    a, b = torch.randn(2048, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
+    a @ b
+    return 2 * 2048**3 / min(cpu_seconds(lambda: a @ b) for _ in range(5))
+
+
+def operations(classes: int, ipc: int, real: int = 256) -> tuple[float, float]:
+    """Convolution operations of the real and the synthetic branch (forward, and to the pixels)."""
+    blocks = [(3, 32), (128, 16), (128, 8)]
+    forward = sum(2 * 128 * inputs * 9 * side * side for inputs, side in blocks)
+    return classes * real * forward, classes * ipc * forward * 2
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    """‖found − expected‖ / ‖expected‖."""
+    return float((found - expected).norm() / expected.norm())
+
+
+def errors(condenser: Condenser, reference: Condenser, rounds: int) -> dict[str, float]:
+    """Error of the plan's pixel gradient, and the change that another real batch makes."""
+    error, noise = [], []
+    for k in range(rounds):
+        expected = plan_step(reference, k)
+        error.append(relative(plan_step(condenser, k), expected))
+        network, stored = reference.supply.new(k), reference.stored.detach()
+        # The same network and augmentation with the real batch of another step.
+        matcher = reference.matcher
+        other = dataclasses.replace(matcher.task, seed=matcher.task.seed + 1)
+        mixed = _with_rows_of(matcher, other, network, stored, k)
+        noise.append(relative(mixed, expected))
+    return {"error": statistics.mean(error), "another_real_batch": statistics.mean(noise)}
+
+
+def _with_rows_of(matcher: Any, other: Any, network: Any, stored: Tensor, k: int) -> Tensor:
+    def swapped(train: Any, augmentation: Any, task: Any, n: int, i: int, s: int) -> Any:
+        mine = draw_step(train, augmentation, task, n, i, s)
+        rows = draw_step(train, augmentation, other, n, i, s).rows
+        return dataclasses.replace(mine, rows=rows)
+
+    with mock.patch("condensery.engine.matching.draw_step", swapped):
+        return matcher.gradient(network, stored, k, 0)[1]  # type: ignore[no-any-return]
+
+
+def plans(threads: int = 1) -> dict[str, Plan]:
+    """The plans that are compared."""
+    base = Plan(chunk=32, threads=threads)
+    half = dataclasses.replace(base, real_dtype="bfloat16")
+    out = {"eager fp32": base, "eager bf16 real": half}
+    if has_compiler("cpu"):
+        for name, plan in (("compiled fp32", base), ("compiled bf16 real", half)):
+            out[name] = dataclasses.replace(plan, compile=True, channels_last=True)
+    return out
+
+
+def measure(ipc: int, classes: int, rounds: int) -> dict[str, Any]:
+    """Twin and plans in turn."""
+    # Twice the batch, so that another real batch is another one.
+    data = noise_data(classes, 512)
+    config = configure(data, "dm", {"ipc": ipc})
+    twin = Condenser(data, config, exact_plan("cpu", 1))
+    runs = {name: Condenser(data, config, plan) for name, plan in plans().items()}
+    twin_step(twin, 0)
+    for condenser in runs.values():
+        plan_step(condenser, 0)  # compiles
+    times: dict[str, list[float]] = {name: [] for name in ("twin", *runs)}
+    for k in range(1, rounds + 1):
+        times["twin"].append(cpu_seconds(lambda k=k: twin_step(twin, k)))
+        for name, condenser in runs.items():
+            times[name].append(cpu_seconds(lambda c=condenser, k=k: plan_step(c, k)))
+    real, made = operations(classes, ipc)
+    single, half = product_rate(torch.float32), product_rate(torch.bfloat16)
+    row: dict[str, Any] = {
+        "ipc": ipc,
+        "classes": classes,
+        "rounds": rounds,
+        "twin_cpu_s": statistics.median(times["twin"]),
+        "floor_fp32_s": (real + made) / single,
+        "floor_bf16_real_s": real / half + made / single,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "plans": {},
+    }
+    reference = Condenser(data, config, exact_plan("cpu", 1))
+    for name, condenser in runs.items():
+        ratios = [t / p for t, p in zip(times["twin"], times[name], strict=True)]
+        row["plans"][name] = {
+            "cpu_s": statistics.median(times[name]),
+            "ratio": statistics.median(ratios),
+            "ratio_min": min(ratios),
+            "ratio_max": max(ratios),
+            **errors(condenser, reference, min(3, rounds)),
+        }
+    return row
+
+
+def main() -> None:
+    """Measure and print; write JSON where it is asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ipc", type=int, nargs="+", default=[1, 10, 50])
+    parser.add_argument("--classes", type=int, nargs="+", default=[10])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--keep-memory", action="store_true", help="the command's malloc settings")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.keep_memory:
+        keep_memory()
+    rows = []
+    for classes in options.classes:
+        for ipc in options.ipc:
+            rounds = options.rounds if classes <= 10 else 2
+            row = measure(ipc, classes, rounds)
+            rows.append(row)
+            print(f"IPC {ipc}, {classes} classes: twin {row['twin_cpu_s']:.2f} CPU-s,", end=" ")
+            print(
+                f"floor {row['floor_fp32_s']:.2f} fp32 / {row['floor_bf16_real_s']:.2f} bf16 real"
+            )
+            for name, plan in row["plans"].items():
+                print(
+                    f"  {name:<20} {plan['cpu_s']:.2f} CPU-s  {plan['ratio']:.2f}× "
+                    f"({plan['ratio_min']:.2f}–{plan['ratio_max']:.2f})  "
+                    f"error {plan['error']:.1e}, another batch {plan['another_real_batch']:.2f}",
+                    flush=True,
+                )
+    if options.out:
+        facts = {
+            "benchmark": "dm_step",
+            "protocol": "process CPU-seconds, one thread, interleaved, median of rounds",
+            "keep_memory": options.keep_memory,
+            "seed": 0,
+            "commit": commit(),
+            "machine": {k: v for k, v in machine().items() if k != "host"},
+            "versions": versions(),
+            "rows": rows,
+        }
+        options.out.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
