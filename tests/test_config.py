@@ -162,3 +162,12 @@ def test_a_recipe_of_ones_own(tmp_path: Path, tiny_data: Data) -> None:
     file.write_text(yaml.safe_dump({**read_recipe("dm"), "recipe": "mine", "iterations": 5}))
     config = configure(tiny_data, str(file), {"ipc": 1})
     assert (config.recipe, config.iterations) == ("mine", 5)
+
+
+def test_a_folder_called_like_a_data_set_is_nobody_elses(tiny_data: Data) -> None:
+    import dataclasses
+
+    folder = dataclasses.replace(tiny_data, name="tiny_imagenet", spec="./tiny_imagenet")
+    assert configure(folder, "dm").iterations == 20_000
+    named = dataclasses.replace(tiny_data, name="tiny_imagenet", spec="tiny_imagenet")
+    assert configure(named, "dm").iterations == 10_000

@@ -455,7 +455,7 @@ def test_loaded_data_are_returned_as_they_are() -> None:
 def test_the_default_network_follows_the_longer_side() -> None:
     sides = (8, 32, 33, 64, 65, 128, 129)
     nets = [default_net(4, s) for s in sides]
-    assert nets == ["convnet3"] * 2 + ["convnet4"] * 2 + ["convnet5"] * 2 + ["resnetap10"]
+    assert nets == ["convnet3"] * 2 + ["convnet4"] * 2 + ["convnet5"] * 2 + ["convnet6"]
 
 
 def test_describe_and_json_say_the_same() -> None:

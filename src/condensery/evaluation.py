@@ -300,7 +300,7 @@ def _facts(row: _Row, data: Data, net: str) -> dict[str, Any]:
     with torch.device("meta"):
         network = zoo.build(net, shape, data.train.classes)
     return {
-        "data": data.name,
+        "data": data.known_as,
         "ipc": row.sets[0].about.ipc if row.sets else math.inf,
         "size": max(shape[1:]),
         "net": re.split(r"[\d:]", net)[0],

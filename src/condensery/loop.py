@@ -199,7 +199,7 @@ def facts_of(data: Data, ipc: int) -> dict[str, Any]:
     """What the cases of a recipe may ask for."""
     _, height, width = data.train.shape
     return {
-        "data": data.name,
+        "data": data.known_as,
         "ipc": ipc,
         "size": max(height, width),
         "classes": data.train.classes,

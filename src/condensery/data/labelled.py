@@ -214,6 +214,11 @@ class Data:
     """Whether mean and std are published constants; otherwise they are measured on ``train``."""
 
     @property
+    def known_as(self) -> str:
+        """The name under which recipes and protocols have special cases; empty for own data."""
+        return self.name if self.spec == self.name else ""
+
+    @property
     def source_bytes(self) -> int:
         """Bytes of the training images."""
         return self.train.nbytes
@@ -223,13 +228,13 @@ def default_net(height: int, width: int) -> str:
     """The network that suits an image size.
 
     >>> default_net(28, 28), default_net(64, 64), default_net(96, 96), default_net(224, 224)
-    ('convnet3', 'convnet4', 'convnet5', 'resnetap10')
+    ('convnet3', 'convnet4', 'convnet5', 'convnet6')
     """
     side = max(height, width)
     for limit, net in ((32, "convnet3"), (64, "convnet4"), (128, "convnet5")):
         if side <= limit:
             return net
-    return "resnetap10"
+    return "convnet6"
 
 
 def require_per_class(train: LabelledSet, ipc: int) -> None:
@@ -242,7 +247,7 @@ def require_per_class(train: LabelledSet, ipc: int) -> None:
         if count < ipc:
             raise DataError(
                 f"class '{name}' has {count} training image{'s' if count != 1 else ''}, fewer than "
-                f"the {ipc} asked for; use --ipc {count} or less, or start from noise"
+                f"the {ipc} asked for; use --ipc {count} or less, or --formation.start_from noise"
                 if count
                 else f"class '{name}' has no training images; add some or leave the class out"
             )
