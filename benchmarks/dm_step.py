@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import resource
 import statistics
 import time
 from pathlib import Path
@@ -74,6 +73,31 @@ def cpu_seconds(work: Any) -> float:
     began = time.process_time()
     work()
     return time.process_time() - began
+
+
+def peak_memory_mb(work: Any) -> float:
+    """Largest resident memory during a call, above what was resident before it (Linux)."""
+    status = Path("/proc/self/status")
+    reset = Path("/proc/self/clear_refs")
+    if not reset.exists():
+        return float("nan")
+
+    def field(name: str) -> float:
+        lines = status.read_text(encoding="utf-8").splitlines()
+        return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(name))
+
+    reset.write_text("5", encoding="utf-8")
+    before = field("VmRSS")
+    work()
+    return field("VmHWM") - before
+
+
+def wall_seconds(condenser: Condenser, iteration: int) -> float:
+    """Wall time of a step under the plan's own threads."""
+    with condenser.plan.applied():
+        began = time.perf_counter()
+        plan_step(condenser, iteration)
+        return time.perf_counter() - began
 
 
 def product_rate(dtype: torch.dtype) -> float:
@@ -155,7 +179,7 @@ def measure(ipc: int, classes: int, rounds: int) -> dict[str, Any]:
         "twin_cpu_s": statistics.median(times["twin"]),
         "floor_fp32_s": (real + made) / single,
         "floor_bf16_real_s": real / half + made / single,
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "twin_memory_mb": peak_memory_mb(lambda: twin_step(twin, 0)),
         "plans": {},
     }
     reference = Condenser(data, config, exact_plan("cpu", 1))
@@ -166,9 +190,33 @@ def measure(ipc: int, classes: int, rounds: int) -> dict[str, Any]:
             "ratio": statistics.median(ratios),
             "ratio_min": min(ratios),
             "ratio_max": max(ratios),
+            "memory_mb": peak_memory_mb(lambda c=condenser: plan_step(c, 0)),
             **errors(condenser, reference, min(3, rounds)),
         }
     return row
+
+
+def measure_wall(ipc: int, classes: int, rounds: int) -> dict[str, Any]:
+    """The fastest plan with one thread and with two, in turn, in wall time."""
+    data = noise_data(classes, 512)
+    config = configure(data, "dm", {"ipc": ipc})
+    fastest = list(plans(1))[-1]
+    runs = [Condenser(data, config, plans(threads)[fastest]) for threads in (1, 2)]
+    for condenser in runs:
+        wall_seconds(condenser, 0)  # compiles
+    times = [[wall_seconds(c, k) for c in runs] for k in range(1, rounds + 1)]
+    speedups = [one / two for one, two in times]
+    return {
+        "ipc": ipc,
+        "classes": classes,
+        "rounds": rounds,
+        "plan": fastest,
+        "one_thread_wall_s": statistics.median(one for one, _ in times),
+        "two_threads_wall_s": statistics.median(two for _, two in times),
+        "speedup": statistics.median(speedups),
+        "speedup_min": min(speedups),
+        "speedup_max": max(speedups),
+    }
 
 
 def main() -> None:
@@ -197,9 +245,13 @@ def main() -> None:
                 print(
                     f"  {name:<20} {plan['cpu_s']:.2f} CPU-s  {plan['ratio']:.2f}× "
                     f"({plan['ratio_min']:.2f}–{plan['ratio_max']:.2f})  "
-                    f"error {plan['error']:.1e}, another batch {plan['another_real_batch']:.2f}",
+                    f"error {plan['error']:.1e}, another batch {plan['another_real_batch']:.2f}, "
+                    f"{plan['memory_mb']:.0f} MB (twin {row['twin_memory_mb']:.0f})",
                     flush=True,
                 )
+    wall = [measure_wall(ipc, min(options.classes), options.rounds) for ipc in options.ipc]
+    for row in wall:
+        print(f"IPC {row['ipc']}: two threads {row['speedup']:.2f}× one, wall ({row['plan']})")
     if options.out:
         facts = {
             "benchmark": "dm_step",
@@ -210,6 +262,7 @@ def main() -> None:
             "machine": {k: v for k, v in machine().items() if k != "host"},
             "versions": versions(),
             "rows": rows,
+            "wall": wall,
         }
         options.out.write_text(json.dumps(facts, indent=2) + "\n")
 

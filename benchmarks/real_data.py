@@ -1,11 +1,11 @@
 """Condensing against random selection on real data, under one protocol.
 
     python benchmarks/real_data.py --data mnist --ipc 10 --iterations 900 --epochs 300 \
-        --runs local/mnist --out benchmarks/results/mnist_ipc10_dm.json
+        --runs local/mnist --out result.json
 
-Condenses one set (a finished or unfinished run in ``--runs`` is taken up), draws random sets, trains
-networks on all of them and writes one JSON file: numbers with n and std, seeds, protocol, commands,
-plan, times, commit and hardware.
+Condenses one set (a finished or unfinished run in ``--runs`` is taken up), draws random sets,
+trains networks on all of them and writes one JSON file: numbers with n and std, seeds, protocol,
+commands, plan, times, commit and hardware.
 """
 
 from __future__ import annotations

@@ -153,6 +153,15 @@ def _add_flags(parser: Any, settings: type[Any]) -> None:
             )
 
 
+def _in_words(expected: str) -> str:
+    """A type as people say it."""
+    for name, words in (("int", "a whole number"), ("float", "a number"), ("str", "text")):
+        if expected.startswith(f"<class '{name}'"):
+            return words
+    choices = re.search(r"Literal\[(.*)\]", expected)
+    return choices[1].replace("'", "").replace(", ", " or ") if choices else expected
+
+
 def _plainly(error: Exception, arguments: Sequence[str]) -> str:
     """A parser's complaint as one sentence, with the nearest name for a misspelt one."""
     text = str(error)
@@ -171,6 +180,10 @@ def _plainly(error: Exception, arguments: Sequence[str]) -> str:
         near = difflib.get_close_matches(choice[1], COMMANDS, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
         return f"there is no command {choice[1]}{hint} Known: {', '.join(COMMANDS)}"
+    missing = re.search(r"arguments are required: (?:\w+\.)?(\w+)", text)
+    if missing and command:
+        what = COMMANDS[command][2]
+        return f"{command} needs a {missing[1]} ({what}); see condensery {command} --help"
     if not command:
         return f"name a command: {', '.join(COMMANDS)}; see condensery --help"
     wrong = re.search(r'Parser key "([^"]+)"', text)
@@ -178,7 +191,7 @@ def _plainly(error: Exception, arguments: Sequence[str]) -> str:
         flag = "--" + wrong[1].rpartition(".")[2].replace("_", "-")
         values = re.findall(r"(?:Expected an? |Got value: |Given value: )([^\n]+)", text)
         expected = [v.partition(". Got")[0] for v in values if "NoneType" not in v]
-        wanted = re.sub(r"<class '(\w+)'>|typing\.", r"\1", expected[0]) if expected else ""
+        wanted = _in_words(expected[0]) if expected else "something else"
         got = values[-1].rpartition("Got value: ")[2] if values else ""
         return f"{flag} must be {wanted}, got {got}; see condensery {command} --help"
     return f"{' '.join(text.split())}; see condensery {command} --help"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,10 @@ def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
         try:
             results.append(_condense_one(data, one, folder, options, say))
         except Interrupted as stop:
-            print(f"condensery: stopped by {stop}; the same command continues {folder.path}")
+            print(
+                f"condensery: stopped by {stop}; the same command continues {folder.path}",
+                file=sys.stderr,
+            )
             return 128 + stop.number
     _write_json(options, {"runs": results})
     return 0

@@ -93,7 +93,7 @@ def share_matrix(sizes: Sequence[int], dtype: torch.dtype, device: torch.device)
     """k×N: each image's share in its class's mean, so that a product gives the class means."""
     columns = [torch.full((1, n), 1.0 / n, dtype=dtype) for n in sizes]
     share: Tensor = torch.block_diag(*columns)
-    return share.to(device, non_blocking=True)
+    return share.to(device)
 
 
 def _padded(piece: Batch, classes: int, images: int) -> Batch:

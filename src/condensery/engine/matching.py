@@ -84,6 +84,7 @@ class Matcher:
         self.real_batch = real_batch
         self._template: _Statistic | None = None
         self._compiled: Call | None = None
+        self._shares: dict[tuple[int, ...], Tensor] = {}
 
     def gradient(
         self, network: nn.Module, stored: Tensor, iteration: int, step: int
@@ -150,7 +151,10 @@ class Matcher:
     ) -> Batch:
         last = self.plan.channels_last and not whole
         layout = torch.channels_last if last else torch.preserve_format
-        share = share_matrix(sizes, self.plan.torch_dtype, images.device)
+        key = tuple(sizes)
+        if key not in self._shares:
+            self._shares[key] = share_matrix(sizes, self.plan.torch_dtype, images.device)
+        share = self._shares[key]
         return Batch(images.to(dtype=dtype, memory_format=layout), labels, share)
 
     def _synthetic(
