@@ -1,0 +1,100 @@
+"""What the README tells a newcomer works as it stands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from condensery.cli import _parse, main
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a language; an empty one is a shell's."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.S | re.M)
+
+
+def commands(page: Path) -> list[str]:
+    lines = [line for block in blocks(page, "") for line in block.splitlines()]
+    return [line.split("#")[0].strip() for line in lines if line.startswith("condensery ")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_in_the_documentation_parses(page: Path) -> None:
+    for line in commands(page):
+        command, _, _ = _parse(shlex.split(line)[1:])
+        assert command == line.split()[1]
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len(commands(ROOT / "README.md")) >= 6
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def photos(folder: Path) -> None:
+    """Two classes of pictures of different sizes, in the ways that people keep them."""
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(("cat", "dog")):
+        (folder / name).mkdir(parents=True)
+        for k in range(12):
+            high, wide = 18 + k, 24 + 2 * k
+            shade = rng.integers(0, 90, (high, wide, 3)) + 120 * number
+            ending = "png" if k % 3 else "jpg"
+            picture = Image.fromarray(shade.astype(np.uint8))
+            picture.save(folder / name / f"{k}.{ending}")
+
+
+def test_the_newcomers_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photos(tmp_path / "photos")
+    # The README's own commands, made short.
+    short = {
+        "condense": ["--iterations", "3", "--supply.net", "convnet2:width=4"],
+        "evaluate": ["--nets", "1", "--net", "convnet2:width=4"],
+    }
+    journey = [line for line in commands(ROOT / "README.md") if "photos" in line]
+    assert [line.split()[1] for line in journey] == [
+        "data", "condense", "show", "select", "evaluate", "export",
+    ]  # fmt: skip
+    for line in journey:
+        line = line.replace("--size 64", "--size 16").replace("--ipc 10", "--ipc 2")
+        line = line.replace("--epochs 300", "--epochs 2").replace(" whole", " whole(epochs=1)")
+        arguments = re.split(r"\s+", line)[1:]
+        code = main([*arguments, *short.get(arguments[0], [])])
+        captured = capsys.readouterr()
+        assert code == 0, (line, captured.err)
+    assert {p.name for p in tmp_path.iterdir()} >= {"runs", "photos.npz", "result.json"}
+
+    (plain,) = (b for b in blocks(ROOT / "README.md", "python") if "np.load" in b)
+    assert "condensery" not in plain
+    assert run(plain.replace("range(300)", "range(3)") + "print(len(network(images)))") == "4\n"
+
+
+def run(code: str) -> str:
+    """What a program prints, in a process of its own."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (example,) = (b for b in blocks(ROOT / "README.md", "python") if "CondensedSet" in b)
+    example = example.replace("ipc=1)", "ipc=1, iterations=2)").replace("epochs=300", "epochs=2")
+    assert re.fullmatch(r"\d+\.\d ± \d+\.\d \(n=5, dsa\+epochs=2\)\n", run(example))
