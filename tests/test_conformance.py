@@ -83,6 +83,17 @@ def test_state_is_a_copy(recipe: str, tiny_data: Data) -> None:
 
 
 @RECIPES
+def test_a_result_does_not_change_when_the_run_goes_on(recipe: str, tiny_data: Data) -> None:
+    condenser = Condenser(tiny_data, configured(tiny_data, recipe), exact_plan("cpu", 1))
+    early = condenser.run(1)
+    before, pixels = early.stored.clone(), early.images.clone()
+    condenser.run(4)
+    assert torch.equal(early.stored, before)
+    assert torch.equal(early.images, pixels)
+    assert not torch.equal(condenser.result().stored, before)
+
+
+@RECIPES
 def test_gradients_reach_every_pixel(recipe: str, tiny_data: Data) -> None:
     # Without augmentation: a crop may leave a border unseen for a step.
     config = configured(tiny_data, recipe, **{"augmentation.kind": "none"})

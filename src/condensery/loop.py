@@ -138,7 +138,8 @@ class Condenser:
             source=Source(train.name, train.fingerprint, len(train), train.nbytes),
             config=named,
         )
-        return CondensedSet(self.stored, about, self.formation)
+        # A copy: the run may go on, and a set does not change.
+        return CondensedSet(self.stored.detach().clone(), about, self.formation)
 
     def state(self) -> dict[str, Any]:
         """All that a run needs to go on from between two steps: tensors and plain values."""

@@ -20,7 +20,7 @@ from .protocol import Protocol
 
 #: Epochs are chosen so that about this many images are seen, within the bounds below.
 _IMAGES = 300_000
-_FEWEST, _MOST = 3, 100
+_FEWEST, _MOST = 3, 30
 _BATCH = 128
 _PEAK = 0.05
 _WARM_UP = 0.2
