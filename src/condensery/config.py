@@ -69,8 +69,8 @@ class PixelOptimizer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """Everything that decides a condensed set, apart from the data's content and the plan."""
+class Scalars:
+    """The plain fields of a run's configuration."""
 
     recipe: str
     """Name of the recipe that this started from."""
@@ -90,11 +90,6 @@ class RunConfig:
     """Outer iterations; 0 writes the untrained start."""
     real_batch: int = 256
     """Real images a class in one step; a class with fewer gives all it has."""
-    optimizer: PixelOptimizer = field(default_factory=PixelOptimizer)
-    formation: Choice = field(default_factory=lambda: Choice("pixels"))
-    objective: Choice = field(default_factory=lambda: Choice("mean_features"))
-    supply: Choice = field(default_factory=lambda: Choice("fresh"))
-    augmentation: Choice = field(default_factory=lambda: Choice("none"))
 
     def __post_init__(self) -> None:
         for name, least in (("ipc", 1), ("iterations", 0), ("real_batch", 1), ("seed", 0)):
@@ -104,6 +99,17 @@ class RunConfig:
             raise UsageError(f"size must be at least 4 pixels, got {self.size}")
         if self.channels not in (None, 1, 3):
             raise UsageError(f"channels must be 1 or 3, got {self.channels}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Scalars):
+    """Everything that decides a condensed set, apart from the data's content and the plan."""
+
+    optimizer: PixelOptimizer = field(default_factory=PixelOptimizer)
+    formation: Choice = field(default_factory=lambda: Choice("pixels"))
+    objective: Choice = field(default_factory=lambda: Choice("mean_features"))
+    supply: Choice = field(default_factory=lambda: Choice("fresh"))
+    augmentation: Choice = field(default_factory=lambda: Choice("none"))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as written to ``recipe.yaml``."""
@@ -301,24 +307,9 @@ def resolve(raw: Mapping[str, Any], facts: Mapping[str, Any]) -> RunConfig:
         raise UsageError("optimizer must be a mapping of rate and momentum")
     merged["optimizer"] = make(PixelOptimizer, optimizer, "optimizer")
     scalars = {k: v for k, v in merged.items() if k not in _SECTIONS}
-    checked = make(_Scalars, scalars, "run")
+    checked = make(Scalars, scalars, "run")
     merged.update(dataclasses.asdict(checked))
     return RunConfig(**merged)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Scalars:
-    """The plain fields of :class:`RunConfig`, so that their types are checked like all others."""
-
-    recipe: str
-    data: str
-    size: int | None = None
-    channels: int | None = None
-    flip: bool | None = None
-    ipc: int = 10
-    seed: int = 0
-    iterations: int = 1000
-    real_batch: int = 256
 
 
 def _complete(choice: str, given: Any, facts: Mapping[str, Any]) -> Choice:
