@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from . import options
@@ -40,16 +41,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, values: Any, dotted: list[tuple[str, Any]]) -> int:
-    from .errors import DataError, UsageError
+    from .errors import DataError, DivergedError, UsageError
+    from .files import check_writable
 
     try:
+        if values.json is not None:
+            check_writable(Path(values.json), "--json")
         from . import commands
 
         action: Callable[..., int] = getattr(commands, command)
         return action(values, dotted) if command == "condense" else action(values)
     except UsageError as error:
         return _fail(str(error), 2)
-    except DataError as error:
+    except (DataError, DivergedError) as error:
         return _fail(str(error), 1)
     except OSError as error:
         return _fail(f"{error.strerror or error}: {error.filename or 'input or output failed'}", 1)

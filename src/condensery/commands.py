@@ -8,16 +8,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .condensed import CondensedSet, load_sets
-from .config import RunConfig, read_yaml
+import yaml
+
+from .condensed import FILE, CondensedSet, load_sets
+from .config import KINDS, RunConfig, Scalars, make, read_recipe, read_yaml
 from .data import Data, as_json, describe, load
+from .data.catalogue import known_names
 from .engine.host import keep_memory
 from .errors import UsageError, unknown_name
-from .evaluation import Result
+from .evaluation import Result, whole_epochs
 from .evaluation import evaluate as evaluate_sets
 from .exports import export as export_set
 from .exports import rounded
-from .files import write_json
+from .files import write_json, write_text
 from .loop import configure, plan_for
 from .progress import Progress
 from .report.pictures import save_picture
@@ -31,30 +34,32 @@ SELECTIONS = ("random",)
 def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
     """Learn one set, or several with consecutive seeds."""
     keep_memory()
-    base: Mapping[str, Any] = read_yaml(Path(options.config), "--config") if options.config else {}
     if options.config and options.recipe:
         raise UsageError("--config and --recipe contradict each other: give one of them")
     if options.sets < 1:
         raise UsageError(f"--sets must be at least 1, got {options.sets}")
-    data = _load(
-        options.data or base.get("data", "digits"),
-        options.size or base.get("size"),
-        options.channels or base.get("channels"),
-        False if options.no_flip else base.get("flip"),
-    )
-    recipe: str | Mapping[str, Any] = base or options.recipe or "dm"
-    given = {
+    base = _base(options)
+    flags = {
         "size": options.size,
         "channels": options.channels,
         "flip": False if options.no_flip else None,
         "ipc": options.ipc,
         "iterations": options.iterations,
+        "real_batch": options.real_batch,
         "seed": options.seed,
-        **dict(dotted),
     }
-    config = configure(data, recipe, given)
+    given = {name: value for name, value in flags.items() if value is not None}
+    # What decides how data are read is checked before they are.
+    named = {"recipe": "", "data": options.data or "digits"}
+    known = {n: base[n] for n in ("data", "size", "channels", "flip") if n in base}
+    data_as = {"data": options.data} if options.data else {}
+    how: Scalars = make(Scalars, {**named, **known, **given, **data_as}, "run")
+    data = load(how.data, size=how.size, channels=how.channels, flip=how.flip)
+    config = configure(data, base, {**given, **dict(dotted)})
     name = f"{data.name}-{config.recipe}-ipc{config.ipc}"
-    out = Path(options.out or Path("runs") / name)
+    out = _folder(options.out, Path("runs") / name)
+    if options.sets > 1 and any((out / file).exists() for file in ("recipe.yaml", FILE)):
+        raise UsageError(f"--out {out} holds a run of one set; choose another for --sets")
     say = _printer(options)
     results = []
     for number in range(options.sets):
@@ -72,10 +77,31 @@ def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
     return 0
 
 
+def _base(options: Any) -> Mapping[str, Any]:
+    """The recipe or configuration that the flags change."""
+    if not options.config:
+        return read_recipe(options.recipe or "dm")
+    base = read_yaml(Path(options.config), "--config")
+    lacking = [name for name in KINDS if name not in base]
+    if lacking:
+        raise UsageError(
+            f"--config {options.config} lacks {', '.join(lacking)}; give a run's recipe.yaml"
+        )
+    return {"recipe": Path(options.config).stem, **base}
+
+
+def _folder(out: str | None, default: Path) -> Path:
+    if out is not None and not out.strip():
+        raise UsageError("--out is empty; name a folder")
+    return Path(out) if out is not None else default
+
+
 def _condense_one(
     data: Data, config: RunConfig, folder: RunFolder, options: Any, say: Any
 ) -> dict[str, Any]:
     status = folder.status(config)
+    if status != "new":
+        folder.check_data(data)
     if status == "finished":
         say(f"{folder.path} is finished; nothing to do")
         condensed = CondensedSet.load(folder.path)
@@ -84,7 +110,7 @@ def _condense_one(
         if plan is None:
             plan = plan_for(data, config, options.plan, options.device, options.threads)
         elif folder.state_file.exists():
-            say(f"continuing {folder.path}")
+            say(f"continuing {folder.path}, by the plan that it was begun with")
         say(
             f"condensing {data.name} ({len(data.train)} images, {data.train.classes} classes) to "
             f"{config.ipc} a class: {config.recipe}, {config.iterations} iterations, "
@@ -93,6 +119,7 @@ def _condense_one(
         say(f"plan: {plan.describe()}")
         condensed = carry_out(data, config, plan, folder, quiet=options.quiet)
         say(f"done in {time_text(float(folder.facts()['seconds']))}: {folder.path}")
+        say(f"next: condensery evaluate {folder.path}")
     say(f"picture: {folder.path / 'images.png'}")
     return {"out": str(folder.path), **_facts(condensed)}
 
@@ -103,10 +130,10 @@ def select(options: Any) -> int:
         raise unknown_name("selection", options.method, SELECTIONS)
     if options.sets < 1:
         raise UsageError(f"--sets must be at least 1, got {options.sets}")
-    data = _load(options.data, options.size, options.channels, False if options.no_flip else None)
-    out = Path(options.out or Path("runs") / f"{data.name}-{options.method}-ipc{options.ipc}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"--out {out} already exists and is not empty; choose another")
+    flip = False if options.no_flip else None
+    data = load(options.data, size=options.size, channels=options.channels, flip=flip)
+    name = f"{data.name}-{options.method}-ipc{options.ipc}"
+    out = _folder(options.out, Path("runs") / name)
     say = _printer(options)
     results = []
     for number in range(options.sets):
@@ -118,12 +145,25 @@ def select(options: Any) -> int:
             size=options.size,
             channels=options.channels,
         )
-        chosen.save(folder)
-        save_picture(chosen, folder / "images.png")
-        say(f"{options.ipc} images a class of {data.name}, seed {options.seed + number}: {folder}")
+        _keep_selection(chosen, folder, data, say)
         results.append({"out": str(folder), **_facts(chosen)})
     _write_json(options, {"runs": results})
     return 0
+
+
+def _keep_selection(chosen: CondensedSet, folder: Path, data: Data, say: Any) -> None:
+    """Write a selection where there is nothing, or the same one already."""
+    about = chosen.about
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if not (folder / FILE).exists() or CondensedSet.load(folder).about != about:
+            raise UsageError(f"--out {folder} holds something else; choose another")
+        say(f"{folder} is finished; nothing to do")
+        return
+    # Where the data came from is for this machine, not for the file.
+    write_text(folder / "recipe.yaml", yaml.safe_dump({**about.config, "data": data.spec}))
+    save_picture(chosen, folder / "images.png")
+    chosen.save(folder)
+    say(f"{about.ipc} images a class of {data.name}, seed {about.seed}: {folder}")
 
 
 def evaluate(options: Any) -> int:
@@ -255,28 +295,24 @@ def _verify(condensed: CondensedSet, options: Any) -> list[Result]:
 
 def data(options: Any) -> int:
     """Say what was understood of a data set."""
-    loaded = _load(options.spec, options.size, options.channels, False if options.no_flip else None)
+    flip = False if options.no_flip else None
+    loaded = load(options.spec, size=options.size, channels=options.channels, flip=flip)
     _printer(options)("\n".join(describe(loaded)))
     _write_json(options, as_json(loaded))
     return 0
 
 
-def _load(spec: str, size: int | None, channels: int | None, flip: bool | None) -> Data:
-    return load(spec, size=size, channels=channels, flip=flip)
-
-
 def _data_of(names: list[str], options: Any) -> Data:
     """The data that sets are tested on: as named, read the way the first set saw it."""
     config: Mapping[str, Any] = {}
-    sets = [name for name in names if not name.startswith("whole")]
+    sets = [name for name in names if whole_epochs(name) is None]
     if sets:
         config = load_sets(sets[0])[0].about.config
-    spec = options.data or _spec_of(sets, config)
-    return _load(
-        spec,
-        options.size or config.get("size"),
-        options.channels or config.get("channels"),
-        False if options.no_flip else config.get("flip"),
+    return load(
+        options.data or _spec_of(sets, config),
+        size=config.get("size") if options.size is None else options.size,
+        channels=config.get("channels") if options.channels is None else options.channels,
+        flip=False if options.no_flip else config.get("flip"),
     )
 
 
@@ -284,14 +320,22 @@ def _spec_of(sets: list[str], config: Mapping[str, Any]) -> str:
     """Where the first set's data came from: its recipe.yaml knows the place, its file the name."""
     if not sets:
         return "digits"
-    recipe = Path(sets[0]) / "recipe.yaml"
-    if recipe.exists():
-        return str(read_yaml(recipe, "recipe")["data"])
-    return str(config["data"])
+    place = Path(sets[0])
+    # A run folder, a folder of several, a file in a run folder, a file among its checkpoints.
+    for folder in (place, place / "0", place.parent, place.parent.parent):
+        recipe = folder / "recipe.yaml"
+        if recipe.exists():
+            spec = read_yaml(recipe, "recipe").get("data")
+            if spec is not None:
+                return str(spec)
+    name = str(config.get("data", ""))
+    if name in ("digits", *known_names()):
+        return name
+    raise UsageError(f"{place} does not say where its data ({name}) are; name them with --data")
 
 
 def _count(names: list[str], options: Any, networks: list[str]) -> int:
-    sets = sum(1 if name.startswith("whole") else len(load_sets(name)) for name in names)
+    sets = sum(1 if whole_epochs(name) is not None else len(load_sets(name)) for name in names)
     return sets * int(options.nets) * len(networks)
 
 

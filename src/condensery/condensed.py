@@ -204,7 +204,8 @@ def load_sets(path: str | Path) -> list[CondensedSet]:
     folder = Path(path)
     if folder.is_dir() and not (folder / FILE).exists():
         numbered = sorted(
-            (p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: int(p.name)
+            (p for p in folder.iterdir() if p.name.isascii() and p.name.isdigit()),
+            key=lambda p: int(p.name),
         )
         if numbered:
             return [CondensedSet.load(p) for p in numbered]

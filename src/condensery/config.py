@@ -32,6 +32,14 @@ KINDS: dict[str, dict[str, str]] = {
     },
 }
 
+#: What the class of each choice offers; the interfaces stand beside the built-in ones.
+_METHODS = {
+    "formation": ("start", "decode", "project", "state", "load_state"),
+    "objective": ("statistic", "compare", "separable", "additive", "state", "load_state"),
+    "supply": ("start", "new", "prepare", "advance", "report", "state", "load_state"),
+    "augmentation": ("for_data", "draw", "apply", "state", "load_state"),
+}
+
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -62,7 +70,7 @@ class PixelOptimizer:
     """Momentum, 0 ≤ m < 1."""
 
     def __post_init__(self) -> None:
-        if not self.rate > 0:
+        if not 0 < self.rate < float("inf"):
             raise UsageError(f"optimizer.rate must be positive, got {self.rate}")
         if not 0 <= self.momentum < 1:
             raise UsageError(f"optimizer.momentum must lie in 0 … 1, got {self.momentum}")
@@ -206,10 +214,17 @@ def with_cases(raw: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, An
         for key, value in raw.items()
         if key != "cases"
     }
-    for case in raw.get("cases", ()):
-        if matches(case["when"], facts):
-            for dotted, value in case["set"].items():
-                set_dotted(out, dotted, value)
+    try:
+        for case in raw.get("cases") or ():
+            if matches(case["when"], facts):
+                for dotted, value in case["set"].items():
+                    set_dotted(out, dotted, value)
+    except UsageError:
+        raise
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"cases must be a list of {{when: {{FACT: VALUE}}, set: {{FIELD: VALUE}}}} ({error})"
+        ) from error
     return out
 
 
@@ -231,11 +246,14 @@ def choice_class(choice: str, kind: str, *, foreign: bool = True) -> type[Any]:
         foreign: whether an import path is allowed; a file that somebody sent may not name one.
     """
     known = KINDS[choice]
-    if kind in known:
-        return locate(known[kind], choice)  # type: ignore[no-any-return]
-    if ":" not in kind or not foreign:
+    if kind not in known and (":" not in kind or not foreign):
         raise unknown_name(choice, kind, known)
-    return locate(kind, choice)  # type: ignore[no-any-return]
+    found = locate(known.get(kind, kind), choice)
+    lacking = [name for name in _METHODS[choice] if not hasattr(found, name)]
+    if not isinstance(found, type) or not dataclasses.is_dataclass(found) or lacking:
+        needs = f"; it lacks {', '.join(lacking)}" if lacking else ""
+        raise UsageError(f"{choice} '{kind}' must be a dataclass with the methods of one{needs}")
+    return found
 
 
 @cache
@@ -327,10 +345,15 @@ def _complete(choice: str, given: Any, facts: Mapping[str, Any]) -> Choice:
 def merge(base: Mapping[str, Any], overrides: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """A raw mapping with dotted overrides on top; a new ``kind`` drops the old kind's settings."""
     out = {k: dict(v) if isinstance(v, dict) else v for k, v in base.items()}
+    for section in KINDS:
+        if isinstance(out.get(section), str):
+            out[section] = {"kind": out[section]}
     kinds = [(name, value) for name, value in overrides if name.endswith(".kind")]
     rest = [(name, value) for name, value in overrides if not name.endswith(".kind")]
     for name, value in kinds:
         section = name.removesuffix(".kind")
+        if section not in KINDS:
+            raise unknown_name("choice", section, KINDS)
         if out.get(section, {}).get("kind") != value:
             out[section] = {"kind": value}
     for name, value in rest:

@@ -14,6 +14,10 @@ class DataError(ValueError):
     """Data that cannot be used as it stands; the message names the file or class and the remedy."""
 
 
+class DivergedError(ValueError):
+    """Learning left the finite numbers; the message says where and what to change."""
+
+
 def unknown_name(kind: str, got: str, known: Iterable[str]) -> UsageError:
     """The error for a name that does not exist, with the nearest one that does.
 
@@ -21,6 +25,8 @@ def unknown_name(kind: str, got: str, known: Iterable[str]) -> UsageError:
     there is no recipe 'dmm'; did you mean 'dm'? Known: dc, dm
     """
     names = sorted(known)
+    if not names:
+        return UsageError(f"there is no {kind} '{got}': nothing can be set there")
     near = difflib.get_close_matches(got, names, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else "."
     return UsageError(f"there is no {kind} '{got}'{hint} Known: {', '.join(names)}")

@@ -181,14 +181,17 @@ class _Row:
     def of(cls, item: Any) -> _Row:
         if isinstance(item, CondensedSet):
             return cls(item.about.method, [item])
-        text = str(item)
-        found = re.fullmatch(r"whole(?:\(epochs=(\d+)\))?", text)
-        if found and (isinstance(item, str) and not Path(text).exists()):
-            return cls("whole", [], int(found[1]) if found[1] else 0)
-        return cls(text, load_sets(item))
+        epochs = whole_epochs(item)
+        return cls("whole", [], epochs) if epochs is not None else cls(str(item), load_sets(item))
 
     def check(self, data: Data) -> None:
-        """Refuse sets that were not made for this data."""
+        """Refuse sets that were not made for this data, and sets of several kinds in one row."""
+        kinds = {_kind(one) for one in self.sets}
+        if len(kinds) > 1:
+            raise DataError(
+                f"folder {self.name} holds sets of different kinds (method, ipc, data); "
+                "a row is made of alike ones: name them one by one"
+            )
         for one in self.sets:
             shape = tuple(one.images.shape[1:])
             if shape != data.train.shape:
@@ -196,11 +199,32 @@ class _Row:
                     f"set {self.name} holds images of {_size(shape)}, but {data.name} has "
                     f"{_size(data.train.shape)}; give the --size and --channels it was made with"
                 )
+            if (one.about.source.fingerprint != data.train.fingerprint) and not data.known_as:
+                raise DataError(
+                    f"set {self.name} was made from other training images than those of "
+                    f"{data.name} now, so some may be in its test split; condense it again"
+                )
             if one.about.class_names != data.train.class_names:
                 raise DataError(
                     f"set {self.name} was made for the classes of {one.about.source.name}, "
                     f"which are not those of {data.name}"
                 )
+
+
+def _kind(one: CondensedSet) -> tuple[Any, ...]:
+    about = one.about
+    made_of = (about.source.fingerprint, about.mean, about.std, about.flip)
+    return (about.method, about.ipc, about.formation.kind, tuple(one.images.shape), *made_of)
+
+
+def whole_epochs(item: Any) -> int | None:
+    """Epochs of the pseudo-set ``whole`` (0: its own choice), None for anything else."""
+    found = re.fullmatch(r"whole(?:\(epochs=(\d+)\))?", item) if isinstance(item, str) else None
+    if found is None or Path(item).exists():
+        return None
+    if found[1] is not None and int(found[1]) < 1:
+        raise UsageError(f"{item} needs at least 1 epoch")
+    return int(found[1] or 0)
 
 
 def _size(shape: tuple[int, ...]) -> str:
@@ -215,7 +239,7 @@ def _evaluate(row: _Row, data: Data, net: str, options: _Options) -> Result:
     first = row.sets[0]
     images = 3.0 * len(first) * wanted.epochs * options.n * len(row.sets)
     plan = _plan(data, images, options)
-    trainer = Trainer(wanted, plan, flip=first.about.flip, seed=options.seed)
+    trainer = Trainer(wanted, plan, flip=data.flip, seed=options.seed)
     began, found = time.perf_counter(), []
     with plan.applied():
         test = data.test.to(torch.device(plan.device))
@@ -259,7 +283,7 @@ def _evaluate_whole(row: _Row, data: Data, net: str, wanted: Protocol, options: 
     schedule = whole_schedule(wanted, len(data.train), row.whole_epochs or None)
     images = 3.0 * len(data.train) * schedule.protocol.epochs * options.n
     plan = _plan(data, images, options)
-    known, spent = cached(data, net, schedule, options.seed, plan.dtype)
+    known, spent = cached(data, net, schedule, options.seed, plan.describe())
     began = time.perf_counter() - spent
     trainer = Trainer(schedule.protocol, plan, flip=data.flip, seed=options.seed)
     with plan.applied():
@@ -271,7 +295,7 @@ def _evaluate_whole(row: _Row, data: Data, net: str, wanted: Protocol, options: 
         for k in range(len(known), options.n):
             known.append(_one(trainer, net, source, test, k, options, "whole", schedule))
             seconds = time.perf_counter() - began
-            remember(data, net, schedule, options.seed, plan.dtype, (known, seconds))
+            remember(data, net, schedule, options.seed, plan.describe(), (known, seconds))
     found = [tuple(known[: options.n])]
     return _result(row, data, net, schedule.protocol.name, found, plan, began, options)
 
@@ -297,8 +321,7 @@ def _normalised_like(test: Any, one: CondensedSet) -> Any:
 
 def _facts(row: _Row, data: Data, net: str) -> dict[str, Any]:
     shape = data.train.shape
-    with torch.device("meta"):
-        network = zoo.build(net, shape, data.train.classes)
+    network = zoo.try_out(net, shape, data.train.classes)
     return {
         "data": data.known_as,
         "ipc": row.sets[0].about.ipc if row.sets else math.inf,

@@ -12,6 +12,7 @@ from torch import Tensor
 from .condensed import CondensedSet
 from .errors import UsageError, unknown_name
 from .files import safe_names, whole_file, whole_folder
+from .report.pictures import fits_eight_bits
 
 FORMATS = ("images", "npz", "parquet")
 
@@ -36,6 +37,10 @@ def export(condensed: CondensedSet, to: str, out: str | Path, *, stored: bool = 
     if stored and to != "npz":
         raise UsageError("--stored needs --to npz: only npz keeps stored tensors")
     path = Path(out)
+    if not path.name:
+        raise UsageError(f"--out '{out}' is not a name to write to")
+    if to != "npz":
+        _refuse_what_eight_bits_cannot_hold(condensed, to)
     if to == "images":
         return _images(condensed, path)
     if path.suffix != f".{to}":
@@ -47,6 +52,14 @@ def export(condensed: CondensedSet, to: str, out: str | Path, *, stored: bool = 
     else:
         _parquet(condensed, path)
     return path
+
+
+def _refuse_what_eight_bits_cannot_hold(condensed: CondensedSet, to: str) -> None:
+    channels = condensed.images.shape[1]
+    if channels not in (1, 3):
+        raise UsageError(f"--to {to} holds grey or RGB pictures, not {channels} channels; use npz")
+    if not fits_eight_bits(condensed.pixels()):
+        raise UsageError(f"--to {to} holds values from 0 to 1 in 8 bits, not this scale; use npz")
 
 
 def rounded(condensed: CondensedSet) -> Tensor:
@@ -106,8 +119,9 @@ def _images(condensed: CondensedSet, folder: Path) -> Path:
 
 
 def _parquet(condensed: CondensedSet, path: Path) -> None:
-    from datasets import ClassLabel, Dataset, Features, Image
+    from datasets import ClassLabel, Dataset, Features, Image, disable_progress_bars
 
+    disable_progress_bars()
     features = Features(
         {"image": Image(), "label": ClassLabel(names=list(condensed.about.class_names))}
     )

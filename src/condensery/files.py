@@ -23,6 +23,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder:
         temporary = Path(folder) / path.name
         yield temporary
+        # Some libraries write for the owner alone; results are shared as any file is.
+        temporary.chmod(0o666 & ~_umask())
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
@@ -37,7 +39,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
         yield folder
-        folder.chmod(0o755)
+        folder.chmod(0o777 & ~_umask())
         if path.exists():
             path.rmdir()
         folder.replace(path)
@@ -71,6 +73,25 @@ def safe_names(names: Sequence[str]) -> list[str]:
         taken = {other.casefold() for other in out}
         out.append(clean if plain and clean.casefold() not in taken else f"{number}_{clean}")
     return out
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Refuse a file that cannot be written before any work is done for it.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    if path.is_dir() or not path.name:
+        raise UsageError(f"{option} {path} is a folder; name a file")
+    _make_folder(path.parent)
+    if not os.access(path.parent, os.W_OK):
+        raise UsageError(f"{option} {path} cannot be written: its folder is read-only")
 
 
 def _make_folder(folder: Path) -> None:

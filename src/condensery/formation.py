@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .data import LabelledSet, require_per_class
+from .errors import UsageError
 from .randomness import stream
 from .task import Task
 
@@ -38,6 +40,8 @@ class Formation(Protocol):
 
 def random_rows(train: LabelledSet, n: int, seed: int) -> Tensor:
     """``n`` random images of every class, without replacement: their positions, classes × n."""
+    if n < 1:
+        raise UsageError(f"ipc must be at least 1, got {n}")
     require_per_class(train, n)
     rows = [
         members.cpu()[stream(seed, "start", group=c).permutation(len(members))[:n]]
@@ -48,13 +52,11 @@ def random_rows(train: LabelledSet, n: int, seed: int) -> Tensor:
 
 def noise(task: Task) -> Tensor:
     """N(0, 1) in normalised space, classes × ipc × C×H×W."""
-    draws = [
-        torch.from_numpy(
-            stream(task.seed, "start", group=c).standard_normal((task.ipc, *task.shape))
-        )
-        for c in range(task.classes)
-    ]
-    return torch.stack(draws)
+    out = torch.empty(task.classes, task.ipc, *task.shape)
+    for c, part in enumerate(out):
+        rng = stream(task.seed, "start", group=c)
+        part.copy_(torch.from_numpy(rng.standard_normal(tuple(part.shape), dtype=np.float32)))
+    return out
 
 
 @dataclass(kw_only=True)

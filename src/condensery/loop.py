@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +17,7 @@ from .config import RunConfig, build, merge, read_recipe, resolve, with_cases
 from .data import Data, load
 from .engine import Matcher, Plan, choose_plan
 from .engine.batches import draw_rows
-from .errors import UsageError
+from .errors import DivergedError, UsageError
 from .formation import Formation
 from .objectives import Objective
 from .supply import Context, Supply
@@ -50,6 +52,7 @@ class Condenser:
         self.task = Task.of(
             self.train, ipc=config.ipc, seed=config.seed, flip=self.flip, dtype=plan.torch_dtype
         )
+        _refuse_what_does_not_fit(self.task)
         self.formation: Formation = build("formation", config.formation)
         self.objective: Objective = build("objective", config.objective)
         self.supply: Supply = build("supply", config.supply)
@@ -115,7 +118,9 @@ class Condenser:
     def report(self) -> Report:
         """Read the losses since the last report from the device; the only place that does."""
         done = self.steps - self._reported_steps
-        loss = float(self._loss) / done if done else float("nan")
+        loss = float(self._loss) / done if done else 0.0
+        if not math.isfinite(loss):
+            raise self._diverged()
         self._loss.zero_()
         self._reported_steps = self.steps
         return Report(self.iteration, self.steps, loss, self.supply.report())
@@ -123,6 +128,8 @@ class Condenser:
     def result(self) -> CondensedSet:
         """The condensed set as it is now."""
         train, config = self.train, self.config
+        if not bool(torch.isfinite(self.stored).all()):
+            raise self._diverged()
         # The data's name, not where somebody keeps it, goes into the file.
         named = {**config.as_dict(), "data": train.name}
         about = About(
@@ -140,6 +147,13 @@ class Condenser:
         )
         # A copy: the run may go on, and a set does not change.
         return CondensedSet(self.stored.detach().clone(), about, self.formation)
+
+    def _diverged(self) -> DivergedError:
+        rate = self.config.optimizer.rate
+        return DivergedError(
+            f"the loss or the pixels are no longer finite at iteration {self.iteration}; "
+            f"lower --optimizer.rate (it is {rate:g})"
+        )
 
     def state(self) -> dict[str, Any]:
         """All that a run needs to go on from between two steps: tensors and plain values."""
@@ -190,6 +204,19 @@ class Condenser:
         return self.train.normalised(rows, dtype=self.task.dtype), self.train.labels[rows]
 
 
+def _refuse_what_does_not_fit(task: Task) -> None:
+    """Stored tensor, gradient, momentum and a copy have to fit the machine."""
+    if not hasattr(os, "sysconf") or task.device.type != "cpu":
+        return
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    wanted = 4 * 4 * task.classes * task.ipc * math.prod(task.shape)
+    if wanted > memory:
+        raise UsageError(
+            f"{task.ipc} images a class need {wanted / 1e9:.0f} GB while they are learned, and "
+            f"this machine has {memory / 1e9:.0f}; use a smaller --ipc or --size"
+        )
+
+
 def _optimizer_state(optimizer: torch.optim.SGD) -> dict[str, Tensor | None]:
     (pixels,) = optimizer.param_groups[0]["params"]
     momentum = optimizer.state[pixels].get("momentum_buffer")
@@ -217,10 +244,10 @@ def configure(
         data: what to condense.
         recipe: a recipe's name or file, or the content of one.
         overrides: fields on top, dotted for the settings of a choice
-            (``{"ipc": 1, "optimizer.rate": 0.1}``); None leaves a field as it is.
+            (``{"ipc": 1, "optimizer.rate": 0.1}``).
     """
     base = dict(read_recipe(recipe) if isinstance(recipe, str) else recipe)
-    given = {k: v for k, v in (overrides or {}).items() if v is not None}
+    given = dict(overrides or {})
     ipc = given.get("ipc", base.get("ipc", RunConfig.ipc))
     if not isinstance(ipc, int) or isinstance(ipc, bool):
         raise UsageError(f"ipc must be a whole number, got {ipc!r}")
@@ -284,8 +311,9 @@ def condense(
         DataError: for data that cannot be used.
     """
     loaded = load(data, size=size, channels=channels, flip=flip)
-    how = {"size": size, "channels": channels, "flip": flip}
-    flags = {**how, "ipc": ipc, "iterations": iterations, "seed": seed, **(overrides or {})}
-    config = configure(loaded, recipe, flags)
+    named = {"size": size, "channels": channels, "flip": flip, "ipc": ipc}
+    named |= {"iterations": iterations, "seed": seed}
+    given = {name: value for name, value in named.items() if value is not None}
+    config = configure(loaded, recipe, {**given, **(overrides or {})})
     chosen = plan_for(loaded, config, plan, device, threads)
     return Condenser(loaded, config, chosen).run(after_iteration=after_iteration)

@@ -58,6 +58,8 @@ class Condense(OutputFlags, PlanFlags, DataFlags):
     """Budget: images a class (default 10)."""
     iterations: int | None = None
     """Outer iterations; fewer truncate the recipe's schedule, 0 writes the untrained start."""
+    real_batch: int | None = None
+    """Real images a class in one step (DM's is 256)."""
     sets: int = 1
     """Independent sets, with seeds seed … seed+N-1, in OUT/0 … OUT/N-1."""
     seed: int | None = None

@@ -16,6 +16,8 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from .errors import UsageError
+
 _WORD = 2**64
 
 
@@ -42,7 +44,7 @@ def stream(
     """
     for name, value in (("seed", seed), ("iteration", iteration), ("step", step), ("group", group)):
         if not 0 <= value < _WORD:
-            raise ValueError(f"{name} must lie in 0 … 2^64−1, got {value}")
+            raise UsageError(f"{name} must lie in 0 … 2^64−1, got {value}")
     # The counter's lowest word counts the draws of one stream; 2^64 blocks never run out.
     key = np.array([seed, _purpose_key(purpose)], dtype=np.uint64)
     counter = np.array([0, group, step, iteration], dtype=np.uint64)

@@ -17,7 +17,7 @@ import yaml
 
 from .checkpoint import load_state, save_state
 from .condensed import FILE, CondensedSet
-from .config import RunConfig
+from .config import RunConfig, make
 from .data import Data
 from .engine import Plan
 from .errors import DataError, UsageError
@@ -81,18 +81,40 @@ class RunFolder:
     def facts(self) -> dict[str, Any]:
         """What ``run.json`` says, empty when there is none."""
         try:
-            return dict(json.loads((self.path / "run.json").read_text(encoding="utf-8")))
+            held = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
+        return held if isinstance(held, dict) else {}
 
     def plan(self) -> Plan | None:
-        """The plan that the run was started with."""
-        try:
-            return Plan(**self.facts()["plan"])
-        except (KeyError, TypeError):
-            return None
+        """The plan that the run was started with.
 
-    def begin(self, config: RunConfig, plan: Plan) -> None:
+        Raises:
+            UsageError: when it cannot be carried out here.
+        """
+        held = self.facts().get("plan")
+        if not isinstance(held, dict):
+            return None
+        try:
+            plan: Plan = make(Plan, held, "plan")
+        except UsageError as error:
+            raise UsageError(f"the plan that {self.path} was begun with: {error}") from error
+        return plan
+
+    def check_data(self, data: Data) -> None:
+        """Refuse to go on with a run on data that have changed since.
+
+        Raises:
+            DataError: naming the folder.
+        """
+        held = self.facts().get("fingerprint")
+        if held not in (None, data.train.fingerprint):
+            raise DataError(
+                f"the training images of {data.name} are not those that {self.path} was begun "
+                "with; choose another --out"
+            )
+
+    def begin(self, config: RunConfig, plan: Plan, data: Data) -> None:
         """Write what is known before the first iteration."""
         write_text(self.path / "recipe.yaml", config.dump())
         self.note(
@@ -103,6 +125,7 @@ class RunFolder:
             versions=versions(),
             commit=commit(),
             plan=plan.as_dict(),
+            fingerprint=data.train.fingerprint,
         )
 
     def note(self, **facts: Any) -> None:
@@ -148,7 +171,7 @@ def stop_requests() -> Iterator[list[int]]:
 
     def asked(number: int, frame: FrameType | None) -> None:
         if seen:
-            raise KeyboardInterrupt
+            raise SystemExit(128 + number)
         seen.append(number)
 
     before = {s: signal.signal(s, asked) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -212,17 +235,31 @@ def carry_out(
         run = Condenser(data, config, plan)
         spent = 0.0
         if folder.state_file.exists():
-            run.load_state(load_state(folder.state_file))
+            _take_up(run, folder.state_file)
             spent = float(folder.facts().get("seconds", 0.0))
             _forget_after(folder, run.iteration)
         else:
-            folder.begin(config, plan)
+            folder.begin(config, plan, data)
+            _forget_after(folder, 0)
             folder.picture(run.result())
         with Progress(config.iterations, "iterations", quiet=quiet, done=run.iteration) as progress:
             recorder = _Recorder(folder, config.iterations, progress, stops, spent)
             condensed = run.run(after_iteration=recorder)
         folder.finish(condensed, recorder.seconds)
+        if stops:
+            raise Interrupted(stops[0])
     return condensed
+
+
+def _take_up(run: Condenser, file: Path) -> None:
+    """Load a checkpoint into a run."""
+    state = load_state(file)
+    try:
+        run.load_state(state)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise DataError(
+            f"checkpoint {file} does not fit this run ({error}); remove it to start again"
+        ) from error
 
 
 def _forget_after(folder: RunFolder, iteration: int) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from . import nets
+from .augment.draws import to_device
 from .randomness import fork_rng
 from .task import Task
 
@@ -66,8 +67,7 @@ class Fresh:
     def start(self, task: Task) -> None:
         """Remember the task and refuse a network that cannot be built for it."""
         self._task = task
-        with torch.device("meta"):
-            nets.build(self.spec, task.shape, task.classes)
+        nets.try_out(self.spec, task.shape, task.classes)
 
     @property
     def spec(self) -> str:
@@ -79,7 +79,13 @@ class Fresh:
         task = self._task
         with fork_rng(task.seed, "network", iteration):
             network = nets.build(self.spec, task.shape, task.classes)
-        return network.to(device=task.device, dtype=task.dtype).train().requires_grad_(False)
+        network = network.to(task.dtype).train().requires_grad_(False)
+        for module in network.modules():
+            # Class means are compared: dropout would only add noise that is not addressed.
+            if isinstance(module, _DropoutNd):
+                module.eval()
+        placed: nn.Module = network._apply(lambda tensor: to_device(tensor, task.device))
+        return placed
 
     def prepare(self, network: nn.Module, context: Context) -> None:
         """Nothing: a fresh network is used as it is."""

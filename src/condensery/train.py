@@ -117,7 +117,7 @@ class Trainer:
         for epoch in range(protocol.epochs):
             rng = stream(self.seed, "training", number, epoch)
             order = to_device(torch.from_numpy(rng.permutation(len(data))), self._device)
-            for rows in order.split(protocol.batch):
+            for rows in _batches(order, protocol.batch, mixing(network)):
                 rate = protocol.rate_at(epoch) if schedule is None else schedule(step)
                 optimizer.param_groups[0]["lr"] = rate
                 self._step(loss, weights, optimizer, data.take(rows), rng, mixing(network))
@@ -184,6 +184,14 @@ class Trainer:
         if self._compiled is None:
             self._compiled = torch.compile(loss, dynamic=False)
         return self._compiled
+
+
+def _batches(order: Tensor, size: int, whole: bool) -> list[Tensor]:
+    """Mini-batches; batch norm cannot take one image alone, so it joins the batch before."""
+    out = list(order.split(size))
+    if whole and len(out) > 1 and len(out[-1]) == 1:
+        out[-2:] = [torch.cat(out[-2:])]
+    return out
 
 
 def mixing(network: nn.Module) -> bool:

@@ -14,9 +14,11 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from ._version import __version__
 from .data import Data, cache_folder
 from .files import write_json
 from .protocol import Protocol
+from .provenance import commit
 
 #: Epochs are chosen so that about this many images are seen, within the bounds below.
 _IMAGES = 300_000
@@ -51,7 +53,7 @@ def whole_schedule(base: Protocol, images: int, epochs: int | None = None) -> Wh
     return WholeSchedule(protocol, count * math.ceil(images / _BATCH))
 
 
-def _file(data: Data, net: str, schedule: WholeSchedule, seed: int, dtype: str) -> Path:
+def _file(data: Data, net: str, schedule: WholeSchedule, seed: int, plan: str) -> Path:
     facts = [
         data.train.fingerprint,
         data.test.fingerprint,
@@ -61,7 +63,10 @@ def _file(data: Data, net: str, schedule: WholeSchedule, seed: int, dtype: str) 
         net,
         dataclasses.asdict(schedule.protocol),
         seed,
-        dtype,
+        # A number is only what this code, run this way, gave.
+        plan,
+        __version__,
+        commit(),
     ]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return cache_folder() / "whole" / f"{data.train.name}-{digest[:24]}.json"
@@ -71,21 +76,21 @@ def _file(data: Data, net: str, schedule: WholeSchedule, seed: int, dtype: str) 
 Known = tuple[list[float], float]
 
 
-def cached(data: Data, net: str, schedule: WholeSchedule, seed: int, dtype: str) -> Known:
+def cached(data: Data, net: str, schedule: WholeSchedule, seed: int, plan: str) -> Known:
     """What is already known."""
     try:
-        known = json.loads(_file(data, net, schedule, seed, dtype).read_text(encoding="utf-8"))
+        known = json.loads(_file(data, net, schedule, seed, plan).read_text(encoding="utf-8"))
         return [float(a) for a in known["accuracies"]], float(known["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
         return [], 0.0
 
 
 def remember(
-    data: Data, net: str, schedule: WholeSchedule, seed: int, dtype: str, known: Known
+    data: Data, net: str, schedule: WholeSchedule, seed: int, plan: str, known: Known
 ) -> None:
     """Keep accuracies for next time; a cache that cannot be written is done without."""
     content = {"accuracies": known[0], "seconds": known[1]}
     try:
-        write_json(_file(data, net, schedule, seed, dtype), content)
+        write_json(_file(data, net, schedule, seed, plan), content)
     except (OSError, ValueError):
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -54,6 +55,7 @@ class Plan:
             raise UsageError(f"plan.chunk must be at least 1 or null, got {self.chunk}")
         if self.threads < 1:
             raise UsageError(f"plan.threads must be at least 1, got {self.threads}")
+        _check_device(self.device)
         if self.dtype == "float64" and self.real_dtype != "float64":
             raise UsageError("plan.real_dtype must be float64 when plan.dtype is float64")
 
@@ -215,7 +217,8 @@ def choose_plan(
         return plan
     if threads is not None and threads < 1:
         raise UsageError(f"--threads must be at least 1, got {threads}")
-    where = _checked_device(device or default_device())
+    where = device or default_device()
+    _check_device(where)
     cores = threads or default_threads()
     if plan == "auto":
         return automatic(where, cores, shape, images)
@@ -223,17 +226,17 @@ def choose_plan(
         return exact_plan(where, cores)
     if Path(plan).suffix in (".yaml", ".yml"):
         given = {"name": Path(plan).stem, "device": where, "threads": cores}
-        return make(Plan, {**given, **read_yaml(Path(plan), "plan")}, "plan")  # type: ignore[no-any-return]
+        flags = {"device": device, "threads": threads}
+        typed = {name: value for name, value in flags.items() if value is not None}
+        content = {**given, **read_yaml(Path(plan), "plan"), **typed}
+        return make(Plan, content, "plan")  # type: ignore[no-any-return]
     raise UsageError(f"--plan must be auto, exact or a .yaml file, got '{plan}'")
 
 
-def _checked_device(device: str) -> str:
-    try:
-        kind = torch.device(device).type
-    except RuntimeError as error:
-        raise UsageError(
-            f"--device '{device}' is not a torch device such as cpu or cuda:0"
-        ) from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"--device '{device}' is not available here: torch sees no GPU; use cpu")
-    return device
+def _check_device(device: str) -> None:
+    """Refuse a device that plans are not made for, or that is not here."""
+    found = re.fullmatch(r"cpu|cuda(?::(\d+))?", device)
+    if found is None:
+        raise UsageError(f"device '{device}' is not known; use cpu, cuda or cuda:N")
+    if device != "cpu" and int(found[1] or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device '{device}' is not available here; use --device cpu")

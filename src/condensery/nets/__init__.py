@@ -6,6 +6,15 @@ one linear classifier on top of an embedding, which :func:`embed` gives.
 """
 
 from .views import embed, features, mixes_examples
-from .zoo import build, describe, names, with_norm
+from .zoo import build, describe, names, try_out, with_norm
 
-__all__ = ["build", "describe", "embed", "features", "mixes_examples", "names", "with_norm"]
+__all__ = [
+    "build",
+    "describe",
+    "embed",
+    "features",
+    "mixes_examples",
+    "names",
+    "try_out",
+    "with_norm",
+]

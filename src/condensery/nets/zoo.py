@@ -22,6 +22,7 @@ from .resnet import ResNet18
 from .sizes import Shape, first_padding, halvings
 from .spec import Spec, parse
 from .vgg import VGG11
+from .views import embed
 
 
 def _convnet(
@@ -109,6 +110,31 @@ def build(spec: str, shape: Shape, classes: int) -> nn.Module:
         return build_foreign(parsed, shape, classes, names())
     family, options = _resolve(parsed)
     return _FAMILIES[family](shape, classes, **options)
+
+
+def try_out(spec: str, shape: Shape, classes: int) -> nn.Module:
+    """A network built and run once on two empty images, so that a misfit is found at the start.
+
+    Raises:
+        UsageError: when it cannot be built, cannot take such images, or gives no N×classes logits.
+    """
+    try:
+        with fork_rng(0, "try-out"), torch.no_grad():
+            network = build(spec, shape, classes)
+            logits = network(torch.zeros(2, *shape))
+            found = embed(network, torch.zeros(2, *shape))
+        fits = logits.shape == (2, classes) and len(found) == 2
+    except UsageError:
+        raise
+    except Exception as error:  # a foreign module may raise anything
+        words = f"{type(error).__name__}: {error}"
+        raise UsageError(
+            f"the network '{spec}' does not take {'×'.join(map(str, shape))} images and "
+            f"{classes} classes ({words})"
+        ) from error
+    if not fits:
+        raise UsageError(f"the network '{spec}' must give logits of shape N×{classes}")
+    return network
 
 
 def with_norm(spec: str, norm: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import Tensor
 
 from condensery.files import whole_file
 
@@ -26,7 +27,7 @@ def picture(condensed: CondensedSet) -> Image:
     """The decoded images on a sheet: rows are classes, columns the images of a class."""
     from PIL import Image as Pillow
 
-    pixels = condensed.pixels()
+    pixels = _visible(condensed.pixels())
     rows = len(condensed.stored)
     each = len(pixels) // rows
     grid = pixels.unflatten(0, (rows, each))[:MOST_ROWS, :MOST_COLUMNS]
@@ -35,6 +36,22 @@ def picture(condensed: CondensedSet) -> Image:
     bytes_ = bytes_.repeat(factor, axis=2).repeat(factor, axis=3)
     sheet = _sheet(bytes_)
     return Pillow.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
+
+
+def _visible(pixels: Tensor) -> Tensor:
+    """N×1 or 3×H×W on a scale of 0 to 1, for images of any channels and any scale."""
+    if pixels.shape[1] not in (1, 3):
+        pixels = pixels.mean(1, keepdim=True)
+    if fits_eight_bits(pixels):
+        return pixels
+    low, high = pixels.amin(), pixels.amax()
+    return (pixels - low) / (high - low).clamp(min=1e-12)
+
+
+def fits_eight_bits(pixels: Tensor) -> bool:
+    """Whether black is 0 and white 1: most pixels lie there, though learned ones may overshoot."""
+    inside = (pixels >= -0.5) & (pixels <= 1.5)
+    return bool(inside.float().mean() > 0.5)
 
 
 def _sheet(
