@@ -115,6 +115,83 @@ def test_several_sets_have_consecutive_seeds(
     assert seeds == [4, 5]
 
 
+def test_runs_are_not_mixed_up(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+
+    def own() -> None:
+        images = rng.integers(0, 255, (40, 8, 8), dtype=np.uint8)
+        np.savez("own.npz", images=images, labels=np.arange(40) % 2)
+
+    own()
+    start = ["condense", "--data", "own.npz", "--ipc", "1", "--iterations", "2", *QUICK]
+    assert run(capsys, *start, "--out", "r")[0] == 0
+    code, _, err = run(capsys, *start, "--out", "r", "--sets", "2")
+    assert (code, "holds a run of one set" in err) == (2, True)
+    assert run(capsys, *start, "--out", "many", "--sets", "2")[0] == 0
+    short = ["--nets", "1", "--epochs", "1", "--net", "convnet1:width=4", "--threads", "1"]
+    # Where the data are is known from the run, for several sets and for selections, too.
+    select = ["select", "random", "--data", "own.npz", "--ipc", "1", "--out", "picked"]
+    assert run(capsys, *select)[0] == 0
+    for name in ("r", "many", "picked", "r/checkpoints/000001.safetensors"):
+        assert run(capsys, "evaluate", name, *short)[0] == 0, name
+    code, out, _ = run(capsys, *select)
+    assert (code, "finished" in out) == (0, True)
+    code, _, err = run(capsys, *select, "--seed", "1")
+    assert (code, "holds something else" in err) == (2, True)
+    own()
+    for arguments in ([*start, "--out", "r"], ["evaluate", "r", *short]):
+        code, _, err = run(capsys, *arguments)
+        assert (code, "training images" in err) == (1, True)
+
+
+def test_metrics_of_a_run_that_begins_again_are_not_doubled(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "r"
+    arguments = ["condense", "--ipc", "1", "--iterations", "2", "--out", str(out), *QUICK]
+    assert run(capsys, *arguments)[0] == 0
+    (out / "condensed.safetensors").unlink()
+    assert run(capsys, *arguments)[0] == 0
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["iteration"] for line in lines] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("recipe.yaml", "a: [", "choose another --out"),
+        ("run.json", "[1]", ""),
+        ("checkpoints/state.safetensors", "broken", "is damaged"),
+    ],
+)
+def test_damaged_run_folders(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    out = tmp_path / "r"
+    arguments = ["condense", "--ipc", "1", "--iterations", "2", "--out", str(out), *QUICK]
+    assert run(capsys, *arguments)[0] == 0
+    (out / "condensed.safetensors").unlink()
+    (out / name).write_text(content)
+    code, _, err = run(capsys, *arguments)
+    assert (code == 0) == (message == ""), err
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_a_diverging_run_fails_with_the_remedy(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "r"
+    arguments = ["condense", "--ipc", "1", "--iterations", "5", "--out", str(out), *QUICK]
+    code, _, err = run(capsys, *arguments, "--optimizer.rate", "1e30")
+    assert (code, "lower --optimizer.rate" in err) == (1, True)
+    assert not (out / "condensed.safetensors").exists()
+    assert "NaN" not in (out / "metrics.jsonl").read_text()
+
+
 def test_quiet_prints_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     arguments = ["condense", "--ipc", "1", "--iterations", "1", "--out", str(tmp_path / "q")]
     assert run(capsys, *arguments, *QUICK, "--quiet") == (0, "", "")

@@ -109,9 +109,25 @@ def integer(facts: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
     tensors["stored"] = tensors["stored"].to(torch.int32)
 
 
+def setting(name: str, value: Any) -> Any:
+    def change(facts: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+        facts[name] = value
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (setting("mean", ["x"]), "mean or std"),
+        (setting("mean", [0.1, 0.2]), "mean or std"),
+        (setting("std", [0.0]), "mean or std"),
+        (setting("ipc", "x"), "a count"),
+        (setting("ipc", 0), "a count"),
+        (setting("config", [1]), "config"),
+        (setting("class_names", [1, 2, 3]), "a name"),
+        (setting("flip", "yes"), "flip"),
+        (setting("format", "x"), "upgrade"),
         (future, "upgrade"),
         (foreign, "formation 'os:system'"),
         (shuffled, "labels"),
@@ -225,6 +241,33 @@ def test_images_are_clamped_and_rounded(channels: int, tmp_path: Path) -> None:
         with Image.open(file) as opened:
             held = np.asarray(opened)
         np.testing.assert_array_equal(held.reshape(8, 8, -1), pixels.permute(1, 2, 0).numpy())
+
+
+def arrays(images: np.ndarray[Any, Any]) -> CondensedSet:
+    labels = np.arange(len(images)) % 2
+    return select_random(load((images, labels), test=(images, labels)), ipc=2)
+
+
+def test_what_eight_bits_cannot_hold_is_refused_and_still_drawn(tmp_path: Path) -> None:
+    from condensery.report.pictures import picture
+
+    rng = np.random.default_rng(0)
+    wide = arrays(rng.uniform(0, 65535, (12, 1, 8, 8)).astype(np.float32))
+    many = arrays(rng.uniform(0, 1, (12, 5, 8, 8)).astype(np.float32))
+    for condensed, message in ((wide, "this scale"), (many, "not 5 channels")):
+        for to in ("images", "parquet"):
+            with pytest.raises(UsageError, match=message):
+                export(condensed, to, tmp_path / "x")
+        assert export(condensed, "npz", tmp_path / message).exists()
+        assert len(picture(condensed).getcolors(10_000) or ()) > 50
+    with pytest.raises(UsageError, match="not a name"):
+        export(wide, "npz", "")
+
+
+def test_results_are_readable_by_others(condensed: CondensedSet, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_text("as any file")
+    assert condensed.save(tmp_path / "run").stat().st_mode == plain.stat().st_mode
 
 
 def test_exported_images_load_again(condensed: CondensedSet, tmp_path: Path) -> None:

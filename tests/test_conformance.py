@@ -13,6 +13,7 @@ from condensery.checkpoint import load_state, save_state
 from condensery.config import RunConfig, recipe_names
 from condensery.data import Data, load
 from condensery.engine import Plan, exact_plan
+from condensery.errors import DivergedError
 from condensery.loop import Condenser, configure
 
 from .conftest import tiny
@@ -133,6 +134,12 @@ def test_the_loss_falls(recipe: str, tiny_data: Data) -> None:
     condenser.report()
     condenser.run(60)
     assert condenser.report().loss < 0.8 * first
+
+
+def test_a_run_that_leaves_the_finite_numbers_stops(tiny_data: Data) -> None:
+    config = configured(tiny_data, "dm", **{"optimizer.rate": 1e30})
+    with pytest.raises(DivergedError, match=r"lower --optimizer\.rate"):
+        Condenser(tiny_data, config, exact_plan("cpu", 1)).run()
 
 
 @RECIPES

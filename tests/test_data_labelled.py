@@ -454,8 +454,13 @@ def test_loaded_data_are_returned_as_they_are() -> None:
 
 def test_the_default_network_follows_the_longer_side() -> None:
     sides = (8, 32, 33, 64, 65, 128, 129)
-    nets = [default_net(4, s) for s in sides]
-    assert nets == ["convnet3"] * 2 + ["convnet4"] * 2 + ["convnet5"] * 2 + ["convnet6"]
+    nets = [default_net(64, s) for s in sides]
+    assert nets == ["convnet3"] + ["convnet4"] * 3 + ["convnet5"] * 2 + ["convnet6"]
+
+
+def test_the_default_network_is_no_deeper_than_the_shorter_side() -> None:
+    nets = [default_net(side, 32) for side in (1, 2, 4, 7, 8, 32)]
+    assert nets == ["convnet1", "convnet1", "convnet2", "convnet2", "convnet3", "convnet3"]
 
 
 def test_describe_and_json_say_the_same() -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from condensery import CondensedSet, DataError, UsageError, evaluate, select_random
-from condensery.data import Data
+from condensery.data import Data, load
 from condensery.engine import Plan, exact_plan
 from condensery.evaluation import Result
 from condensery.nets import build
@@ -255,6 +255,99 @@ def test_sets_that_do_not_fit_the_data_are_refused(tiny_data: Data) -> None:
         evaluate(condensed, tiny_data, n=0)
     with pytest.raises(UsageError, match="no set"):
         evaluate([], tiny_data)
+
+
+def test_a_folder_of_unlike_sets_is_no_row(tiny_data: Data, tmp_path: Path) -> None:
+    select_random(tiny_data, ipc=1).save(tmp_path / "0")
+    select_random(tiny_data, ipc=2).save(tmp_path / "1")
+    with pytest.raises(DataError, match="different kinds"):
+        evaluate(tmp_path, tiny_data, n=1)
+
+
+def test_own_data_that_changed_since_is_refused(tiny_data: Data) -> None:
+    train = tiny_data.train
+    changed = load(
+        ((255 - train.images).contiguous(), train.labels.clone()),
+        test=(tiny_data.test.images, tiny_data.test.labels),
+    )
+    with pytest.raises(DataError, match="other training images"):
+        evaluate(select_random(tiny_data, ipc=1), changed, n=1)
+
+
+def test_all_rows_share_one_flip_rule(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    original = Trainer.__init__
+
+    def watched(self: Trainer, *args: Any, flip: bool, seed: int) -> None:
+        seen.append(flip)
+        original(self, *args, flip=flip, seed=seed)
+
+    monkeypatch.setattr(Trainer, "__init__", watched)
+    condensed = select_random(tiny_data, ipc=1)
+    unflipped = dataclasses.replace(tiny_data, flip=False)
+    sets = [condensed, "whole(epochs=1)"]
+    evaluate(sets, unflipped, nets=NET, n=1, epochs=1, plan=EXACT)
+    assert seen == [False, False]
+
+
+def test_batch_norm_never_sees_one_image_alone(tiny_data: Data) -> None:
+    with fork_rng(0, "init", 0):
+        network = build("convnet3:width=4,norm=batch", tiny_data.train.shape, 3)
+    one = Protocol(name="x", epochs=2, batch=9)
+    # 28 images: batches of 9, 9 and 10.
+    Trainer(one, EXACT, flip=False, seed=0).train(network, Split(tiny_data.train), 0)
+    assert all(bool(torch.isfinite(p).all()) for p in network.parameters())
+
+
+class Dropping(torch.nn.Module):
+    """A foreign network whose passes are random."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.inner = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5))
+        self.linear = torch.nn.Linear(64, classes)
+        # Constructors that compute must work, too.
+        self.rates = [x.item() for x in torch.linspace(0, 1, 3)]
+
+    def forward(self, images: Tensor) -> Tensor:
+        out: Tensor = self.linear(self.inner(images))
+        return out
+
+
+def test_networks_with_dropout_repeat(tiny_data: Data) -> None:
+    from condensery import condense
+
+    spec = f"{__name__}:Dropping"
+    made = [
+        condense(tiny_data, ipc=2, iterations=3, plan=plan, overrides={"supply.net": spec}).stored
+        for plan in (EXACT, EXACT, Plan(chunk=2))
+    ]
+    assert torch.equal(made[0], made[1])
+    torch.testing.assert_close(made[0], made[2], rtol=1e-4, atol=1e-5)
+    condensed = select_random(tiny_data, ipc=2)
+    generator = torch.get_rng_state()
+    rows = [
+        evaluate(condensed, tiny_data, nets=spec, n=2, epochs=4, plan=EXACT)[0] for _ in range(2)
+    ]
+    assert rows[0].accuracies == rows[1].accuracies
+    assert torch.equal(torch.get_rng_state(), generator)
+
+
+class Wrong(torch.nn.Module):
+    """A foreign network that forgets the classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(5, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        out: Tensor = self.linear(images.flatten(1))
+        return out
+
+
+def test_a_network_that_does_not_fit_is_refused_in_words(tiny_data: Data) -> None:
+    with pytest.raises(UsageError, match="Wrong"):
+        evaluate(select_random(tiny_data, ipc=1), tiny_data, nets=f"{__name__}:Wrong", n=1)
 
 
 def test_result_statistics() -> None:

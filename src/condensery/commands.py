@@ -329,7 +329,7 @@ def _spec_of(sets: list[str], config: Mapping[str, Any]) -> str:
             if spec is not None:
                 return str(spec)
     name = str(config.get("data", ""))
-    if name in ("digits", *known_names()):
+    if name in known_names():
         return name
     raise UsageError(f"{place} does not say where its data ({name}) are; name them with --data")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,32 @@ class About:
         for name in ("class_names", "mean", "std"):
             raw[name] = tuple(raw[name])
         kind = str(formation.pop("kind"))
-        return cls(formation=Choice(kind, formation), source=Source(**raw.pop("source")), **raw)
+        about = cls(formation=Choice(kind, formation), source=Source(**raw.pop("source")), **raw)
+        about.check()
+        return about
+
+    def check(self) -> None:
+        """Refuse values of the wrong kind, as a damaged or hostile file may hold.
+
+        Raises:
+            TypeError: naming the field.
+        """
+        texts = (self.method, self.source.name, self.source.fingerprint, *self.class_names)
+        whole = (self.ipc, self.seed, self.iterations, self.source.images, self.source.bytes)
+        numbers = (*self.mean, *self.std)
+        wrong = {
+            "a name": any(not isinstance(text, str) for text in texts),
+            "a count": any(type(n) is not int or n < 0 for n in whole) or self.ipc < 1,
+            "mean or std": any(not isinstance(x, float | int) for x in numbers)
+            or not all(math.isfinite(x) for x in numbers)
+            or min(self.std, default=0) <= 0
+            or len(self.mean) != len(self.std),
+            "flip": not isinstance(self.flip, bool),
+            "config": not isinstance(self.config, dict),
+        }
+        for what, is_wrong in wrong.items():
+            if is_wrong:
+                raise TypeError(f"{what} in its metadata is not what it should be")
 
 
 class CondensedSet(Dataset[tuple[Tensor, int]]):
@@ -168,7 +194,10 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
             raise DataError(f"{file} cannot be opened: {error}") from error
         except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{file} is not a condensed set, or it is damaged: {error}") from error
-        return cls(_by_class(stored, labels, about, file), about, formation)
+        condensed = cls(_by_class(stored, labels, about, file), about, formation)
+        if condensed.images.shape[1] != len(about.mean):
+            raise DataError(f"{file} is damaged: {len(about.mean)} means for its channels")
+        return condensed
 
 
 def _by_class(stored: Tensor, labels: Tensor, about: About, file: Path) -> Tensor:

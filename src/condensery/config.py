@@ -70,8 +70,8 @@ class PixelOptimizer:
     """Momentum, 0 ≤ m < 1."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.rate < float("inf"):
-            raise UsageError(f"optimizer.rate must be positive, got {self.rate}")
+        if not 0 < self.rate <= 1e30:
+            raise UsageError(f"optimizer.rate must be positive and finite, got {self.rate}")
         if not 0 <= self.momentum < 1:
             raise UsageError(f"optimizer.momentum must lie in 0 … 1, got {self.momentum}")
 

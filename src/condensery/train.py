@@ -17,9 +17,10 @@ from .augment import Strategy, augment_batch, augment_each, augment_idc, cutmix,
 from .augment.draws import to_device
 from .data import LabelledSet
 from .engine import Plan
+from .engine.compiled import compiled
 from .nets import mixes_examples
 from .protocol import Protocol
-from .randomness import stream
+from .randomness import fork_rng, stream
 
 Loss = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]
 
@@ -113,16 +114,29 @@ class Trainer:
             weight_decay=protocol.weight_decay,
         )
         weights = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-        step = 0
+        with fork_rng(self.seed, "dropout", number):
+            self._epochs(network, data, number, schedule, loss, weights, optimizer)
+        return network.eval()
+
+    def _epochs(
+        self,
+        network: nn.Module,
+        data: TrainingSet,
+        number: int,
+        schedule: Callable[[int], float] | None,
+        loss: Loss,
+        weights: dict[str, Tensor],
+        optimizer: torch.optim.SGD,
+    ) -> None:
+        protocol, whole, step = self.protocol, mixing(network), 0
         for epoch in range(protocol.epochs):
             rng = stream(self.seed, "training", number, epoch)
             order = to_device(torch.from_numpy(rng.permutation(len(data))), self._device)
-            for rows in _batches(order, protocol.batch, mixing(network)):
+            for rows in _batches(order, protocol.batch, whole):
                 rate = protocol.rate_at(epoch) if schedule is None else schedule(step)
                 optimizer.param_groups[0]["lr"] = rate
-                self._step(loss, weights, optimizer, data.take(rows), rng, mixing(network))
+                self._step(loss, weights, optimizer, data.take(rows), rng, whole)
                 step += 1
-        return network.eval()
 
     @property
     def _device(self) -> torch.device:
@@ -182,7 +196,7 @@ class Trainer:
         if not self.plan.compile or mixing(network):
             return loss
         if self._compiled is None:
-            self._compiled = torch.compile(loss, dynamic=False)
+            self._compiled = compiled(loss)
         return self._compiled
 
 

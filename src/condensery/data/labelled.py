@@ -216,7 +216,10 @@ class Data:
     @property
     def known_as(self) -> str:
         """The name under which recipes and protocols have special cases; empty for own data."""
-        return self.name if self.spec == self.name else ""
+        from .catalogue import entries
+
+        named = self.spec == self.name and self.name in ("digits", *entries())
+        return self.name if named else ""
 
     @property
     def source_bytes(self) -> int:
@@ -227,14 +230,12 @@ class Data:
 def default_net(height: int, width: int) -> str:
     """The network that suits an image size.
 
-    >>> default_net(28, 28), default_net(64, 64), default_net(96, 96), default_net(224, 224)
-    ('convnet3', 'convnet4', 'convnet5', 'convnet6')
+    >>> default_net(28, 28), default_net(64, 64), default_net(224, 224), default_net(5, 90)
+    ('convnet3', 'convnet4', 'convnet6', 'convnet2')
     """
-    side = max(height, width)
-    for limit, net in ((32, "convnet3"), (64, "convnet4"), (128, "convnet5")):
-        if side <= limit:
-            return net
-    return "convnet6"
+    depth = 3 + sum(max(height, width) > limit for limit in (32, 64, 128))
+    # A side can be halved only so often.
+    return f"convnet{max(1, min(depth, min(height, width).bit_length() - 1))}"
 
 
 def require_per_class(train: LabelledSet, ipc: int) -> None:

@@ -17,6 +17,7 @@ from condensery.objectives import Objective
 from condensery.task import Task
 
 from .batches import StepDraws, augment_classes, draw_step
+from .compiled import compiled
 from .layout import Batch, Layout, share_matrix
 from .plan import Plan
 
@@ -96,7 +97,7 @@ class Matcher:
         plan = self.plan
         # Batch statistics mix the examples of a call, so then each branch is one plain call.
         whole = mixes_examples(network)
-        call = self._call(network, compiled=plan.compile and not whole)
+        call = self._call(network, fast=plan.compile and not whole)
         last = plan.channels_last and not whole
         weights = _tensors(network, plan.torch_dtype, last)
         real_dtype = plan.torch_dtype if whole else plan.torch_real_dtype
@@ -107,7 +108,7 @@ class Matcher:
             real = self._real(call, real_weights, draws, whole, real_dtype)
         return self._synthetic(call, weights, stored, draws, real, whole)
 
-    def _call(self, network: nn.Module, *, compiled: bool) -> Call:
+    def _call(self, network: nn.Module, *, fast: bool) -> Call:
         if self._template is None:
             self._template = _Statistic(network, self.objective)
         template = self._template
@@ -115,10 +116,10 @@ class Matcher:
         def call(weights: Weights, images: Tensor, labels: Tensor, share: Tensor) -> Tensor:
             return functional_call(template, weights, (images, labels, share))  # type: ignore[no-any-return]
 
-        if not compiled:
+        if not fast:
             return call
         if self._compiled is None:
-            self._compiled = torch.compile(call, dynamic=False)
+            self._compiled = compiled(call)
         return self._compiled
 
     def _layout(self, sizes: list[int], chunks: int, whole: bool) -> Layout:
