@@ -28,7 +28,6 @@ from condensery.data import Data, load
 from condensery.engine import Plan, exact_plan
 from condensery.engine.batches import draw_step
 from condensery.engine.host import keep_memory
-from condensery.engine.plan import has_compiler
 from condensery.loop import Condenser, configure
 from condensery.nets import embed
 from condensery.provenance import commit, machine, versions
@@ -119,19 +118,15 @@ def relative(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
-def errors(condenser: Condenser, reference: Condenser, rounds: int) -> dict[str, float]:
-    """Error of the plan's pixel gradient, and the change that another real batch makes."""
-    error, noise = [], []
+def reference_gradients(reference: Condenser, rounds: int) -> list[tuple[Tensor, Tensor]]:
+    """``exact``'s gradient, and the same network's with the real batch of another draw."""
+    out = []
     for k in range(rounds):
-        expected = plan_step(reference, k)
-        error.append(relative(plan_step(condenser, k), expected))
-        network, stored = reference.supply.new(k), reference.stored.detach()
-        # The same network and augmentation with the real batch of another step.
-        matcher = reference.matcher
+        matcher, stored = reference.matcher, reference.stored.detach()
         other = dataclasses.replace(matcher.task, seed=matcher.task.seed + 1)
-        mixed = _with_rows_of(matcher, other, network, stored, k)
-        noise.append(relative(mixed, expected))
-    return {"error": statistics.mean(error), "another_real_batch": statistics.mean(noise)}
+        mixed = _with_rows_of(matcher, other, reference.supply.new(k), stored, k)
+        out.append((plan_step(reference, k), mixed))
+    return out
 
 
 def _with_rows_of(matcher: Any, other: Any, network: Any, stored: Tensor, k: int) -> Tensor:
@@ -144,32 +139,35 @@ def _with_rows_of(matcher: Any, other: Any, network: Any, stored: Tensor, k: int
         return matcher.gradient(network, stored, k, 0)[1]  # type: ignore[no-any-return]
 
 
-def plans(threads: int = 1) -> dict[str, Plan]:
+def plans(threads: int = 1, eager: bool = False) -> dict[str, Plan]:
     """The plans that are compared."""
-    base = Plan(chunk=32, threads=threads)
-    half = dataclasses.replace(base, real_dtype="bfloat16")
-    out = {"eager fp32": base, "eager bf16 real": half}
-    if has_compiler("cpu"):
-        for name, plan in (("compiled fp32", base), ("compiled bf16 real", half)):
-            out[name] = dataclasses.replace(plan, compile=True, channels_last=True)
+    single = Plan(chunk=32, threads=threads)
+    half = dataclasses.replace(single, real_dtype="bfloat16")
+    out = {"eager fp32": single, "eager bf16 real": half} if eager else {}
+    for name, plan in (("compiled fp32", single), ("compiled bf16 real", half)):
+        out[name] = dataclasses.replace(plan, compile=True, channels_last=True)
     return out
 
 
-def measure(ipc: int, classes: int, rounds: int) -> dict[str, Any]:
-    """Twin and plans in turn."""
+def measure(ipc: int, classes: int, rounds: int, eager: bool, compared: int) -> dict[str, Any]:
+    """Twin and plans in turn; errors over ``compared`` networks."""
     # Twice the batch, so that another real batch is another one.
     data = noise_data(classes, 512)
     config = configure(data, "dm", {"ipc": ipc})
     twin = Condenser(data, config, exact_plan("cpu", 1))
-    runs = {name: Condenser(data, config, plan) for name, plan in plans().items()}
-    twin_step(twin, 0)
+    runs = {name: Condenser(data, config, p) for name, p in plans(eager=eager).items()}
     for condenser in runs.values():
         plan_step(condenser, 0)  # compiles
     times: dict[str, list[float]] = {name: [] for name in ("twin", *runs)}
+    memory: dict[str, float] = {}
+
+    def timed(name: str, work: Any) -> None:
+        memory[name] = peak_memory_mb(lambda: times[name].append(cpu_seconds(work)))
+
     for k in range(1, rounds + 1):
-        times["twin"].append(cpu_seconds(lambda k=k: twin_step(twin, k)))
+        timed("twin", lambda k=k: twin_step(twin, k))
         for name, condenser in runs.items():
-            times[name].append(cpu_seconds(lambda c=condenser, k=k: plan_step(c, k)))
+            timed(name, lambda c=condenser, k=k: plan_step(c, k))
     real, made = operations(classes, ipc)
     single, half = product_rate(torch.float32), product_rate(torch.bfloat16)
     row: dict[str, Any] = {
@@ -177,12 +175,14 @@ def measure(ipc: int, classes: int, rounds: int) -> dict[str, Any]:
         "classes": classes,
         "rounds": rounds,
         "twin_cpu_s": statistics.median(times["twin"]),
+        "twin_memory_mb": memory["twin"],
         "floor_fp32_s": (real + made) / single,
         "floor_bf16_real_s": real / half + made / single,
-        "twin_memory_mb": peak_memory_mb(lambda: twin_step(twin, 0)),
         "plans": {},
     }
-    reference = Condenser(data, config, exact_plan("cpu", 1))
+    expected = reference_gradients(Condenser(data, config, exact_plan("cpu", 1)), compared)
+    if expected:
+        row["another_real_batch"] = statistics.mean(relative(m, e) for e, m in expected)
     for name, condenser in runs.items():
         ratios = [t / p for t, p in zip(times["twin"], times[name], strict=True)]
         row["plans"][name] = {
@@ -190,9 +190,12 @@ def measure(ipc: int, classes: int, rounds: int) -> dict[str, Any]:
             "ratio": statistics.median(ratios),
             "ratio_min": min(ratios),
             "ratio_max": max(ratios),
-            "memory_mb": peak_memory_mb(lambda c=condenser: plan_step(c, 0)),
-            **errors(condenser, reference, min(3, rounds)),
+            "memory_mb": memory[name],
         }
+        if expected:
+            row["plans"][name]["gradient_error"] = statistics.mean(
+                relative(plan_step(condenser, k), e) for k, (e, _) in enumerate(expected)
+            )
     return row
 
 
@@ -219,12 +222,31 @@ def measure_wall(ipc: int, classes: int, rounds: int) -> dict[str, Any]:
     }
 
 
+def report(row: dict[str, Any]) -> None:
+    """A row for people."""
+    print(
+        f"IPC {row['ipc']}, {row['classes']} classes: twin {row['twin_cpu_s']:.2f} CPU-s, "
+        f"{row['twin_memory_mb']:.0f} MB; floor {row['floor_fp32_s']:.2f} s fp32, "
+        f"{row['floor_bf16_real_s']:.2f} s with the real branch in bf16; "
+        f"another real batch changes the gradient by {row.get('another_real_batch', 0):.2f}"
+    )
+    for name, plan in row["plans"].items():
+        print(
+            f"  {name:<20} {plan['cpu_s']:.2f} CPU-s  {plan['ratio']:.2f}× "
+            f"({plan['ratio_min']:.2f}–{plan['ratio_max']:.2f})  {plan['memory_mb']:.0f} MB  "
+            f"gradient error {plan.get('gradient_error', float('nan')):.1e}",
+            flush=True,
+        )
+
+
 def main() -> None:
     """Measure and print; write JSON where it is asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ipc", type=int, nargs="+", default=[1, 10, 50])
     parser.add_argument("--classes", type=int, nargs="+", default=[10])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--eager", action="store_true", help="measure the eager plans, too")
+    parser.add_argument("--wall", type=int, nargs="*", default=[10], help="IPC of the wall times")
     parser.add_argument("--keep-memory", action="store_true", help="the command's malloc settings")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -234,22 +256,13 @@ def main() -> None:
     rows = []
     for classes in options.classes:
         for ipc in options.ipc:
-            rounds = options.rounds if classes <= 10 else 2
-            row = measure(ipc, classes, rounds)
-            rows.append(row)
-            print(f"IPC {ipc}, {classes} classes: twin {row['twin_cpu_s']:.2f} CPU-s,", end=" ")
-            print(
-                f"floor {row['floor_fp32_s']:.2f} fp32 / {row['floor_bf16_real_s']:.2f} bf16 real"
+            many = classes > 10
+            row = measure(
+                ipc, classes, 1 if many else options.rounds, options.eager, 0 if many else 3
             )
-            for name, plan in row["plans"].items():
-                print(
-                    f"  {name:<20} {plan['cpu_s']:.2f} CPU-s  {plan['ratio']:.2f}× "
-                    f"({plan['ratio_min']:.2f}–{plan['ratio_max']:.2f})  "
-                    f"error {plan['error']:.1e}, another batch {plan['another_real_batch']:.2f}, "
-                    f"{plan['memory_mb']:.0f} MB (twin {row['twin_memory_mb']:.0f})",
-                    flush=True,
-                )
-    wall = [measure_wall(ipc, min(options.classes), options.rounds) for ipc in options.ipc]
+            rows.append(row)
+            report(row)
+    wall = [measure_wall(ipc, min(options.classes), options.rounds) for ipc in options.wall]
     for row in wall:
         print(f"IPC {row['ipc']}: two threads {row['speedup']:.2f}× one, wall ({row['plan']})")
     if options.out:
