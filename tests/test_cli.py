@@ -59,7 +59,7 @@ def test_the_whole_journey(
     code, out, _ = run(capsys, *again)
     assert (code, "finished" in out) == (0, True)
     code, _, err = run(capsys, *again, "--seed", "1")
-    assert (code, "another run (its seed is 0, not 1)" in err) == (2, True)
+    assert (code, "another run (seed there: 0, here: 1)" in err) == (2, True)
 
     # recipe.yaml repeats the run to the same bytes.
     code, _, _ = run(
@@ -102,7 +102,7 @@ def test_the_whole_journey(
     code, out, _ = run(
         capsys, "export", "runs/a", "--out", "y", "--verify", "--nets", "1", "--epochs", "1"
     )
-    assert (code, "8 bits" in out) == (0, True)
+    assert (code, "8 bits cost" in out) == (0, True)
 
 
 def test_several_sets_have_consecutive_seeds(
@@ -229,6 +229,9 @@ def test_data_says_what_it_understood(capsys: pytest.CaptureFixture[str], tmp_pa
         (["evaluate", "whole(epochs=0)"], 2, "at least 1 epoch"),
         (["evaluate", "whole", "--seed", "-1"], 2, "seed must lie in"),
         (["data", "digits", "--json", "."], 2, "is a folder"),
+        (["evaluate", "whole(5)"], 2, "write whole(epochs=N)"),
+        (["condense", "digits"], 2, "did you mean --data digits"),
+        (["data", "--data", "digits"], 2, "condensery data SPEC"),
         (["condense", "--optimizer.rat", "3"], 2, "did you mean 'optimizer.rate'"),
         (["condense", "--optimizer.rate"], 2, "needs a value"),
         (["condense", "--sets", "0"], 2, "--sets"),

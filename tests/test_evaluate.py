@@ -241,7 +241,8 @@ def test_the_whole_schedule_rises_and_falls() -> None:
     assert rates[0] < 0.01
     assert rates[-1] == pytest.approx(0)
     assert whole_schedule(protocol("dsa", FACTS), 60_000).protocol.epochs == 5
-    assert whole_schedule(protocol("dsa", FACTS), 1000).protocol.epochs == 30
+    assert whole_schedule(protocol("dsa", FACTS), 1438).protocol.epochs == 30
+    assert whole_schedule(protocol("dsa", FACTS), 100).protocol.epochs == 350
 
 
 def test_sets_that_do_not_fit_the_data_are_refused(tiny_data: Data) -> None:

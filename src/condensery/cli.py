@@ -29,6 +29,9 @@ _DOTTED = re.compile(r"--(\w+(?:\.\w+)+)(?:=(.*))?", re.DOTALL)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code: 0, 1 failure, 2 usage, 130 and 143 signals."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    # Import paths may name modules of the folder that the command is run in, as python -m does.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
     try:
         command, values, dotted = _parse(arguments)
         return _run(command, values, dotted)
@@ -175,6 +178,10 @@ def _plainly(error: Exception, arguments: Sequence[str]) -> str:
         import dataclasses
 
         got = unknown[1].split("=")[0]
+        if not got.startswith("-"):
+            return f"{command} does not take '{got}' as it stands; did you mean --data {got}?"
+        if (command, got) == ("data", "--data"):
+            return "data takes its data set as it stands: condensery data SPEC"
         flags = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(COMMANDS[command][0])]
         near = difflib.get_close_matches(got, flags, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"see condensery {command} --help"

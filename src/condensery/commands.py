@@ -56,11 +56,13 @@ def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
     how: Scalars = make(Scalars, {**named, **known, **given, **data_as}, "run")
     data = load(how.data, size=how.size, channels=how.channels, flip=how.flip)
     config = configure(data, base, {**given, **dict(dotted)})
+    say = _printer(options)
+    for note in data.notes:
+        say(f"note: {note}")
     name = f"{data.name}-{config.recipe}-ipc{config.ipc}"
     out = _folder(options.out, Path("runs") / name)
     if options.sets > 1 and any((out / file).exists() for file in ("recipe.yaml", FILE)):
         raise UsageError(f"--out {out} holds a run of one set; choose another for --sets")
-    say = _printer(options)
     results = []
     for number in range(options.sets):
         folder = RunFolder(out / str(number) if options.sets > 1 else out)
@@ -73,6 +75,7 @@ def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
                 file=sys.stderr,
             )
             return 128 + stop.number
+    say(f"next: condensery evaluate {out}")
     _write_json(options, {"runs": results})
     return 0
 
@@ -81,7 +84,10 @@ def _base(options: Any) -> Mapping[str, Any]:
     """The recipe or configuration that the flags change."""
     if not options.config:
         return read_recipe(options.recipe or "dm")
-    base = read_yaml(Path(options.config), "--config")
+    file = Path(options.config)
+    base = read_yaml(file / "recipe.yaml" if file.is_dir() else file, "--config")
+    if "select" in base:
+        raise UsageError(f"--config {file} belongs to a selection; repeat it with select")
     lacking = [name for name in KINDS if name not in base]
     if lacking:
         raise UsageError(
@@ -119,7 +125,6 @@ def _condense_one(
         say(f"plan: {plan.describe()}")
         condensed = carry_out(data, config, plan, folder, quiet=options.quiet)
         say(f"done in {time_text(float(folder.facts()['seconds']))}: {folder.path}")
-        say(f"next: condensery evaluate {folder.path}")
     say(f"picture: {folder.path / 'images.png'}")
     return {"out": str(folder.path), **_facts(condensed)}
 
@@ -187,12 +192,12 @@ def evaluate(options: Any) -> int:
             threads=options.threads,
             on_network=lambda what, found: progress.advance(f"{what}: {found:.1f} %"),
         )
-    say(result_table(results))
+    say(result_table(results, len(data.test)))
     _write_json(options, {"results": [result.as_dict() for result in results]})
     return 0
 
 
-def result_table(results: list[Result]) -> str:
+def result_table(results: list[Result], tested_on: int) -> str:
     """Accuracies for people: every number with its n and protocol."""
     rows = [
         [
@@ -201,7 +206,7 @@ def result_table(results: list[Result]) -> str:
             result.net,
             result.protocol,
             str(result.n),
-            f"{result.mean:.1f} ± {result.std:.1f}",
+            f"{result.mean:.1f} ± {result.std:.1f}" if result.n > 1 else f"{result.mean:.1f}",
             size_text(result.stored_bytes),
             time_text(result.seconds),
         ]
@@ -211,8 +216,8 @@ def result_table(results: list[Result]) -> str:
     first = results[0]
     return (
         f"{table(head, rows)}\n"
-        f"test split of {first.data}, last epoch, n = sets × networks, mean ± std, "
-        f"seed {first.seed}; {first.plan}"
+        f"test split of {first.data} ({tested_on} images), last epoch, n = sets × networks, "
+        f"mean ± std, seed {first.seed}; {first.plan}"
     )
 
 
@@ -231,17 +236,18 @@ def show(options: Any) -> int:
     several = f" (the first of {len(found)} sets)" if len(found) > 1 else ""
     lines = [
         f"{path}{several}: {about.method} of {about.source.name}",
-        f"  stored    {stored.shape[0] * stored.shape[1]} × {shape}, "
+        f"  stored        {stored.shape[0] * stored.shape[1]} × {shape}, "
         f"{about.ipc} a class in {len(stored)} classes, {size_text(condensed.stored_bytes)}",
-        f"  decoded   {len(condensed)} training images",
-        f"  source    {about.source.images} images, {size_text(about.source.bytes)}; "
-        f"this set has {condensed.shrinkage:.0f} times fewer images",
-        f"  made by   {about.method}, {about.iterations} iterations, seed {about.seed}",
-        *(f"  {name:<9} {_flat(about.config[name])}" for name in _CHOICES if name in about.config),
-        f"  classes   {', '.join(about.class_names[:20])}"
+        f"  decoded       {len(condensed)} training images",
+        f"  source        {about.source.images} images, {size_text(about.source.bytes)}: "
+        f"{condensed.shrinkage:.0f} times as many images, "
+        f"{about.source.bytes / condensed.stored_bytes:.0f} times as many bytes",
+        f"  made by       {about.method}, {about.iterations} iterations, seed {about.seed}",
+        *(f"  {name:<13} {_flat(about.config[name])}" for name in _CHOICES if name in about.config),
+        f"  classes       {', '.join(about.class_names[:20])}"
         + (" …" if len(about.class_names) > 20 else ""),
-        f"  mean, std {_numbers(about.mean)}, {_numbers(about.std)}",
-        f"  picture   {drawn}",
+        f"  mean, std     {_numbers(about.mean)}, {_numbers(about.std)}",
+        f"  picture       {drawn}",
     ]
     say("\n".join(lines))
     _write_json(options, {"run": str(path), **_facts(condensed)})
@@ -255,7 +261,8 @@ def _flat(section: Any) -> str:
     if not isinstance(section, Mapping):
         return str(section)
     rest = ", ".join(f"{k} {v}" for k, v in section.items() if k != "kind" and v is not None)
-    return f"{section['kind']}: {rest}" if "kind" in section else rest
+    parts = [str(section["kind"])] if "kind" in section else []
+    return ": ".join([*parts, rest] if rest else parts)
 
 
 def _numbers(values: tuple[float, ...]) -> str:
@@ -271,14 +278,16 @@ def export(options: Any) -> int:
     outcome: dict[str, Any] = {"out": str(written), "to": options.to}
     if options.verify:
         keep_memory()
-        results = _verify(condensed, options)
-        say(result_table(results))
+        results, tested_on = _verify(condensed, options)
+        say(result_table(results, tested_on))
+        cost = results[0].mean - results[1].mean
+        say(f"8 bits cost {cost:.2f} points of mean accuracy (n={results[0].n} each)")
         outcome["results"] = [result.as_dict() for result in results]
     _write_json(options, outcome)
     return 0
 
 
-def _verify(condensed: CondensedSet, options: Any) -> list[Result]:
+def _verify(condensed: CondensedSet, options: Any) -> tuple[list[Result], int]:
     """The set as it is, and as 8 bits hold it, under one protocol and the same seeds."""
     data = _data_of([options.run], options)
     eight = (rounded(condensed).float() / 255).to(condensed.images)
@@ -290,7 +299,16 @@ def _verify(condensed: CondensedSet, options: Any) -> list[Result]:
         images.unflatten(0, (len(condensed.stored), -1)),
         dataclasses.replace(about, method=f"{about.method}, 8 bits"),
     )
-    return evaluate_sets([condensed, coarse], data, n=options.nets, epochs=options.epochs)
+    results = evaluate_sets(
+        [condensed, coarse],
+        data,
+        n=options.nets,
+        epochs=options.epochs,
+        plan=options.plan,
+        device=options.device,
+        threads=options.threads,
+    )
+    return results, len(data.test)
 
 
 def data(options: Any) -> int:
@@ -308,12 +326,19 @@ def _data_of(names: list[str], options: Any) -> Data:
     sets = [name for name in names if whole_epochs(name) is None]
     if sets:
         config = load_sets(sets[0])[0].about.config
-    return load(
-        options.data or _spec_of(sets, config),
-        size=config.get("size") if options.size is None else options.size,
-        channels=config.get("channels") if options.channels is None else options.channels,
-        flip=False if options.no_flip else config.get("flip"),
-    )
+    spec = options.data or _spec_of(sets, config)
+    try:
+        return load(
+            spec,
+            size=config.get("size") if options.size is None else options.size,
+            channels=config.get("channels") if options.channels is None else options.channels,
+            flip=False if options.no_flip else config.get("flip"),
+        )
+    except ValueError as error:
+        if options.data:
+            raise
+        where = f"({sets[0]} was made from {spec}; --data says where that is)" if sets else ""
+        raise type(error)(f"{error} {where}") from error
 
 
 def _spec_of(sets: list[str], config: Mapping[str, Any]) -> str:
@@ -328,10 +353,10 @@ def _spec_of(sets: list[str], config: Mapping[str, Any]) -> str:
             spec = read_yaml(recipe, "recipe").get("data")
             if spec is not None:
                 return str(spec)
-    name = str(config.get("data", ""))
+    name = config.get("data")
     if name in known_names():
-        return name
-    raise UsageError(f"{place} does not say where its data ({name}) are; name them with --data")
+        return str(name)
+    raise UsageError(f"{place} does not say where its data are; name them with --data")
 
 
 def _count(names: list[str], options: Any, networks: list[str]) -> int:

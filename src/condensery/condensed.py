@@ -192,7 +192,9 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
             raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
         except DataError as error:
             raise DataError(f"{file} cannot be opened: {error}") from error
-        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except SafetensorError as error:
+            raise DataError(f"{file} is not a condensed set, or it is damaged") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{file} is not a condensed set, or it is damaged: {error}") from error
         condensed = cls(_by_class(stored, labels, about, file), about, formation)
         if condensed.images.shape[1] != len(about.mean):
@@ -220,12 +222,19 @@ def set_file(path: Path) -> Path:
     if path.is_dir():
         file = path / FILE
         if not file.exists():
-            hint = "it holds an unfinished run" if (path / "recipe.yaml").exists() else "empty"
-            raise DataError(f"{path} has no {FILE} ({hint}); name a finished run or a file")
+            raise DataError(f"{path} has no {FILE}: {_what_instead(path)}")
         return file
     if not path.exists():
         raise DataError(f"{path} does not exist; name a run folder or a .safetensors file")
     return path
+
+
+def _what_instead(folder: Path) -> str:
+    if (folder / "recipe.yaml").exists():
+        return "the run is unfinished; finish it, or name a file in its checkpoints folder"
+    if (folder / "0").is_dir():
+        return f"it holds several sets; name one of them, such as {folder / '0'}"
+    return "name the folder of a run, or a .safetensors file"
 
 
 def load_sets(path: str | Path) -> list[CondensedSet]:

@@ -130,8 +130,8 @@ class Condenser:
         train, config = self.train, self.config
         if not bool(torch.isfinite(self.stored).all()):
             raise self._diverged()
-        # The data's name, not where somebody keeps it, goes into the file.
-        named = {**config.as_dict(), "data": train.name}
+        # A known name goes into the file, but not where somebody keeps data of their own.
+        named = {**config.as_dict(), "data": train.name if config.data == train.name else None}
         about = About(
             method=config.recipe,
             formation=config.formation,

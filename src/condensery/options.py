@@ -59,7 +59,7 @@ class Condense(OutputFlags, PlanFlags, DataFlags):
     iterations: int | None = None
     """Outer iterations; fewer truncate the recipe's schedule, 0 writes the untrained start."""
     real_batch: int | None = None
-    """Real images a class in one step (DM's is 256)."""
+    """Real images a class in one step (DM: 256); a class with fewer gives all it has."""
     sets: int = 1
     """Independent sets, with seeds seed … seed+N-1, in OUT/0 … OUT/N-1."""
     seed: int | None = None
@@ -101,7 +101,7 @@ class Evaluate(OutputFlags, PlanFlags, DataFlags):
     protocol: str = "dsa"
     """How networks are trained: dc, dsa, gm or idc."""
     epochs: int | None = None
-    """Train so many epochs; the result says so."""
+    """Train so many epochs on each set; the result says so. whole(epochs=N) has its own."""
     seed: int = 0
     """Where initialisation, shuffling and augmentation derive from."""
 
@@ -115,7 +115,7 @@ class Show(OutputFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(OutputFlags, DataFlags):
+class Export(OutputFlags, PlanFlags, DataFlags):
     """Write a condensed set as plain images, .npz or parquet, to train with anything."""
 
     to: str = "npz"

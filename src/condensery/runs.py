@@ -65,7 +65,8 @@ class RunFolder:
         recipe = self.path / "recipe.yaml"
         if not recipe.exists():
             if any(self.path.iterdir()):
-                raise UsageError(f"--out {self.path} is not empty and holds no run; choose another")
+                what = "several sets" if (self.path / "0").is_dir() else "something else"
+                raise UsageError(f"--out {self.path} holds {what}; choose another")
             return "new"
         try:
             held = yaml.safe_load(recipe.read_text(encoding="utf-8"))
@@ -160,7 +161,7 @@ def _difference(held: Any, wanted: dict[str, Any]) -> str:
         return "its recipe.yaml is not readable"
     for name in sorted({*held, *wanted}):
         if held.get(name) != wanted.get(name):
-            return f"its {name} is {held.get(name)}, not {wanted.get(name)}"
+            return f"{name} there: {held.get(name)}, here: {wanted.get(name)}"
     return ""
 
 

@@ -49,7 +49,7 @@ def select_random(
         source=Source(train.name, train.fingerprint, len(train), train.nbytes),
         config={
             "select": "random",
-            "data": train.name,
+            "data": loaded.known_as or None,
             "size": size,
             "channels": channels,
             "flip": None if loaded.flip else False,

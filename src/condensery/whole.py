@@ -23,6 +23,8 @@ from .provenance import commit
 #: Epochs are chosen so that about this many images are seen, within the bounds below.
 _IMAGES = 300_000
 _FEWEST, _MOST = 3, 30
+#: Small sets are seen more often, so that a network is trained at all.
+_LEAST_STEPS = 350
 _BATCH = 128
 _PEAK = 0.05
 _WARM_UP = 0.2
@@ -46,11 +48,13 @@ class WholeSchedule:
 
 def whole_schedule(base: Protocol, images: int, epochs: int | None = None) -> WholeSchedule:
     """The schedule for a training split: a protocol's augmentation, and few epochs."""
-    count = epochs or min(_MOST, max(_FEWEST, math.ceil(_IMAGES / images)))
+    steps = math.ceil(images / _BATCH)
+    usual = min(_MOST, max(_FEWEST, math.ceil(_IMAGES / images)))
+    count = epochs or max(usual, math.ceil(_LEAST_STEPS / steps))
     protocol = dataclasses.replace(
         base, name=f"whole(epochs={count})+{base.name}", epochs=count, batch=_BATCH, rate=_PEAK
     )
-    return WholeSchedule(protocol, count * math.ceil(images / _BATCH))
+    return WholeSchedule(protocol, count * steps)
 
 
 def _file(data: Data, net: str, schedule: WholeSchedule, seed: int, plan: str) -> Path:

@@ -98,7 +98,8 @@ class ConvNet(nn.Module):
 
 def _too_deep(depth: int, most: int, shape: Shape) -> str:
     remedy = f"use convnet{most}, " if most else ""
+    larger = f"larger images (--size {2**depth}) " if depth <= 10 else ""
     return (
         f"convnet{depth} halves the image {depth} times, and {shape[1]}×{shape[2]} allows {most}; "
-        f"{remedy}larger images (--size {2**depth}) or pooling=none"
+        f"{remedy}{larger}or pooling=none"
     )
