@@ -351,6 +351,16 @@ def test_a_network_that_does_not_fit_is_refused_in_words(tiny_data: Data) -> Non
         evaluate(select_random(tiny_data, ipc=1), tiny_data, nets=f"{__name__}:Wrong", n=1)
 
 
+def test_everything_is_checked_before_anything_is_trained(
+    tiny_data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[int] = []
+    monkeypatch.setattr(Trainer, "train", lambda *args, **kwargs: trained.append(1))
+    with pytest.raises(UsageError, match="convnet"):
+        evaluate(select_random(tiny_data, ipc=1), tiny_data, nets=[NET, "convnt3"], n=1)
+    assert trained == []
+
+
 def test_result_statistics() -> None:
     result = Result("a", "dm", 1, "d", "n", "p", ((1.0, 3.0), (5.0, 7.0)), 0, 4, 1.0, "plan")
     assert (result.n, result.mean) == (4, 4.0)

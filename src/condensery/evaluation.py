@@ -144,7 +144,6 @@ def evaluate(
     """
     if n < 1:
         raise UsageError(f"at least 1 network is needed (--nets), got {n}")
-    # Load each data set the way its condensed set saw it: same size, same channels.
     named = [sets] if isinstance(sets, str | Path | CondensedSet) else list(sets)
     if not named:
         raise UsageError("no set to evaluate was named")
@@ -154,7 +153,12 @@ def evaluate(
         row.check(loaded)
     chosen = [nets] if isinstance(nets, str) else list(nets or [loaded.net])
     options = _Options(protocol, n, epochs, seed, plan, device, threads, on_network)
-    return [_evaluate(row, loaded, net, options) for row in rows for net in chosen]
+    # Everything is checked before the first network is trained.
+    wanted = [(row, net, _protocol(row, loaded, net, options)) for row in rows for net in chosen]
+    return [
+        (_evaluate if row.whole_epochs is None else _evaluate_whole)(row, loaded, net, how, options)
+        for row, net, how in wanted
+    ]
 
 
 @dataclass(frozen=True)
@@ -235,11 +239,13 @@ def _size(shape: tuple[int, ...]) -> str:
     return "×".join(str(s) for s in shape)
 
 
-def _evaluate(row: _Row, data: Data, net: str, options: _Options) -> Result:
-    wanted = protocol(options.protocol, _facts(row, data, net))
-    if row.whole_epochs is not None:
-        return _evaluate_whole(row, data, net, wanted, options)
-    wanted = wanted.changed(epochs=options.epochs)
+def _protocol(row: _Row, data: Data, net: str, options: _Options) -> Protocol:
+    """How a row's networks are trained; the whole split has epochs of its own."""
+    found = protocol(options.protocol, _facts(row, data, net))
+    return found if row.whole_epochs is not None else found.changed(epochs=options.epochs)
+
+
+def _evaluate(row: _Row, data: Data, net: str, wanted: Protocol, options: _Options) -> Result:
     first = row.sets[0]
     images = 3.0 * len(first) * wanted.epochs * options.n * len(row.sets)
     plan = _plan(data, images, options)
@@ -277,9 +283,13 @@ def _one(
     network = network.to(device=trainer.plan.device, dtype=trainer.plan.torch_dtype)
     trainer.train(network, source, number, schedule=schedule)
     result = accuracy(network, test, trainer.plan)
-    if options.on_network is not None:
-        options.on_network(f"{name} on {net}", result)
+    _tell(options, f"{name} on {net}", result)
     return result
+
+
+def _tell(options: _Options, what: str, found: float) -> None:
+    if options.on_network is not None:
+        options.on_network(what, found)
 
 
 def _evaluate_whole(row: _Row, data: Data, net: str, wanted: Protocol, options: _Options) -> Result:
@@ -296,6 +306,8 @@ def _evaluate_whole(row: _Row, data: Data, net: str, wanted: Protocol, options: 
             data.test.to(torch.device(plan.device)),
         )
         source = Split(train, plan.torch_dtype)
+        for held in known[: options.n]:
+            _tell(options, f"whole on {net}, from the cache", held)
         for k in range(len(known), options.n):
             known.append(_one(trainer, net, source, test, k, options, "whole", schedule))
             seconds = time.perf_counter() - began
