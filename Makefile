@@ -14,13 +14,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED)
 	rm -rf runs/demo
-	$(BIN)/condensery condense --ipc 1 --out runs/demo/dm-1
-	$(BIN)/condensery condense --out runs/demo/dm-10
-	$(BIN)/condensery select random --ipc 1 --sets 5 --out runs/demo/random-1 --quiet
-	$(BIN)/condensery select random --ipc 10 --sets 5 --out runs/demo/random-10 --quiet
-	$(BIN)/condensery evaluate whole runs/demo/random-1 runs/demo/dm-1 \
-		runs/demo/random-10 runs/demo/dm-10 --epochs 300 --nets 3
-	@echo "pictures: runs/demo/dm-1/images.png runs/demo/dm-10/images.png (rows are classes)"
+	$(BIN)/condensery condense --ipc 1 --sets 3 --out runs/demo/dm
+	$(BIN)/condensery select random --ipc 1 --sets 5 --out runs/demo/random
+	$(BIN)/condensery evaluate whole runs/demo/random runs/demo/dm --epochs 300 --nets 3
+	@echo "picture: runs/demo/dm/0/images.png (rows are classes)"
 
 test: lint types unit
 
