@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +12,18 @@ from torch.func import functional_call
 
 from condensery.augment import Augmentation
 from condensery.data import LabelledSet
-from condensery.formation import Formation
 from condensery.nets import mixes_examples
-from condensery.objectives import Objective
 from condensery.task import Task
 
 from .batches import StepDraws, augment_classes, draw_step
 from .compiled import compiled
 from .layout import Batch, Layout, share_matrix
 from .plan import Plan
+
+if TYPE_CHECKING:
+    # Interfaces of the rooms above, for types alone: imports run down.
+    from condensery.formation import Formation
+    from condensery.objectives import Objective
 
 Weights = dict[str, Tensor]
 Call = Callable[[Weights, Tensor, Tensor, Tensor], Tensor]
