@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -153,11 +152,9 @@ def test_zero_iterations_write_the_untrained_start(recipe: str, tiny_data: Data)
 
 @RECIPES
 def test_a_budget_beyond_a_class_is_refused(recipe: str, tiny_data: Data) -> None:
-    refused: Callable[[], object] = lambda: Condenser(  # noqa: E731
-        tiny_data, configured(tiny_data, recipe, ipc=8), exact_plan("cpu", 1)
-    )
+    real = configured(tiny_data, recipe, ipc=8, **{"formation.start_from": "real"})
     with pytest.raises(ValueError, match="7"):
-        refused()
+        Condenser(tiny_data, real, exact_plan("cpu", 1))
     noise = configured(tiny_data, recipe, ipc=8, **{"formation.start_from": "noise"})
     assert Condenser(tiny_data, noise, exact_plan("cpu", 1)).stored.shape[1] == 8
 

@@ -12,10 +12,11 @@ from torch import Tensor
 from condensery.augment import SiameseOp
 from condensery.config import Choice, RunConfig
 from condensery.data import Data
-from condensery.engine import Plan, exact_plan
+from condensery.engine import Matcher, Plan, exact_plan
 from condensery.loop import Condenser, configure
 from condensery.nets import build
 from condensery.randomness import fork_rng, stream
+from condensery.task import Step
 
 from .conftest import tiny
 
@@ -134,6 +135,8 @@ class Tied:
     """An objective whose comparison ties all classes together, and that cannot be split."""
 
     separable = False
+    single = False
+    passes = 1.0
 
     def __init__(self, additive: bool) -> None:
         self.additive = additive
@@ -142,7 +145,13 @@ class Tied:
         assert labels.shape == images.shape[:1]
         return weights @ torch.tanh(images.flatten(1) * (1 + labels[:, None]))
 
-    def compare(self, real: Tensor, synthetic: Tensor) -> Tensor:
+    def compiles(self, network: Any) -> bool:
+        return True
+
+    def levels(self, step: Step | None) -> tuple[float, float]:
+        return 1.0, 0.0
+
+    def compare(self, real: Tensor, synthetic: Tensor, step: Step | None) -> Tensor:
         return (real.mean(0) - synthetic.mean(0)).square().sum() + (real - synthetic).abs().sum()
 
     def state(self) -> dict[str, Any]:
@@ -161,9 +170,17 @@ def test_an_objective_that_ties_classes_gets_its_whole_gradient(
     plan = dataclasses.replace(FLOAT64, chunk=chunk)
     condenser = Condenser(tiny_data, config, plan)
     objective = Tied(additive)
-    condenser.matcher.objective = objective
+    matcher = Matcher(
+        plan,
+        condenser.task,
+        condenser.train,
+        objective=objective,
+        formation=condenser.formation,
+        augmentation=condenser.augmentation,
+        real_batch=config.real_batch,
+    )
     network = condenser.supply.new(0)
-    loss, gradient = condenser.matcher.gradient(network, condenser.stored.detach(), 0, 0)
+    loss, gradient = matcher.gradient(network, condenser.stored.detach(), 0, 0)
 
     from condensery.engine.batches import draw_rows
 
@@ -177,7 +194,7 @@ def test_an_objective_that_ties_classes_gets_its_whole_gradient(
         )
 
     real = means([train.normalised(r, dtype=torch.float64) for r in rows])
-    expected = objective.compare(real, means(list(leaf)))
+    expected = objective.compare(real, means(list(leaf)), None)
     torch.testing.assert_close(loss, expected.detach())
     torch.testing.assert_close(gradient, torch.autograd.grad(expected, leaf)[0])
 

@@ -23,8 +23,14 @@ from .errors import UsageError, unknown_name
 #: The built-in kinds of each choice. Anything else is an import path, ``package.module:Class``.
 KINDS: dict[str, dict[str, str]] = {
     "formation": {"pixels": "condensery.formation:Pixels"},
-    "objective": {"mean_features": "condensery.objectives:MeanFeatures"},
-    "supply": {"fresh": "condensery.supply:Fresh"},
+    "objective": {
+        "class_gradients": "condensery.objectives:ClassGradients",
+        "mean_features": "condensery.objectives:MeanFeatures",
+    },
+    "supply": {
+        "fresh": "condensery.supply:Fresh",
+        "trained_on_synthetic": "condensery.supply:TrainedOnSynthetic",
+    },
     "augmentation": {
         "none": "condensery.augment:NoAugmentation",
         "siamese_op": "condensery.augment:SiameseOp",
@@ -35,8 +41,14 @@ KINDS: dict[str, dict[str, str]] = {
 #: What the class of each choice offers; the interfaces stand beside the built-in ones.
 _METHODS = {
     "formation": ("start", "decode", "project", "state", "load_state"),
-    "objective": ("statistic", "compare", "separable", "additive", "state", "load_state"),
-    "supply": ("start", "new", "prepare", "advance", "report", "state", "load_state"),
+    "objective": (
+        *("separable", "additive", "single", "passes", "compiles"),
+        *("levels", "statistic", "compare", "state", "load_state"),
+    ),
+    "supply": (
+        *("start", "effort", "new", "prepare", "advance"),
+        *("report", "state", "load_state"),
+    ),
     "augmentation": ("for_data", "draw", "apply", "state", "load_state"),
 }
 
@@ -339,7 +351,10 @@ def _complete(choice: str, given: Any, facts: Mapping[str, Any]) -> Choice:
     if settings.get("net") == "default":
         settings["net"] = facts["net"]
     chosen = Choice(str(given["kind"]), settings)
-    return Choice(chosen.kind, settings_of(build(choice, chosen)))
+    built = build(choice, chosen)
+    if hasattr(built, "settled"):  # what depends on the budget, in numbers
+        built = built.settled(facts["ipc"])
+    return Choice(chosen.kind, settings_of(built))
 
 
 def merge(base: Mapping[str, Any], overrides: Sequence[tuple[str, Any]]) -> dict[str, Any]:

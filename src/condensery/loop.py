@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +17,14 @@ from .condensed import About, CondensedSet, Source
 from .config import RunConfig, build, merge, read_recipe, resolve, with_cases
 from .data import Data, load
 from .engine import Matcher, Plan, choose_plan
-from .engine.batches import draw_rows
+from .engine.batches import draw_mixed, draw_rows
 from .errors import DivergedError, UsageError
 from .formation import Formation
 from .objectives import Objective
+from .protocol import Protocol
 from .supply import Context, Supply
 from .task import Task
+from .train import Course, Trainer
 
 
 @dataclass(frozen=True)
@@ -77,17 +80,17 @@ class Condenser:
         self.step_in_iteration = 0
         self.steps = 0
         self._network: nn.Module | None = None
+        self._trainers: dict[str, Trainer] = {}
         self._loss = torch.zeros((), device=self.task.device, dtype=self.task.dtype)
         self._reported_steps = 0
 
     def step(self) -> None:
         """One pixel step; the loss stays on the device."""
         network = self._network if self._network is not None else self.supply.new(self.iteration)
-        context = Context(self.iteration, self.step_in_iteration, self._synthetic, self._query)
+        at = self.iteration, self.step_in_iteration
+        context = Context(*at, self._synthetic, self._query, self._mixed, self._course)
         self.supply.prepare(network, context)
-        loss, gradient = self.matcher.gradient(
-            network, self.stored.detach(), self.iteration, self.step_in_iteration
-        )
+        loss, gradient = self.matcher.gradient(network, self.stored.detach(), *at, self.steps)
         self.stored.grad = gradient
         self.optimizer.step()
         self.formation.project(self.stored.detach())
@@ -104,13 +107,22 @@ class Condenser:
         self,
         iterations: int | None = None,
         after_iteration: Callable[[Condenser], None] | None = None,
+        after_step: Callable[[Condenser], None] | None = None,
     ) -> CondensedSet:
-        """Run up to an outer iteration (the configured number), and give the set as it is then."""
+        """Run up to an outer iteration (the configured number), and give the set as it is then.
+
+        Args:
+            iterations: the last one; that of the configuration when not given.
+            after_iteration: called after every outer iteration.
+            after_step: called after every pixel step; the run can be stopped and continued there.
+        """
         last = self.config.iterations if iterations is None else iterations
         with self.plan.applied():
             while self.iteration < last:
                 before = self.iteration
                 self.step()
+                if after_step is not None:
+                    after_step(self)
                 if after_iteration is not None and self.iteration != before:
                     after_iteration(self)
         return self.result()
@@ -191,17 +203,36 @@ class Condenser:
 
     def _synthetic(self) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            decoded = self.formation.decode(self.stored)
+            decoded = self.formation.decode(self.stored.detach())
         labels = torch.arange(len(decoded), device=decoded.device)
         return decoded.flatten(0, 1), labels.repeat_interleave(decoded.shape[1])
 
     def _query(self, a_class: int) -> tuple[Tensor, Tensor]:
-        rows = torch.cat(
-            draw_rows(
-                self.train, a_class, self.task.seed, "query", self.iteration, self.step_in_iteration
-            )
-        )
+        at = self.iteration, self.step_in_iteration
+        return self._real(torch.cat(draw_rows(self.train, a_class, self.task.seed, "query", *at)))
+
+    def _mixed(self, n: int) -> tuple[Tensor, Tensor]:
+        at = self.iteration, self.step_in_iteration
+        return self._real(draw_mixed(self.train, n, self.task.seed, "validation", *at))
+
+    def _real(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         return self.train.normalised(rows, dtype=self.task.dtype), self.train.labels[rows]
+
+    def _course(self, network: nn.Module, how: Protocol) -> Course:
+        """Begin to train a network; trainers are kept, because they compile."""
+        dtype = self.plan.torch_update_dtype
+        trainer = self._trainers.setdefault(
+            repr(how),
+            Trainer(
+                how,
+                self.plan,
+                flip=self.flip,
+                seed=self.task.seed,
+                purpose="update",
+                dtype=None if dtype == self.task.dtype else dtype,
+            ),
+        )
+        return Course(trainer, network)
 
 
 def _refuse_what_does_not_fit(task: Task) -> None:
@@ -223,8 +254,14 @@ def _optimizer_state(optimizer: torch.optim.SGD) -> dict[str, Tensor | None]:
     return {"momentum": None if momentum is None else momentum.clone()}
 
 
-def facts_of(data: Data, ipc: int) -> dict[str, Any]:
-    """What the cases of a recipe may ask for."""
+def facts_of(data: Data, ipc: int, net: str | None = None) -> dict[str, Any]:
+    """What the cases of a recipe may ask for.
+
+    Args:
+        data: what is condensed.
+        ipc: budget.
+        net: the network that one looks through; the data's own when not given.
+    """
     _, height, width = data.train.shape
     return {
         "data": data.known_as,
@@ -232,6 +269,7 @@ def facts_of(data: Data, ipc: int) -> dict[str, Any]:
         "size": max(height, width),
         "classes": data.train.classes,
         "net": data.net,
+        "family": re.split(r"[\d:]", net or data.net)[0],
     }
 
 
@@ -251,7 +289,9 @@ def configure(
     ipc = given.get("ipc", base.get("ipc", RunConfig.ipc))
     if not isinstance(ipc, int) or isinstance(ipc, bool):
         raise UsageError(f"ipc must be a whole number, got {ipc!r}")
-    facts = facts_of(data, ipc)
+    supply = base.get("supply", {})
+    net = given.get("supply.net", supply.get("net") if isinstance(supply, Mapping) else None)
+    facts = facts_of(data, ipc, net if isinstance(net, str) and net != "default" else None)
     raw = merge(with_cases(base, facts), [("data", data.spec), ("ipc", ipc), *given.items()])
     return resolve(raw, facts)
 
@@ -266,7 +306,10 @@ def plan_for(
     """The execution plan of a run: what was asked for, or what suits its device and size."""
     real = sum(min(n, config.real_batch) for n in data.train.counts)
     synthetic = data.train.classes * config.ipc
-    images = config.iterations * (real + 3 * synthetic)
+    passes = build("objective", config.objective).passes
+    steps, trained = build("supply", config.supply).effort(synthetic)
+    # A pass back costs about twice a pass forward.
+    images = config.iterations * (steps * passes * (real + 3 * synthetic) + 3 * trained)
     return choose_plan(plan, shape=data.train.shape, images=images, device=device, threads=threads)
 
 

@@ -204,6 +204,15 @@ class _Recorder:
         return time.monotonic() - self.began
 
     def __call__(self, run: Condenser) -> None:
+        if run.step_in_iteration == 0:
+            self._iteration(run)
+        if self.stops or time.monotonic() - self.saved > CHECKPOINT_EVERY:
+            self.save(run)
+        if self.stops and run.iteration < self.total:
+            raise Interrupted(self.stops[0])
+
+    def _iteration(self, run: Condenser) -> None:
+        """Tell about the iterations that are done."""
         note = ""
         if run.iteration % self.report_every == 0 or run.iteration == self.total:
             report = run.report()
@@ -212,10 +221,6 @@ class _Recorder:
         self.progress.advance(note)
         if run.iteration in self.pictures:
             self.folder.picture(run.result())
-        if self.stops or time.monotonic() - self.saved > CHECKPOINT_EVERY:
-            self.save(run)
-        if self.stops and run.iteration < self.total:
-            raise Interrupted(self.stops[0])
 
     def save(self, run: Condenser) -> None:
         """Checkpoint."""
@@ -245,7 +250,7 @@ def carry_out(
             folder.picture(run.result())
         with Progress(config.iterations, "iterations", quiet=quiet, done=run.iteration) as progress:
             recorder = _Recorder(folder, config.iterations, progress, stops, spent)
-            condensed = run.run(after_iteration=recorder)
+            condensed = run.run(after_step=recorder)
         folder.finish(condensed, recorder.seconds)
         if stops:
             raise Interrupted(stops[0])

@@ -5,8 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from .data import LabelledSet
+
+
+@dataclass(frozen=True)
+class Step:
+    """Which pixel step it is, and what is compared in it."""
+
+    network: nn.Module
+    """The network that one looks through."""
+    iteration: int
+    """Outer iteration."""
+    step: int
+    """Pixel steps done with this network."""
+    number: int
+    """Pixel steps done in this run."""
+    real: tuple[int, ...]
+    """Images of each class's real batch."""
+    synthetic: tuple[int, ...]
+    """Images of each class's synthetic batch."""
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.real)
 
 
 @dataclass(frozen=True)

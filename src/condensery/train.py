@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.functional import log_softmax, pad
+from torch.nn.functional import cross_entropy, log_softmax, pad
 
 from .augment import Strategy, augment_batch, augment_each, augment_idc, cutmix, parse_strategy
 from .augment.draws import to_device
@@ -73,21 +74,33 @@ class Trainer:
 
     Args:
         protocol: the constants.
-        plan: device, precision, pieces of a batch and whether to compile.
+        plan: device, pieces of a batch and whether to compile.
         flip: whether augmentation may flip left and right.
         seed: where shuffling and augmentation derive from.
+        purpose: what the draws are for, part of their address.
+        dtype: type of the passes; weights keep theirs. Networks that mix examples ignore it.
     """
 
-    def __init__(self, protocol: Protocol, plan: Plan, *, flip: bool, seed: int) -> None:
+    def __init__(
+        self,
+        protocol: Protocol,
+        plan: Plan,
+        *,
+        flip: bool,
+        seed: int,
+        purpose: str = "training",
+        dtype: torch.dtype | None = None,
+    ) -> None:
         self.protocol = protocol
         self.plan = plan
         self.seed = seed
         self.flip = flip
+        self.purpose = purpose
+        self.dtype = dtype
         self.strategy = _strategy(protocol, flip)
         self._template: nn.Module | None = None
-        self._compiled: Loss | None = None
+        self._losses: dict[torch.dtype | None, Loss] = {}
 
-    @torch.enable_grad()
     def train(
         self,
         network: nn.Module,
@@ -104,59 +117,27 @@ class Trainer:
             number: the network's number, which decides its shuffling and augmentation.
             schedule: learning rate by step, in place of the protocol's by epoch.
         """
-        protocol = self.protocol
-        network.train().requires_grad_(True)
-        loss = self._loss(network)
-        optimizer = torch.optim.SGD(
-            network.parameters(),
-            lr=protocol.rate,
-            momentum=protocol.momentum,
-            weight_decay=protocol.weight_decay,
-        )
-        weights = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+        course = Course(self, network)
         with fork_rng(self.seed, "dropout", number):
-            self._epochs(network, data, number, schedule, loss, weights, optimizer)
+            for epoch in range(self.protocol.epochs):
+                rng = stream(self.seed, self.purpose, number, epoch)
+                course.epoch(data, rng, epoch, schedule)
         return network.eval()
 
-    def _epochs(
-        self,
-        network: nn.Module,
-        data: TrainingSet,
-        number: int,
-        schedule: Callable[[int], float] | None,
-        loss: Loss,
-        weights: dict[str, Tensor],
-        optimizer: torch.optim.SGD,
-    ) -> None:
-        protocol, whole, step = self.protocol, mixing(network), 0
-        for epoch in range(protocol.epochs):
-            rng = stream(self.seed, "training", number, epoch)
-            order = to_device(torch.from_numpy(rng.permutation(len(data))), self._device)
-            for rows in _batches(order, protocol.batch, whole):
-                rate = protocol.rate_at(epoch) if schedule is None else schedule(step)
-                optimizer.param_groups[0]["lr"] = rate
-                self._step(loss, weights, optimizer, data.take(rows), rng, whole)
-                step += 1
-
-    @property
-    def _device(self) -> torch.device:
-        return torch.device(self.plan.device)
-
-    def _step(
-        self,
-        loss: Loss,
-        weights: dict[str, Tensor],
-        optimizer: torch.optim.SGD,
-        batch: tuple[Tensor, Tensor],
-        rng: np.random.Generator,
-        whole: bool,
-    ) -> None:
+    def step(self, course: Course, batch: tuple[Tensor, Tensor], rng: np.random.Generator) -> None:
         """One SGD step; the batch goes through in pieces whose gradients add up."""
+        loss = self.loss(course.network, None if course.whole else self.dtype)
         images, targets = self._augmented(*batch, rng)
-        optimizer.zero_grad(set_to_none=True)
-        for piece, target in _pieces(images, targets, None if whole else self.plan.chunk):
-            loss(weights, self._laid_out(piece, whole), target).backward()
-        optimizer.step()
+        course.optimizer.zero_grad(set_to_none=True)
+        with torch.enable_grad():
+            for piece, target in self.pieces(images, targets, course.whole):
+                loss(course.weights, piece, target).backward()
+        course.optimizer.step()
+
+    def pieces(self, images: Tensor, targets: Tensor, whole: bool) -> list[tuple[Tensor, Tensor]]:
+        """A batch as the calls that take it, laid out for them."""
+        parts = _pieces(images, targets, None if whole else self.plan.chunk)
+        return [(self._laid_out(piece, whole), target) for piece, target in parts]
 
     def _augmented(
         self, images: Tensor, labels: Tensor, rng: np.random.Generator
@@ -182,22 +163,113 @@ class Trainer:
             return images.contiguous(memory_format=torch.channels_last)
         return images
 
-    def _loss(self, network: nn.Module) -> Loss:
+    def loss(self, network: nn.Module, dtype: torch.dtype | None) -> Loss:
         """The loss as a function of weights, so that a new network does not recompile."""
+        if dtype in self._losses:
+            return self._losses[dtype]
         if self._template is None:
-            self._template = network
-        template = self._template.train()
+            self._template = copy.deepcopy(network).train()
+        template = self._template
 
         def loss(weights: dict[str, Tensor], images: Tensor, targets: Tensor) -> Tensor:
-            logits = functional_call(template, weights, (images,))
+            if dtype is not None:
+                weights = {name: w.to(dtype) for name, w in weights.items()}
+                images = images.to(dtype)
+            logits = functional_call(template, weights, (images,)).to(targets.dtype)
             picked = log_softmax(logits, 1).gather(1, targets[:, :2].long())
             return -(picked * targets[:, 2:]).sum()
 
-        if not self.plan.compile or mixing(network):
+        fast = self.plan.compile and not mixing(template)
+        self._losses[dtype] = compiled(loss) if fast else loss
+        return self._losses[dtype]
+
+
+class Course:
+    """A network while it is trained: its weights, their optimiser, and what it learned from."""
+
+    def __init__(self, trainer: Trainer, network: nn.Module) -> None:
+        protocol = trainer.protocol
+        self.trainer = trainer
+        self.network = network.train().requires_grad_(True)
+        self.whole = mixing(network)
+        self.weights = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+        self.optimizer = torch.optim.SGD(
+            network.parameters(),
+            lr=protocol.rate,
+            momentum=protocol.momentum,
+            weight_decay=protocol.weight_decay,
+        )
+        self._steps = 0
+
+    def epoch(
+        self,
+        data: TrainingSet,
+        rng: np.random.Generator,
+        epoch: int,
+        schedule: Callable[[int], float] | None = None,
+    ) -> None:
+        """One pass over the set, at the rate of this epoch (or of each step)."""
+        protocol = self.trainer.protocol
+        device = torch.device(self.trainer.plan.device)
+        order = to_device(torch.from_numpy(rng.permutation(len(data))), device)
+        for rows in _batches(order, protocol.batch, self.whole):
+            rate = protocol.rate_at(epoch) if schedule is None else schedule(self._steps)
+            self.optimizer.param_groups[0]["lr"] = rate
+            self.trainer.step(self, data.take(rows), rng)
+            self._steps += 1
+
+    def epochs(
+        self, images: Tensor, labels: Tensor, numbers: range, address: tuple[int, int]
+    ) -> None:
+        """Some passes over a set at the protocol's first rate, without a word to the host.
+
+        Args:
+            images: N×C×H×W, normalised.
+            labels: N.
+            numbers: of the passes, part of the address of their draws.
+            address: iteration and step, the rest of it.
+        """
+        trainer = self.trainer
+        self.network.train()
+        with fork_rng(trainer.seed, f"{trainer.purpose}-dropout-{address[1]}", address[0]):
+            for number in numbers:
+                rng = stream(trainer.seed, trainer.purpose, *address, number)
+                self.epoch(Tensors(images, labels), rng, 0)
+
+    @torch.no_grad()
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of a batch, a scalar on the device; nothing learns from it."""
+        if self.whole:
+            self.network.eval()
+            loss = cross_entropy(self.network(images), labels)
+            self.network.train()
             return loss
-        if self._compiled is None:
-            self._compiled = compiled(loss)
-        return self._compiled
+        function = self.trainer.loss(self.network, None)
+        pieces = self.trainer.pieces(images, plain_targets(images, labels), False)
+        return torch.stack([function(self.weights, *piece) for piece in pieces]).sum()
+
+    def momenta(self) -> dict[str, Tensor]:
+        """What SGD remembers of each parameter."""
+        found = {
+            name: self.optimizer.state[weight].get("momentum_buffer")
+            for name, weight in self.network.named_parameters()
+            if weight in self.optimizer.state
+        }
+        return {name: buffer for name, buffer in found.items() if buffer is not None}
+
+    def load_momenta(self, momenta: dict[str, Tensor]) -> None:
+        """Take :meth:`momenta` back."""
+        for name, weight in self.network.named_parameters():
+            if name in momenta:
+                self.optimizer.state[weight]["momentum_buffer"] = momenta[name].to(weight).clone()
+
+
+def plain_targets(images: Tensor, labels: Tensor) -> Tensor:
+    """Targets of images that are not mixed, N×4, whose shares make the loss a mean."""
+    n = len(images)
+    own, other = images.new_full((n,), 1 / n), images.new_zeros(n)
+    classes = labels.to(images.dtype)  # exact: labels are small
+    return torch.stack([classes, classes, own, other], 1)
 
 
 def _batches(order: Tensor, size: int, whole: bool) -> list[Tensor]:

@@ -43,6 +43,15 @@ def draw_rows(
     return out
 
 
+def draw_mixed(
+    train: LabelledSet, n: int, seed: int, purpose: str, iteration: int, step: int
+) -> Tensor:
+    """Positions of ``n`` images of any class without replacement; all of a smaller split."""
+    rng = stream(seed, purpose, iteration, step)
+    picked = torch.from_numpy(rng.choice(len(train), min(n, len(train)), replace=False))
+    return to_device(picked, train.labels.device)
+
+
 def draw_step(
     train: LabelledSet, augmentation: Augmentation, task: Task, n: int, iteration: int, step: int
 ) -> StepDraws:

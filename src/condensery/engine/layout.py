@@ -37,7 +37,13 @@ class Layout:
 
     @classmethod
     def of(
-        cls, sizes: Sequence[int], limit: int | None, *, splittable: bool, fixed: bool
+        cls,
+        sizes: Sequence[int],
+        limit: int | None,
+        *,
+        splittable: bool,
+        fixed: bool,
+        single: bool = False,
     ) -> Layout:
         """The layout for calls of at most ``limit`` images.
 
@@ -46,8 +52,9 @@ class Layout:
             limit: images a call; None takes each class alone and whole.
             splittable: whether a class may be spread over several calls.
             fixed: whether calls are padded to one shape.
+            single: whether every class is a block of its own.
         """
-        blocks = class_blocks(sizes, limit)
+        blocks = class_blocks(sizes, None if single else limit)
         largest = max(sum(sizes[c] for c in block) for block in blocks)
         piece = largest
         if limit is not None and splittable:

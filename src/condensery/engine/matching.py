@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from condensery.augment import Augmentation
 from condensery.data import LabelledSet
-from condensery.nets import mixes_examples
-from condensery.task import Task
+from condensery.task import Step, Task
 
 from .batches import StepDraws, augment_classes, draw_step
-from .compiled import compiled
+from .calls import Calls, View
+from .comparison import Block, Comparison
 from .layout import Batch, Layout, share_matrix
 from .plan import Plan
 
@@ -25,41 +24,11 @@ if TYPE_CHECKING:
     from condensery.formation import Formation
     from condensery.objectives import Objective
 
-Weights = dict[str, Tensor]
-Call = Callable[[Weights, Tensor, Tensor, Tensor], Tensor]
-
 #: Synthetic calls hold a graph and are followed by their backward pass: a larger chunk pays.
 _SYNTHETIC_CHUNKS = 2
-
-
-class _Statistic(nn.Module):
-    """An objective's statistic as a module, so that its weights can be passed as arguments."""
-
-    def __init__(self, network: nn.Module, objective: Objective) -> None:
-        super().__init__()
-        self.network = network
-        self.objective = objective
-
-    def forward(self, images: Tensor, labels: Tensor, share: Tensor) -> Tensor:
-        """The statistics of k classes."""
-        return self.objective.statistic(self.network, images, labels, share)
-
-
-@dataclass(frozen=True)
-class _Block:
-    """A block of classes of the synthetic branch, from stored numbers to the calls' inputs."""
-
-    stored: Tensor
-    """The block's slice of the stored tensor, a leaf."""
-    images: Tensor
-    """What the formation and the augmentation made of it."""
-    pieces: list[Batch]
-    """The calls; their images are leaves, so that they can be pulled back one by one."""
-
-    def pull_back(self) -> None:
-        """From the calls' inputs through augmentation and formation to the stored slice."""
-        slopes = [p.images.grad for p in self.pieces if p.images.grad is not None]
-        self.images.backward(torch.cat(slopes)[: len(self.images)])
+#: Numbers that a graph keeps for an image, in outputs of the network's layers: those of the
+#: forward pass, of the first derivative, and what normalisation needs between.
+_GRAPH_OUTPUTS = 6
 
 
 class Matcher:
@@ -87,107 +56,73 @@ class Matcher:
         self.formation = formation
         self.augmentation = augmentation
         self.real_batch = real_batch
-        self._template: _Statistic | None = None
-        self._compiled: Call | None = None
+        self._calls = Calls(plan, objective)
         self._shares: dict[tuple[int, ...], Tensor] = {}
+        self._graph_bytes: float | None = None
 
     def gradient(
-        self, network: nn.Module, stored: Tensor, iteration: int, step: int
+        self, network: nn.Module, stored: Tensor, iteration: int, step: int, number: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """Loss (a scalar on the device, never read here) and its gradient to ``stored``."""
+        """Loss (a scalar on the device, never read here) and its gradient to ``stored``.
+
+        Args:
+            network: what one looks through.
+            stored: the stored tensor.
+            iteration: outer iteration, an address of the draws.
+            step: pixel step within it, an address of the draws.
+            number: pixel steps done in the run.
+        """
         draws = draw_step(
             self.train, self.augmentation, self.task, self.real_batch, iteration, step
         )
-        plan = self.plan
-        # Batch statistics mix the examples of a call, so then each branch is one plain call.
-        whole = mixes_examples(network)
-        call = self._call(network, fast=plan.compile and not whole)
-        last = plan.channels_last and not whole
-        weights = _tensors(network, plan.torch_dtype, last)
-        real_dtype = plan.torch_dtype if whole else plan.torch_real_dtype
-        real_weights = (
-            weights if real_dtype == plan.torch_dtype else _tensors(network, real_dtype, last)
-        )
+        view = self._calls.view(network)
         with torch.no_grad():
-            real = self._real(call, real_weights, draws, whole, real_dtype)
-        return self._synthetic(call, weights, stored, draws, real, whole)
+            decoded = self.formation.decode(stored[:1]).shape[1]
+        sizes = [decoded] * len(stored)
+        real_sizes = tuple(len(rows) for rows in draws.rows)
+        moment = Step(network, iteration, step, number, real_sizes, tuple(sizes))
+        real = _Real(self, view, draws)
+        layout = self.layout(view, sizes, _SYNTHETIC_CHUNKS)
+        out = Comparison(self.objective, moment, real.rows, torch.empty_like(stored))
+        classes = list(layout.blocks)
+        blocks = (self._block(view, stored, draws, layout, block) for block in classes)
+        if not self.objective.separable:
+            out.tied(list(blocks), classes)
+        elif self.objective.levels(moment)[1] > 0:
+            graphs = self._graphs_fit(network, sum(sizes))
+            memory = self.plan.memory_gb * 2**30
+            out.pooled(list(blocks), classes, graphs=graphs, memory=memory)
+        else:
+            for block, members in zip(blocks, classes, strict=True):
+                out.alone(block, members)
+        return out.loss, out.gradient
 
-    def _call(self, network: nn.Module, *, fast: bool) -> Call:
-        if self._template is None:
-            self._template = _Statistic(network, self.objective)
-        template = self._template
-
-        def call(weights: Weights, images: Tensor, labels: Tensor, share: Tensor) -> Tensor:
-            return functional_call(template, weights, (images, labels, share))  # type: ignore[no-any-return]
-
-        if not fast:
-            return call
-        if self._compiled is None:
-            self._compiled = compiled(call)
-        return self._compiled
-
-    def _layout(self, sizes: list[int], chunks: int, whole: bool) -> Layout:
-        if whole:
+    def layout(self, view: View, sizes: list[int], chunks: int) -> Layout:
+        """How a branch's classes are divided into calls of so many chunks."""
+        if view.whole:
             return Layout.whole(sizes)
         limit = None if self.plan.chunk is None else self.plan.chunk * chunks
-        return Layout.of(sizes, limit, splittable=self.objective.additive, fixed=self.plan.compile)
+        return Layout.of(
+            sizes,
+            limit,
+            splittable=self.objective.additive,
+            fixed=view.fixed,
+            single=self.objective.single,
+        )
 
-    def _real(
-        self, call: Call, weights: Weights, draws: StepDraws, whole: bool, dtype: torch.dtype
-    ) -> Tensor:
-        """Statistics of every class's real batch, classes × …"""
-        layout = self._layout([len(rows) for rows in draws.rows], 1, whole)
-        out = []
-        for block in layout.blocks:
-            sizes = layout.sizes_of(block)
-            rows = torch.cat([draws.rows[c] for c in block])
-            images = augment_classes(
-                self.augmentation,
-                self.train.normalised(rows, dtype=self.plan.torch_dtype),
-                sizes,
-                [draws.augmentation[c] for c in block],
-            )
-            batch = self._batch(images, self.train.labels[rows], sizes, dtype, whole)
-            out.append(_summed(call, weights, layout.pieces(batch))[: len(block)])
-        return torch.cat(out)
-
-    def _batch(
-        self, images: Tensor, labels: Tensor, sizes: list[int], dtype: torch.dtype, whole: bool
+    def batch(
+        self, view: View, images: Tensor, labels: Tensor, sizes: list[int], dtype: torch.dtype
     ) -> Batch:
-        last = self.plan.channels_last and not whole
-        layout = torch.channels_last if last else torch.preserve_format
+        """Some classes' images, laid out and typed for the calls, with their shares."""
+        layout = torch.channels_last if view.channels_last else torch.preserve_format
         key = tuple(sizes)
         if key not in self._shares:
             self._shares[key] = share_matrix(sizes, self.plan.torch_dtype, images.device)
-        share = self._shares[key]
-        return Batch(images.to(dtype=dtype, memory_format=layout), labels, share)
-
-    def _synthetic(
-        self,
-        call: Call,
-        weights: Weights,
-        stored: Tensor,
-        draws: StepDraws,
-        real: Tensor,
-        whole: bool,
-    ) -> tuple[Tensor, Tensor]:
-        """Compare, and pull the gradient back, a block of classes at a time where that is equal."""
-        with torch.no_grad():
-            decoded = self.formation.decode(stored[:1]).shape[1]
-        layout = self._layout([decoded] * len(stored), _SYNTHETIC_CHUNKS, whole)
-        gradient = torch.empty_like(stored)
-        loss = torch.zeros((), dtype=real.dtype, device=real.device)
-        groups = [[b] for b in layout.blocks] if self.objective.separable else [list(layout.blocks)]
-        for group in groups:
-            blocks = [self._block(stored, draws, layout, block, whole) for block in group]
-            rows = slice(group[0].start, group[-1].stop)
-            loss += self._pull_back(call, weights, blocks, real[rows])
-            gradient[rows] = torch.cat([b.stored.grad for b in blocks if b.stored.grad is not None])
-        return loss, gradient
+        return Batch(images.to(dtype=dtype, memory_format=layout), labels, self._shares[key])
 
     def _block(
-        self, stored: Tensor, draws: StepDraws, layout: Layout, block: range, whole: bool
-    ) -> _Block:
+        self, view: View, stored: Tensor, draws: StepDraws, layout: Layout, block: range
+    ) -> Block:
         part = stored[block.start : block.stop].detach().requires_grad_()
         sizes = layout.sizes_of(block)
         decoded = self.formation.decode(part).flatten(0, 1)
@@ -196,58 +131,68 @@ class Matcher:
         )
         labels = torch.arange(block.start, block.stop, device=stored.device)
         labels = labels.repeat_interleave(sizes[0], output_size=sum(sizes))
-        batch = self._batch(images.detach(), labels, sizes, self.plan.torch_dtype, whole)
+        batch = self.batch(view, images.detach(), labels, sizes, self.plan.torch_dtype)
         pieces = [
             replace(piece, images=piece.images.detach().requires_grad_())
             for piece in layout.pieces(batch)
         ]
-        return _Block(part, images, pieces)
+        return Block(part, images, pieces, view)
 
-    def _pull_back(
-        self, call: Call, weights: Weights, blocks: list[_Block], real: Tensor
-    ) -> Tensor:
-        """The loss of some blocks; their stored slices get their gradients.
-
-        One piece a block: its graph is kept. Several: a first pass without graph gives the
-        statistics, a second one pulls the gradient back piece by piece, so that memory does not
-        grow with the number of images.
-        """
-        keep = len(blocks) == 1 and len(blocks[0].pieces) == 1
-        with torch.set_grad_enabled(keep):
-            found = [_summed(call, weights, b.pieces)[: len(b.stored)] for b in blocks]
-        statistics = torch.cat([f.detach() for f in found]).requires_grad_()
-        loss = self.objective.compare(real, statistics)
-        (slopes,) = torch.autograd.grad(loss, statistics)
-        parts = slopes.split([len(b.stored) for b in blocks])
-        for block, slope, statistic in zip(blocks, parts, found, strict=True):
-            if keep:
-                statistic.backward(slope)
-            else:
-                for piece in block.pieces:
-                    out = call(weights, piece.images, piece.labels, piece.share)
-                    out[: len(slope)].backward(slope)
-            block.pull_back()
-        return loss.detach()
+    def _graphs_fit(self, network: nn.Module, images: int) -> bool:
+        """Whether the graphs of all classes may be held together."""
+        if self._graph_bytes is None:
+            outputs = _outputs(network, self.task)
+            self._graph_bytes = outputs * self.task.dtype.itemsize * _GRAPH_OUTPUTS
+        return images * self._graph_bytes <= self.plan.memory_gb * 2**30
 
 
-def _summed(call: Call, weights: Weights, pieces: list[Batch]) -> Tensor:
-    """The statistics of a block: those of its pieces, whose shares make the sum a mean."""
-    first, *rest = pieces
-    total = call(weights, first.images, first.labels, first.share)
-    for piece in rest:
-        total = total + call(weights, piece.images, piece.labels, piece.share)
-    return total
+class _Real:
+    """Statistics of the real batches: all at once where calls take many classes, else as asked."""
+
+    def __init__(self, matcher: Matcher, view: View, draws: StepDraws) -> None:
+        self.matcher = matcher
+        self.view = view
+        self.draws = draws
+        self.layout = matcher.layout(view, [len(rows) for rows in draws.rows], 1)
+        self._all: Tensor | None = None
+
+    @torch.no_grad()
+    def rows(self, classes: range) -> Tensor:
+        """The statistics of some classes, k×…"""
+        if self.matcher.objective.single and not self.view.whole:
+            return torch.cat([self._compute(range(c, c + 1)) for c in classes])
+        if self._all is None:
+            self._all = torch.cat([self._compute(block) for block in self.layout.blocks])
+        return self._all[classes.start : classes.stop]
+
+    def _compute(self, block: range) -> Tensor:
+        matcher, train, sizes = self.matcher, self.matcher.train, self.layout.sizes_of(block)
+        rows = torch.cat([self.draws.rows[c] for c in block])
+        images = augment_classes(
+            matcher.augmentation,
+            train.normalised(rows, dtype=matcher.plan.torch_dtype),
+            sizes,
+            [self.draws.augmentation[c] for c in block],
+        )
+        batch = matcher.batch(self.view, images, train.labels[rows], sizes, self.view.real_dtype)
+        return self.view.statistic(self.layout.pieces(batch), real=True)[: len(block)]
 
 
-def _tensors(network: nn.Module, dtype: torch.dtype, channels_last: bool) -> Weights:
-    """A network's weights and buffers under the names they have inside :class:`_Statistic`."""
-    named = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    return {f"network.{name}": _cast(value, dtype, channels_last) for name, value in named.items()}
+@torch.no_grad()
+def _outputs(network: nn.Module, task: Task) -> int:
+    """Numbers that the layers of a network put out for one image."""
+    total = 0
 
+    def count(module: nn.Module, inputs: object, output: object) -> None:
+        nonlocal total
+        if isinstance(output, Tensor):
+            total += output.numel()
 
-def _cast(value: Tensor, dtype: torch.dtype, channels_last: bool) -> Tensor:
-    if not value.is_floating_point():
-        return value
-    last = channels_last and value.dim() == 4
-    layout = torch.channels_last if last else torch.preserve_format
-    return value.detach().to(dtype=dtype, memory_format=layout)
+    hooks = [m.register_forward_hook(count) for m in network.modules() if not any(m.children())]
+    weight = next(network.parameters())
+    try:
+        network(torch.zeros(1, *task.shape, dtype=weight.dtype, device=weight.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return max(total, math.prod(task.shape))

@@ -49,20 +49,33 @@ class Plan:
     """Whether float32 products may use TF32 on a GPU."""
     threads: int = 1
     """CPU threads."""
+    update_dtype: Literal["float32", "float64", "bfloat16"] = "float32"
+    """Type of the passes that train the networks one looks through; weights stay ``dtype``."""
+    memory_gb: float = 4.0
+    """What statistics and graphs that are kept within a step may take; beyond it, classes are
+    computed again."""
 
     def __post_init__(self) -> None:
         if self.chunk is not None and self.chunk < 1:
             raise UsageError(f"plan.chunk must be at least 1 or null, got {self.chunk}")
         if self.threads < 1:
             raise UsageError(f"plan.threads must be at least 1, got {self.threads}")
+        if not self.memory_gb > 0:
+            raise UsageError(f"plan.memory_gb must be positive, got {self.memory_gb}")
         _check_device(self.device)
-        if self.dtype == "float64" and self.real_dtype != "float64":
-            raise UsageError("plan.real_dtype must be float64 when plan.dtype is float64")
+        for name in ("real_dtype", "update_dtype"):
+            if self.dtype == "float64" and getattr(self, name) != "float64":
+                raise UsageError(f"plan.{name} must be float64 when plan.dtype is float64")
 
     @property
     def torch_dtype(self) -> torch.dtype:
         """Type of the stored tensors."""
         return getattr(torch, self.dtype)  # type: ignore[no-any-return]
+
+    @property
+    def torch_update_dtype(self) -> torch.dtype:
+        """Type of the passes that train networks."""
+        return getattr(torch, self.update_dtype)  # type: ignore[no-any-return]
 
     @property
     def torch_real_dtype(self) -> torch.dtype:
@@ -76,6 +89,7 @@ class Plan:
             f"{self.threads} threads" if self.device == "cpu" else "",
             self.dtype,
             f"real branch {self.real_dtype}" if self.real_dtype != self.dtype else "",
+            f"training {self.update_dtype}" if self.update_dtype != self.dtype else "",
             f"chunks of {self.chunk}" if self.chunk else "class by class",
             "compiled" if self.compile else "eager",
             "channels last" if self.channels_last else "",
@@ -170,6 +184,7 @@ def exact_plan(device: str = "cpu", threads: int | None = None, dtype: str = "fl
         "device": device,
         "dtype": dtype,
         "real_dtype": dtype,
+        "update_dtype": dtype,
         "threads": threads or default_threads(),
     }
     plan: Plan = make(Plan, given, "plan")
@@ -195,13 +210,26 @@ def automatic(device: str, threads: int, shape: tuple[int, int, int], images: fl
         name="auto",
         device=device,
         real_dtype="bfloat16" if half else "float32",
+        update_dtype="bfloat16" if half and compiled else "float32",
         chunk=chunk,
         compile=compiled,
         # Eager instance norm has a slow path for channels-last maps on CPUs.
         channels_last=gpu or compiled,
         tf32=gpu,
         threads=threads,
+        memory_gb=_memory_gb(device),
     )
+
+
+def _memory_gb(device: str) -> float:
+    """A quarter of the device's memory, in whole GB, at least 1."""
+    if device.startswith("cuda"):
+        total = torch.cuda.get_device_properties(device).total_memory
+    elif hasattr(os, "sysconf"):
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    else:
+        return 2.0
+    return float(max(1, min(int(total / 4 / 2**30), 4 if device == "cpu" else 64)))
 
 
 def choose_plan(

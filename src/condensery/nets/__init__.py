@@ -5,14 +5,16 @@ A network is named by a spec, ``NAME[:key=value[,key=value…]]``: ``convnet3``,
 one linear classifier on top of an embedding, which :func:`embed` gives.
 """
 
-from .views import embed, features, mixes_examples
+from .views import chain, embed, features, has_batch_norm, mixes_examples
 from .zoo import build, describe, names, try_out, with_norm
 
 __all__ = [
     "build",
+    "chain",
     "describe",
     "embed",
     "features",
+    "has_batch_norm",
     "mixes_examples",
     "names",
     "try_out",

@@ -54,6 +54,10 @@ class AlexNet(nn.Module):
         out: Tensor = self.stage3(self.stage2(self.stage1(images)))
         return out.flatten(1)
 
+    def chain(self) -> list[nn.Module]:
+        """The layers whose composition the network is."""
+        return [*self.stage1, *self.stage2, *self.stage3, nn.Flatten(), self.classifier]
+
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """The three pooled maps and the last one flattened."""
         first = self.stage1(images)

@@ -87,6 +87,11 @@ class ConvNet(nn.Module):
             images = self.pool(block(images))
         return images.flatten(1)
 
+    def chain(self) -> list[nn.Module]:
+        """The layers whose composition the network is."""
+        blocks = [[*block, self.pool] for block in self.blocks]  # type: ignore[misc]
+        return [*(layer for block in blocks for layer in block), nn.Flatten(), self.classifier]
+
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """CAFE's layers: each block after its activation, the last pooled map, and it flattened."""
         out = {}

@@ -48,6 +48,11 @@ class LeNet(nn.Module):
         """The last hidden layer, N×84."""
         return self.features(images)["embedding"]
 
+    def chain(self) -> list[nn.Module]:
+        """The layers whose composition the network is."""
+        maps = [*self.stage1, *self.stage2, nn.Flatten()]
+        return [*maps, *self.hidden1, *self.hidden2, self.classifier]
+
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """The two pooled maps and the two hidden layers; the second is also the embedding."""
         first = self.stage1(images)

@@ -35,6 +35,11 @@ class MLP(nn.Module):
         """The second hidden layer, N×width."""
         return self.features(images)["embedding"]
 
+    def chain(self) -> list[nn.Module]:
+        """The layers whose composition the network is."""
+        act = self.activation
+        return [nn.Flatten(), self.hidden1, act, self.hidden2, act, self.classifier]
+
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """The hidden layers; the second is also the embedding."""
         first = self.activation(self.hidden1(images.flatten(1)))

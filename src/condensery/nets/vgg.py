@@ -58,6 +58,11 @@ class VGG11(nn.Module):
             images = stage(images)
         return images.flatten(1)
 
+    def chain(self) -> list[nn.Module]:
+        """The layers whose composition the network is."""
+        layers = [layer for stage in self.stages for layer in stage]  # type: ignore[attr-defined]
+        return [*layers, nn.Flatten(), self.classifier]
+
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """The five pooled maps and the last one flattened."""
         out = {}

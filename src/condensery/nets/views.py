@@ -20,9 +20,38 @@ class Network(Protocol):
         """Layer names, in order, and their features; the last is ``embedding``."""
 
 
-def mixes_examples(net: nn.Module) -> bool:
-    """Whether one example's output depends on the others of its batch, as batch norm's does."""
+class Chained(Protocol):
+    """A network that is a plain chain of layers, such as a ConvNet."""
+
+    def chain(self) -> list[nn.Module]:
+        """The layers in order; their composition is the network."""
+
+
+def has_batch_norm(net: nn.Module) -> bool:
+    """Whether the network has a batch norm, whatever its mode."""
     return any(isinstance(module, _BatchNorm) for module in net.modules())
+
+
+def mixes_examples(net: nn.Module) -> bool:
+    """Whether one example's output depends on the others of its batch as the network is now.
+
+    Batch norm's does, unless its statistics are frozen (evaluation mode).
+    """
+    return any(
+        isinstance(module, _BatchNorm) and (module.training or module.running_mean is None)
+        for module in net.modules()
+    )
+
+
+def chain(net: nn.Module) -> list[tuple[str, nn.Module]] | None:
+    """The layers of a network that is a plain chain of them, with the prefixes of their parameters.
+
+    None for any other network: one with shortcuts, or a foreign one.
+    """
+    if not _has_method(net, "chain"):
+        return None
+    prefixes = {id(module): name for name, module in net.named_modules()}
+    return [(prefixes.get(id(layer), ""), layer) for layer in cast(Chained, net).chain()]
 
 
 def embed(net: nn.Module, images: Tensor) -> Tensor:

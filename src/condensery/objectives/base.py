@@ -6,13 +6,15 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from condensery.task import Step
+
 
 class Objective(Protocol):
     """A comparison of real with synthetic batches through a network, in three parts.
 
-    The *statistic* of classes' batches, *compare* on the statistics of all classes, and the pull
-    back of the comparison's gradient to each class's pixels, which autograd does. Chunks and ranks
-    exchange statistics, not images.
+    The *statistic* of classes' batches, *compare* on these statistics, and the pull back of the
+    comparison's gradient to each class's pixels, which autograd does. Chunks and ranks exchange
+    statistics, not images.
     """
 
     separable: bool
@@ -20,6 +22,20 @@ class Objective(Protocol):
     additive: bool
     """Whether the statistic of a batch is the weighted sum of its examples' statistics, so that a
     class's batch can be taken in pieces."""
+    single: bool
+    """Whether a call had better take one class: several cost as many passes."""
+    passes: float
+    """Work of a real image's statistic, in forward passes of the network."""
+
+    def compiles(self, network: nn.Module) -> bool:
+        """Whether the statistic of this network may be compiled."""
+
+    def levels(self, step: Step) -> tuple[float, float]:
+        """What counts in this step: the comparison of each class, and that of the classes' mean.
+
+        The mean weighs classes by the sizes of their batches (GM, equation 5). The second is for
+        separable objectives.
+        """
 
     def statistic(
         self, network: nn.Module, images: Tensor, labels: Tensor, weights: Tensor
@@ -33,8 +49,8 @@ class Objective(Protocol):
             weights: k×N; row c is each example's share in class c.
         """
 
-    def compare(self, real: Tensor, synthetic: Tensor) -> Tensor:
-        """The loss, a scalar, from the statistics of the same classes."""
+    def compare(self, real: Tensor, synthetic: Tensor, step: Step) -> Tensor:
+        """The loss, a scalar, from the statistics of the same classes (or of their mean)."""
 
     def state(self) -> dict[str, Any]:
         """What a resumed run needs."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from condensery.nets import embed
+from condensery.task import Step
 
 from .functional import squared_mean_distance, weighted_mean_rows
 
@@ -21,6 +22,16 @@ class MeanFeatures:
 
     separable: ClassVar[bool] = True
     additive: ClassVar[bool] = True
+    single: ClassVar[bool] = False
+    passes: ClassVar[float] = 1.0
+
+    def compiles(self, network: nn.Module) -> bool:
+        """Always."""
+        return True
+
+    def levels(self, step: Step) -> tuple[float, float]:
+        """Each class for itself."""
+        return 1.0, 0.0
 
     def statistic(
         self, network: nn.Module, images: Tensor, labels: Tensor, weights: Tensor
@@ -28,7 +39,7 @@ class MeanFeatures:
         """Class means of the embedding, k×d."""
         return weighted_mean_rows(embed(network, images), weights)
 
-    def compare(self, real: Tensor, synthetic: Tensor) -> Tensor:
+    def compare(self, real: Tensor, synthetic: Tensor, step: Step) -> Tensor:
         """Σ_c ‖mean ψ(real_c) − mean ψ(synthetic_c)‖²."""
         return squared_mean_distance(real, synthetic)
 

@@ -1,0 +1,144 @@
+"""A step's comparison of the branches: the loss, and its gradient, as classes come in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from condensery.task import Step
+
+from .calls import View
+from .layout import Batch
+
+if TYPE_CHECKING:
+    # Interfaces of the rooms above, for types alone: imports run down.
+    from condensery.objectives import Objective
+
+#: The real branch's statistics of some classes.
+Rows = Callable[[range], Tensor]
+
+
+@dataclass
+class Block:
+    """A block of classes of the synthetic branch, from stored numbers to the calls' inputs."""
+
+    stored: Tensor
+    """The block's slice of the stored tensor, a leaf."""
+    images: Tensor
+    """What the formation and the augmentation made of it."""
+    pieces: list[Batch]
+    """The calls; their images are leaves, so that they can be pulled back one by one."""
+    view: View
+    """The network."""
+    graph: Tensor | None = None
+    """The statistic with its graph, where that is kept."""
+
+    def statistic(self, *, keep: bool) -> Tensor:
+        """The block's statistics, without graph; with ``keep`` one is held for the pull back."""
+        with torch.set_grad_enabled(keep):
+            found = self.view.statistic(self.pieces)[: len(self.stored)]
+        self.graph = found if keep else None
+        return found.detach()
+
+    def pull_back(self, slope: Tensor) -> Tensor:
+        """From a slope at the statistics to the stored slice; the graph is used up."""
+        if self.graph is not None:
+            self.graph.backward(slope)
+            self.graph = None
+        else:
+            for piece in self.pieces:
+                self.view.statistic([piece])[: len(slope)].backward(slope)
+        slopes = [p.images.grad for p in self.pieces if p.images.grad is not None]
+        self.images.backward(torch.cat(slopes)[: len(self.images)])
+        assert self.stored.grad is not None
+        return self.stored.grad
+
+
+@dataclass
+class Comparison:
+    """One step's comparison: its loss and its gradient as they come together."""
+
+    objective: Objective
+    moment: Step
+    real: Rows
+    gradient: Tensor
+    """To the stored tensor; blocks fill their rows."""
+
+    def __post_init__(self) -> None:
+        self.loss = torch.zeros((), dtype=self.gradient.dtype, device=self.gradient.device)
+
+    def alone(self, block: Block, classes: range) -> None:
+        """Classes that nothing ties to the others."""
+        # One piece: its graph is kept. Several: a first pass gives the statistics, a second one
+        # pulls back piece by piece, so that memory does not grow with the number of images.
+        found = block.statistic(keep=len(block.pieces) == 1)
+        slope = self._slope(self.real(classes), found, 1.0)
+        self._fill(classes, block.pull_back(slope))
+
+    def tied(self, blocks: list[Block], classes: list[range]) -> None:
+        """An objective whose comparison needs all classes at once."""
+        keep = len(blocks) == 1 and len(blocks[0].pieces) == 1
+        found = torch.cat([block.statistic(keep=keep) for block in blocks])
+        real = self.real(range(classes[0].start, classes[-1].stop))
+        slope = self._slope(real, found, 1.0)
+        for block, members in zip(blocks, classes, strict=True):
+            self._fill(members, block.pull_back(slope[members.start : members.stop]))
+
+    def pooled(
+        self, blocks: list[Block], classes: list[range], *, graphs: bool, memory: float
+    ) -> None:
+        """Each class, and the mean over classes, from the same class statistics (GM, equation 6).
+
+        Args:
+            blocks: all of them.
+            classes: those of each block.
+            graphs: whether the graphs of all blocks may be held.
+            memory: bytes that the held statistics, k×P, may take; beyond it they are made again.
+        """
+        each, together = self.objective.levels(self.moment)
+        real_share = _shares(self.moment.real, self.gradient)
+        share = _shares(self.moment.synthetic, self.gradient)
+        held: list[tuple[Tensor, Tensor]] = []
+        means: tuple[Tensor, Tensor] | None = None
+        for block, members in zip(blocks, classes, strict=True):
+            real = self.real(members)
+            found = block.statistic(keep=graphs and len(block.pieces) == 1)
+            part = slice(members.start, members.stop)
+            sums = (real_share[None, part] @ real, share[None, part] @ found)
+            means = sums if means is None else (means[0] + sums[0], means[1] + sums[1])
+            if 2 * len(self.moment.real) * found[0].nbytes <= memory:
+                held.append((real, found))
+        assert means is not None
+        mean_slope = self._slope(*means, together)
+        for place, (block, members) in enumerate(zip(blocks, classes, strict=True)):
+            slope = share[members.start : members.stop, None] * mean_slope
+            if each:
+                if held:
+                    real, found = held[place]
+                else:
+                    real = self.real(members)
+                    found = block.statistic(keep=len(block.pieces) == 1)
+                slope = slope + self._slope(real, found, each)
+            self._fill(members, block.pull_back(slope))
+
+    def _slope(self, real: Tensor, synthetic: Tensor, weight: float) -> Tensor:
+        """The slope of a comparison at the synthetic statistics; its value joins the loss."""
+        leaf = synthetic.detach().requires_grad_()
+        with torch.enable_grad():
+            loss = weight * self.objective.compare(real, leaf, self.moment)
+        self.loss += loss.detach()
+        (slope,) = torch.autograd.grad(loss, leaf)
+        return slope
+
+    def _fill(self, classes: range, gradient: Tensor) -> None:
+        self.gradient[classes.start : classes.stop] = gradient
+
+
+def _shares(sizes: tuple[int, ...], like: Tensor) -> Tensor:
+    """Each class's share of all images."""
+    counts = torch.tensor(sizes, dtype=like.dtype)
+    return (counts / counts.sum()).to(like.device)

@@ -1,0 +1,224 @@
+"""Networks that learn from the synthetic set as it is learned (DC, GM)."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from condensery import nets
+from condensery.augment import parse_strategy
+from condensery.errors import UsageError
+from condensery.protocol import Protocol
+from condensery.task import Task
+
+from .base import Context
+from .networks import freeze_batch_norm, random_network, still
+from .schedules import fixed_schedule, is_published
+
+if TYPE_CHECKING:
+    from condensery.train import Course
+
+
+@dataclass(kw_only=True)
+class TrainedOnSynthetic:
+    """A network that is trained on the synthetic set between pixel steps (DC, algorithm 1).
+
+    Each outer iteration takes a fresh random network, and T times a pixel step and then ζ epochs
+    on the synthetic set; after the last of the T steps the network is dropped untrained. GM's ζ
+    depends on the step (equation 12) or on when the network overfits (section 3.3).
+    """
+
+    net: str = "convnet3"
+    """The network, with options, such as ``convnet3:width=64``."""
+    norm: Literal["none", "batch", "layer", "instance", "group"] | None = None
+    """Its normalisation; the network's own when not given."""
+    steps: int | None = None
+    """Pixel steps a network (T); DC's for the budget when not given."""
+    epochs: list[int] | int | None = None
+    """Epochs after each pixel step (ζ): a number, or one for each step of which the last one stays;
+    DC's for the budget when not given."""
+    until: Literal["epochs", "overfit", "gap"] = "epochs"
+    """``overfit``: until the loss of real images rises; ``gap``: until it exceeds the loss of the
+    synthetic ones by ``gap``; both instead of ``epochs``, and at most ``cap`` epochs."""
+    cap: int = 50
+    """Most epochs after a pixel step, for ``overfit`` and ``gap``."""
+    gap: float = 0.5
+    """Difference of the losses that ends training, for ``gap``."""
+    validation: int = 256
+    """Real images of any class whose loss is watched, for ``overfit`` and ``gap``."""
+    rate: float = 0.01
+    """Learning rate of the network."""
+    momentum: float = 0.0
+    """Momentum of the network's SGD, kept over the steps of an outer iteration."""
+    weight_decay: float = 0.0
+    """Weight decay of the network's SGD."""
+    batch: int = 256
+    """Synthetic images a step of the network."""
+    augmentation: Literal["none", "batch_op"] = "none"
+    """``batch_op``: one op a mini-batch with parameters of its own for each image (DSA)."""
+    strategy: str = "color_crop_cutout_flip_scale_rotate"
+    """The ops of ``batch_op``; flip goes where data may not be flipped."""
+    freeze_with: int = 16
+    """Real images a class whose statistics batch norm keeps during a pixel step."""
+    _task: Task = field(init=False, repr=False)
+    _network: nn.Module | None = field(init=False, repr=False, default=None)
+    _course: Course | None = field(init=False, repr=False, default=None)
+    _momenta: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
+    _done: dict[str, int] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        parse_strategy(self.strategy)
+        least = {"cap": 1, "validation": 1, "batch": 1, "freeze_with": 1}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise UsageError(f"supply.{name} must be at least {low}, got {getattr(self, name)}")
+        if self.steps is not None and self.steps < 1:
+            raise UsageError(f"supply.steps must be at least 1, got {self.steps}")
+        if self.epochs == [] or min(_listed(self.epochs or 0)) < 0:
+            raise UsageError(f"supply.epochs must be one number or more, ≥ 0, got {self.epochs}")
+        if not self.rate > 0 or not 0 <= self.momentum < 1 or self.weight_decay < 0:
+            raise UsageError(
+                f"supply.rate must be positive ({self.rate}), supply.momentum in 0 … 1 "
+                f"({self.momentum}) and supply.weight_decay not negative ({self.weight_decay})"
+            )
+
+    def settled(self, ipc: int) -> TrainedOnSynthetic:
+        """A copy whose schedule is in numbers."""
+        steps, epochs = fixed_schedule(ipc)
+        return dataclasses.replace(
+            self,
+            steps=steps if self.steps is None else self.steps,
+            epochs=epochs if self.epochs is None else self.epochs,
+        )
+
+    def notes(self, ipc: int) -> list[str]:
+        """What a user should know about the schedule."""
+        if is_published(ipc) or (self.steps, self.epochs) != fixed_schedule(ipc):
+            return []
+        return [
+            f"no paper gives a schedule for {ipc} images a class: {self.steps} steps and "
+            f"{self.epochs} epochs lie on a straight line between those of their neighbours "
+            "(--supply.steps and --supply.epochs set others)"
+        ]
+
+    def start(self, task: Task) -> None:
+        """Remember the task and refuse a network that cannot be built for it."""
+        settled = self.settled(task.ipc)
+        self.steps, self.epochs = settled.steps, settled.epochs
+        self._task = task
+        nets.try_out(self.spec, task.shape, task.classes)
+
+    @property
+    def spec(self) -> str:
+        """The network's full name."""
+        return nets.with_norm(self.net, self.norm) if self.norm else self.net
+
+    def effort(self, synthetic: int) -> tuple[float, float]:
+        """T pixel steps, and the epochs between them."""
+        steps = self.steps or 1
+        each = [self._epochs_after(t) for t in range(steps - 1)]
+        total = sum(each) if self.until == "epochs" else self.cap * len(each) / 2
+        return float(steps), float(total * synthetic)
+
+    def new(self, iteration: int) -> nn.Module:
+        """The random network of this iteration."""
+        self._course, self._momenta = None, {}
+        self._network = random_network(self.spec, self._task, iteration)
+        return self._network
+
+    def prepare(self, network: nn.Module, context: Context) -> None:
+        """Freeze batch statistics; nothing else mixes the images of a class."""
+        freeze_batch_norm(still(network), context, self.freeze_with)
+
+    def advance(self, network: nn.Module, context: Context) -> nn.Module | None:
+        """Train the network on the synthetic set, unless this was the last of its steps."""
+        if context.step + 1 >= (self.steps or 1):
+            self._network = self._course = None
+            self._momenta = {}
+            return None
+        if self._course is None:
+            self._course = context.course(network, self._protocol)
+            self._course.load_momenta(self._momenta)
+        images, labels = context.synthetic()
+        if self.until == "epochs":
+            self._train(context, images, labels, self._epochs_after(context.step))
+        else:
+            self._train_until(context, images, labels)
+        return network
+
+    def _train(
+        self, context: Context, images: Tensor, labels: Tensor, epochs: int, first: int = 0
+    ) -> None:
+        assert self._course is not None
+        address = (context.iteration, context.step)
+        self._course.epochs(images, labels, range(first, first + epochs), address)
+        self._count("epochs", epochs)
+
+    def _train_until(self, context: Context, images: Tensor, labels: Tensor) -> None:
+        """Epoch by epoch, until the criterion of GM's section 3.3 says that it overfits."""
+        course = self._course
+        assert course is not None
+        held_out = context.mixed(self.validation)
+        before = float(course.loss(*held_out))
+        for epoch in range(self.cap):
+            self._train(context, images, labels, 1, epoch)
+            after = float(course.loss(*held_out))
+            if self.until == "overfit" and after > before:
+                return
+            if self.until == "gap" and after - float(course.loss(images, labels)) > self.gap:
+                return
+            before = after
+        self._count("capped", 1)
+
+    def _epochs_after(self, step: int) -> int:
+        each = _listed(self.epochs or 0)
+        return each[min(step, len(each) - 1)]
+
+    @property
+    def _protocol(self) -> Protocol:
+        return Protocol(
+            name="update",
+            batch=self.batch,
+            rate=self.rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            augmentation=self.augmentation,
+            strategy=self.strategy,
+        )
+
+    def _count(self, what: str, more: int) -> None:
+        self._done[what] = self._done.get(what, 0) + more
+
+    def report(self) -> dict[str, Any]:
+        """Epochs of training since the last report, and how often the cap ended it."""
+        done, self._done = self._done, {}
+        return done
+
+    def state(self) -> dict[str, Any]:
+        """The network in use and its momentum; nothing between outer iterations."""
+        out: dict[str, Any] = {"done": dict(self._done)}
+        if self._network is not None:
+            momenta = self._momenta if self._course is None else self._course.momenta()
+            out["network"] = {k: v.clone() for k, v in self._network.state_dict().items()}
+            out["momenta"] = {k: v.clone() for k, v in momenta.items()}
+        return out
+
+    def load_state(self, state: dict[str, Any]) -> nn.Module | None:
+        """Take :meth:`state` back."""
+        self._done = dict(state["done"])
+        self._network = self._course = None
+        self._momenta = {}
+        if "network" in state:
+            self._network = random_network(self.spec, self._task, 0)
+            with torch.no_grad():
+                self._network.load_state_dict(state["network"])
+            self._momenta = dict(state.get("momenta", {}))
+        return self._network
+
+
+def _listed(epochs: list[int] | int) -> list[int]:
+    return [epochs] if isinstance(epochs, int) else epochs
