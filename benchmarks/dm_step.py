@@ -18,13 +18,10 @@ import statistics
 import time
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from condensery.data import Data, load
 from condensery.engine import Plan, exact_plan
 from condensery.engine.batches import draw_step
 from condensery.engine.host import keep_memory
@@ -32,14 +29,15 @@ from condensery.loop import Condenser, configure
 from condensery.nets import embed
 from condensery.provenance import commit, machine, versions
 
-
-def noise_data(classes: int, a_class: int = 256) -> Data:
-    """Random images of CIFAR-10's shape: the time of a step does not depend on what they show."""
-    rng = np.random.default_rng(0)
-    labels = np.repeat(np.arange(classes), a_class)
-    images = rng.integers(0, 256, (len(labels), 3, 32, 32), dtype=np.uint8)
-    few = np.arange(0, len(labels), a_class)
-    return load((images, labels), test=(images[few], labels[few]))
+from measure import (  # isort: skip  (the folder of this script)
+    cpu_seconds,
+    noise_data,
+    peak_memory_mb,
+    plan_step,
+    product_rate,
+    reference_gradients,
+    relative,
+)
 
 
 def twin_step(condenser: Condenser, iteration: int) -> Tensor:
@@ -60,37 +58,6 @@ def twin_step(condenser: Condenser, iteration: int) -> Tensor:
     return torch.stack(out)
 
 
-def plan_step(condenser: Condenser, iteration: int) -> Tensor:
-    """The same gradient as the condenser's plan computes it."""
-    network = condenser.supply.new(iteration)
-    stored = condenser.stored.detach()
-    return condenser.matcher.gradient(network, stored, iteration, 0)[1]
-
-
-def cpu_seconds(work: Any) -> float:
-    """Process CPU-seconds of a call."""
-    began = time.process_time()
-    work()
-    return time.process_time() - began
-
-
-def peak_memory_mb(work: Any) -> float:
-    """Largest resident memory during a call, above what was resident before it (Linux)."""
-    status = Path("/proc/self/status")
-    reset = Path("/proc/self/clear_refs")
-    if not reset.exists():
-        return float("nan")
-
-    def field(name: str) -> float:
-        lines = status.read_text(encoding="utf-8").splitlines()
-        return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(name))
-
-    reset.write_text("5", encoding="utf-8")
-    before = field("VmRSS")
-    work()
-    return field("VmHWM") - before
-
-
 def wall_seconds(condenser: Condenser, iteration: int) -> float:
     """Wall time of a step under the plan's own threads."""
     with condenser.plan.applied():
@@ -99,44 +66,11 @@ def wall_seconds(condenser: Condenser, iteration: int) -> float:
         return time.perf_counter() - began
 
 
-def product_rate(dtype: torch.dtype) -> float:
-    """Operations a CPU-second of a large matrix product, the best of several."""
-    a, b = torch.randn(2048, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
-    a @ b
-    return 2 * 2048**3 / min(cpu_seconds(lambda: a @ b) for _ in range(5))
-
-
 def operations(classes: int, ipc: int, real: int = 256) -> tuple[float, float]:
     """Convolution operations of the real and the synthetic branch (forward, and to the pixels)."""
     blocks = [(3, 32), (128, 16), (128, 8)]
     forward = sum(2 * 128 * inputs * 9 * side * side for inputs, side in blocks)
     return classes * real * forward, classes * ipc * forward * 2
-
-
-def relative(found: Tensor, expected: Tensor) -> float:
-    """‖found − expected‖ / ‖expected‖."""
-    return float((found - expected).norm() / expected.norm())
-
-
-def reference_gradients(reference: Condenser, rounds: int) -> list[tuple[Tensor, Tensor]]:
-    """``exact``'s gradient, and the same network's with the real batch of another draw."""
-    out = []
-    for k in range(rounds):
-        matcher, stored = reference.matcher, reference.stored.detach()
-        other = dataclasses.replace(matcher.task, seed=matcher.task.seed + 1)
-        mixed = _with_rows_of(matcher, other, reference.supply.new(k), stored, k)
-        out.append((plan_step(reference, k), mixed))
-    return out
-
-
-def _with_rows_of(matcher: Any, other: Any, network: Any, stored: Tensor, k: int) -> Tensor:
-    def swapped(train: Any, augmentation: Any, task: Any, n: int, i: int, s: int) -> Any:
-        mine = draw_step(train, augmentation, task, n, i, s)
-        rows = draw_step(train, augmentation, other, n, i, s).rows
-        return dataclasses.replace(mine, rows=rows)
-
-    with mock.patch("condensery.engine.matching.draw_step", swapped):
-        return matcher.gradient(network, stored, k, 0)[1]  # type: ignore[no-any-return]
 
 
 def plans(threads: int = 1, eager: bool = False) -> dict[str, Plan]:

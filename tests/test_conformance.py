@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -69,6 +70,27 @@ def test_a_stopped_run_continues_to_the_same_bytes(
     second = Condenser(tiny_data, config, plan)
     second.load_state(load_state(tmp_path / "state.safetensors"))
     assert second.iteration == stop
+    assert second.run().save(tmp_path / "resumed").read_bytes() == whole
+
+
+@RECIPES
+@PLANS
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_run_stopped_within_an_iteration_continues_to_the_same_bytes(
+    recipe: str, plan: Plan, steps: int, tiny_data: Data, tmp_path: Path
+) -> None:
+    small: dict[str, Any] = {"iterations": 2}
+    if configured(tiny_data, recipe).supply.kind != "fresh":
+        small |= {"supply.steps": 3, "supply.epochs": 2, "supply.momentum": 0.5}
+    whole = finished(tiny_data, recipe, plan, tmp_path / "whole", **small)
+    config = configured(tiny_data, recipe, **small)
+    first = Condenser(tiny_data, config, plan)
+    for _ in range(steps if small.get("supply.steps") else 1):
+        first.step()
+    save_state(first.state(), tmp_path / "state.safetensors")
+    second = Condenser(tiny_data, config, plan)
+    second.load_state(load_state(tmp_path / "state.safetensors"))
+    assert second.step_in_iteration == first.step_in_iteration
     assert second.run().save(tmp_path / "resumed").read_bytes() == whole
 
 

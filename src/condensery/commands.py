@@ -21,7 +21,7 @@ from .evaluation import evaluate as evaluate_sets
 from .exports import export as export_set
 from .exports import rounded
 from .files import write_json, write_text
-from .loop import configure, plan_for
+from .loop import configure, notes_of, plan_for
 from .progress import Progress
 from .report.pictures import save_picture
 from .report.tables import size_text, table, time_text
@@ -45,6 +45,7 @@ def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
         "flip": False if options.no_flip else None,
         "ipc": options.ipc,
         "iterations": options.iterations,
+        "until": options.until,
         "real_batch": options.real_batch,
         "seed": options.seed,
     }
@@ -57,7 +58,7 @@ def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
     data = load(how.data, size=how.size, channels=how.channels, flip=how.flip)
     config = configure(data, base, {**given, **dict(dotted)})
     say = _printer(options)
-    for note in data.notes:
+    for note in [*data.notes, *notes_of(config)]:
         say(f"note: {note}")
     name = f"{data.name}-{config.recipe}-ipc{config.ipc}"
     out = _folder(options.out, Path("runs") / name)
@@ -124,6 +125,8 @@ def _condense_one(
         )
         say(f"plan: {plan.describe()}")
         condensed = carry_out(data, config, plan, folder, quiet=options.quiet)
+        if condensed.about.iterations < config.iterations:
+            say(f"converged after {condensed.about.iterations} of {config.iterations} iterations")
         say(f"done in {time_text(float(folder.facts()['seconds']))}: {folder.path}")
     say(f"picture: {folder.path / 'images.png'}")
     return {"out": str(folder.path), **_facts(condensed)}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -108,6 +108,8 @@ class Scalars:
     """Where every draw derives from."""
     iterations: int = 1000
     """Outer iterations; 0 writes the untrained start."""
+    until: Literal["iterations", "converged"] = "iterations"
+    """``converged``: stop before the last iteration when the loss has stopped falling."""
     real_batch: int = 256
     """Real images a class in one step; a class with fewer gives all it has."""
 

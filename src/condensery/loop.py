@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from .errors import DivergedError, UsageError
 from .formation import Formation
 from .objectives import Objective
 from .protocol import Protocol
+from .stopping import Convergence
 from .supply import Context, Supply
 from .task import Task
 from .train import Course, Trainer
@@ -83,6 +84,9 @@ class Condenser:
         self._trainers: dict[str, Trainer] = {}
         self._loss = torch.zeros((), device=self.task.device, dtype=self.task.dtype)
         self._reported_steps = 0
+        self.converged = False
+        self._convergence = Convergence(config.iterations)
+        self._iteration_loss = torch.zeros_like(self._loss)
 
     def step(self) -> None:
         """One pixel step; the loss stays on the device."""
@@ -95,13 +99,25 @@ class Condenser:
         self.optimizer.step()
         self.formation.project(self.stored.detach())
         self._loss += loss
+        self._iteration_loss += loss
         self.steps += 1
         self._network = self.supply.advance(network, context)
+        self.step_in_iteration += 1
         if self._network is None:
-            self.iteration += 1
-            self.step_in_iteration = 0
-        else:
-            self.step_in_iteration += 1
+            self._end_iteration()
+
+    def _end_iteration(self) -> None:
+        if self.config.until == "converged":
+            mean = self._iteration_loss / self.step_in_iteration
+            self.converged = self._convergence.add(mean)
+        self._iteration_loss.zero_()
+        self.iteration += 1
+        self.step_in_iteration = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.converged or self.iteration >= self.config.iterations
 
     def run(
         self,
@@ -111,6 +127,8 @@ class Condenser:
     ) -> CondensedSet:
         """Run up to an outer iteration (the configured number), and give the set as it is then.
 
+        A configuration ``until: converged`` may end it earlier.
+
         Args:
             iterations: the last one; that of the configuration when not given.
             after_iteration: called after every outer iteration.
@@ -118,7 +136,7 @@ class Condenser:
         """
         last = self.config.iterations if iterations is None else iterations
         with self.plan.applied():
-            while self.iteration < last:
+            while self.iteration < last and not self.converged:
                 before = self.iteration
                 self.step()
                 if after_step is not None:
@@ -176,6 +194,9 @@ class Condenser:
             "step_in_iteration": self.step_in_iteration,
             "steps": self.steps,
             "loss": self._loss.clone(),
+            "iteration_loss": self._iteration_loss.clone(),
+            "converged": self.converged,
+            "convergence": self._convergence.state(),
             "reported_steps": self._reported_steps,
             "formation": self.formation.state(),
             "objective": self.objective.state(),
@@ -196,6 +217,9 @@ class Condenser:
         self.steps = int(state["steps"])
         self._loss = state["loss"].to(self._loss).clone()
         self._reported_steps = int(state["reported_steps"])
+        self._iteration_loss = state["iteration_loss"].to(self._loss).clone()
+        self.converged = bool(state["converged"])
+        self._convergence.load_state(state["convergence"], self._loss)
         self.formation.load_state(state["formation"])
         self.objective.load_state(state["objective"])
         self.augmentation.load_state(state["augmentation"])
@@ -296,6 +320,12 @@ def configure(
     return resolve(raw, facts)
 
 
+def notes_of(config: RunConfig) -> list[str]:
+    """What a user should know about a configuration before it runs."""
+    supply = build("supply", config.supply)
+    return list(supply.notes(config.ipc)) if hasattr(supply, "notes") else []
+
+
 def plan_for(
     data: Data,
     config: RunConfig,
@@ -319,6 +349,7 @@ def condense(
     *,
     ipc: int | None = None,
     iterations: int | None = None,
+    until: Literal["iterations", "converged"] | None = None,
     seed: int | None = None,
     size: int | None = None,
     channels: int | None = None,
@@ -336,6 +367,7 @@ def condense(
         recipe: a recipe's name, file or content.
         ipc: budget, full-size images' worth of stored numbers a class.
         iterations: outer iterations; fewer than the recipe's truncate it, 0 gives its start.
+        until: ``converged`` stops before the last iteration when the loss has stopped falling.
         seed: where every draw derives from.
         size: side in pixels that pictures are brought to.
         channels: 1 for grey, 3 for colour.
@@ -354,8 +386,8 @@ def condense(
         DataError: for data that cannot be used.
     """
     loaded = load(data, size=size, channels=channels, flip=flip)
-    named = {"size": size, "channels": channels, "flip": flip, "ipc": ipc}
-    named |= {"iterations": iterations, "seed": seed}
+    named: dict[str, Any] = {"size": size, "channels": channels, "flip": flip, "ipc": ipc}
+    named |= {"iterations": iterations, "until": until, "seed": seed}
     given = {name: value for name, value in named.items() if value is not None}
     config = configure(loaded, recipe, {**given, **(overrides or {})})
     chosen = plan_for(loaded, config, plan, device, threads)

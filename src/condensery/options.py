@@ -58,6 +58,8 @@ class Condense(OutputFlags, PlanFlags, DataFlags):
     """Budget: images a class (default 10)."""
     iterations: int | None = None
     """Outer iterations; fewer truncate the recipe's schedule, 0 writes the untrained start."""
+    until: Literal["iterations", "converged"] | None = None
+    """converged: stop before the last iteration when the matching loss has stopped falling."""
     real_batch: int | None = None
     """Real images a class in one step (DM: 256); a class with fewer gives all it has."""
     sets: int = 1

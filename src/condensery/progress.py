@@ -29,6 +29,7 @@ class Progress:
         self.quiet = quiet
         self._first = self._done = done
         self._began = self._last = time.monotonic()
+        self._counted: tuple[float, int] | None = None
         self._note = ""
         self._bar = None
         if not quiet and sys.stderr.isatty():
@@ -37,6 +38,8 @@ class Progress:
     def advance(self, note: str = "") -> None:
         """One more is done; ``note`` stays until the next one."""
         self._done += 1
+        if self._counted is None:
+            self._counted = time.monotonic(), self._done
         self._note = note or self._note
         if self._bar is not None:
             if note:
@@ -47,8 +50,11 @@ class Progress:
 
     def line(self) -> str:
         """One plain line: how much, how fast, how long still."""
-        spent = time.monotonic() - self._began
-        rate = (self._done - self._first) / spent if spent > 0 else 0.0
+        began, first = self._began, self._first
+        if self._counted is not None and self._done - self._counted[1] > 1:
+            began, first = self._counted  # the first one compiles, and is slower than the rest
+        spent = time.monotonic() - began
+        rate = (self._done - first) / spent if spent > 0 else 0.0
         left = (self.total - self._done) / rate if rate > 0 else 0.0
         note = f", {self._note}" if self._note else ""
         return f"{self._done}/{self.total} {self.what}, {rate:.3g}/s, {time_text(left)} left{note}"

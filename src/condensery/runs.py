@@ -208,13 +208,13 @@ class _Recorder:
             self._iteration(run)
         if self.stops or time.monotonic() - self.saved > CHECKPOINT_EVERY:
             self.save(run)
-        if self.stops and run.iteration < self.total:
+        if self.stops and not run.finished:
             raise Interrupted(self.stops[0])
 
     def _iteration(self, run: Condenser) -> None:
         """Tell about the iterations that are done."""
         note = ""
-        if run.iteration % self.report_every == 0 or run.iteration == self.total:
+        if run.iteration % self.report_every == 0 or run.finished:
             report = run.report()
             note = f"loss {report.loss:.4g}"
             self.folder.metrics({**dataclasses.asdict(report), "seconds": round(self.seconds, 3)})

@@ -1,0 +1,90 @@
+"""What the benchmarks of steps share: clocks, memory, the machine's speed, noise of a gradient."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from condensery.data import Data, load
+from condensery.engine.batches import draw_step
+from condensery.loop import Condenser
+
+
+def noise_data(classes: int, a_class: int = 256) -> Data:
+    """Random images of CIFAR-10's shape: the time of a step does not depend on what they show."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(classes), a_class)
+    images = rng.integers(0, 256, (len(labels), 3, 32, 32), dtype=np.uint8)
+    few = np.arange(0, len(labels), a_class)
+    return load((images, labels), test=(images[few], labels[few]))
+
+
+def plan_step(condenser: Condenser, iteration: int) -> Tensor:
+    """The same gradient as the condenser's plan computes it."""
+    network = condenser.supply.new(iteration)
+    stored = condenser.stored.detach()
+    return condenser.matcher.gradient(network, stored, iteration, 0)[1]
+
+
+def cpu_seconds(work: Any) -> float:
+    """Process CPU-seconds of a call."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def peak_memory_mb(work: Any) -> float:
+    """Largest resident memory during a call, above what was resident before it (Linux)."""
+    status = Path("/proc/self/status")
+    reset = Path("/proc/self/clear_refs")
+    if not reset.exists():
+        return float("nan")
+
+    def field(name: str) -> float:
+        lines = status.read_text(encoding="utf-8").splitlines()
+        return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(name))
+
+    reset.write_text("5", encoding="utf-8")
+    before = field("VmRSS")
+    work()
+    return field("VmHWM") - before
+
+
+def product_rate(dtype: torch.dtype) -> float:
+    """Operations a CPU-second of a large matrix product, the best of several."""
+    a, b = torch.randn(2048, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
+    a @ b
+    return 2 * 2048**3 / min(cpu_seconds(lambda: a @ b) for _ in range(5))
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    """‖found − expected‖ / ‖expected‖."""
+    return float((found - expected).norm() / expected.norm())
+
+
+def reference_gradients(reference: Condenser, rounds: int) -> list[tuple[Tensor, Tensor]]:
+    """``exact``'s gradient, and the same network's with the real batch of another draw."""
+    out = []
+    for k in range(rounds):
+        matcher, stored = reference.matcher, reference.stored.detach()
+        other = dataclasses.replace(matcher.task, seed=matcher.task.seed + 1)
+        mixed = _with_rows_of(matcher, other, reference.supply.new(k), stored, k)
+        out.append((plan_step(reference, k), mixed))
+    return out
+
+
+def _with_rows_of(matcher: Any, other: Any, network: Any, stored: Tensor, k: int) -> Tensor:
+    def swapped(train: Any, augmentation: Any, task: Any, n: int, i: int, s: int) -> Any:
+        mine = draw_step(train, augmentation, task, n, i, s)
+        rows = draw_step(train, augmentation, other, n, i, s).rows
+        return dataclasses.replace(mine, rows=rows)
+
+    with mock.patch("condensery.engine.matching.draw_step", swapped):
+        return matcher.gradient(network, stored, k, 0)[1]  # type: ignore[no-any-return]

@@ -1,0 +1,295 @@
+"""Networks trained on the synthetic set: schedules, criteria, state; and stopping by itself."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from condensery import UsageError
+from condensery.cli import main
+from condensery.config import recipe_names
+from condensery.data import Data
+from condensery.engine import exact_plan
+from condensery.loop import Condenser, configure, notes_of
+from condensery.randomness import stream
+from condensery.stopping import Convergence
+from condensery.supply import TrainedOnSynthetic
+from condensery.supply.schedules import fixed_schedule, is_published
+
+from .conftest import tiny
+
+EXACT = exact_plan("cpu", 1, "float64")
+SMALL = {"ipc": 2, "iterations": 1, "real_batch": 5, "supply.net": "convnet1:width=4"}
+
+
+def supply_of(data: Data, **overrides: Any) -> tuple[Condenser, Any]:
+    condenser = Condenser(data, configure(data, "dc", {**SMALL, **overrides}), EXACT)
+    return condenser, condenser.supply
+
+
+@pytest.mark.parametrize(
+    ("ipc", "expected"),
+    [(1, (1, 1)), (10, (10, 50)), (20, (20, 25)), (30, (30, 20)), (40, (40, 15)), (50, (50, 10))],
+)
+def test_published_schedules(ipc: int, expected: tuple[int, int]) -> None:
+    assert fixed_schedule(ipc) == expected
+    assert is_published(ipc)
+
+
+def test_schedules_between_and_beyond() -> None:
+    assert fixed_schedule(100) == fixed_schedule(1250) == (50, 10)
+    for ipc in range(2, 50):
+        steps, epochs = fixed_schedule(ipc)
+        assert steps == ipc  # T grows with the budget
+        assert is_published(ipc) == (ipc % 10 == 0)
+        assert 1 <= epochs <= 50
+
+
+@pytest.mark.parametrize("recipe", [r for r in recipe_names() if not r.startswith("dm")])
+@pytest.mark.parametrize("ipc", [1, 5, 10, 50])
+def test_recipes_have_their_schedule_in_numbers(recipe: str, ipc: int, tiny_data: Data) -> None:
+    config = configure(tiny_data, recipe, {"ipc": ipc})
+    settings = config.supply.settings
+    assert settings["steps"] == fixed_schedule(ipc)[0]
+    if recipe == "gm_mda":
+        each = settings["epochs"]
+        zeta = [each[min(t, len(each) - 1)] for t in range(14)]
+        assert zeta == [50 - 10 * t if t < 4 else 10 if t < 10 else 5 for t in range(14)]  # eq. 12
+    else:
+        assert settings["epochs"] == fixed_schedule(ipc)[1]
+    notes = notes_of(config)
+    assert bool(notes) == (ipc == 5 and recipe != "gm_mda")
+    if notes:
+        assert "no paper gives a schedule for 5 images" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "field", "value"),
+    [
+        ("dc", {"ipc": 100}, "formation.start_from", "real"),
+        ("dc", {"ipc": 50}, "formation.start_from", "noise"),
+        ("dc", {"supply.net": "mlp"}, "optimizer.rate", 0.01),
+        ("dc", {"supply.net": "convnet3:width=64"}, "optimizer.rate", 0.1),
+        ("dsa", {}, "formation.start_from", "real"),
+        ("dsa", {}, "supply.augmentation", "batch_op"),
+        ("gm_md", {}, "supply.momentum", 0.5),
+        ("gm_md", {}, "objective.distance", "cosine+l2"),
+    ],
+)
+def test_constants_of_the_papers(
+    recipe: str, overrides: dict[str, Any], field: str, value: Any, tiny_data: Data
+) -> None:
+    found: Any = configure(tiny_data, recipe, overrides).as_dict()
+    for name in field.split("."):
+        found = found[name]
+    assert found == value
+
+
+def test_the_network_is_not_trained_after_its_last_step(tiny_data: Data) -> None:
+    condenser, supply = supply_of(tiny_data, **{"supply.steps": 3, "supply.epochs": 4})
+    condenser.run()
+    assert supply.report() == {"epochs": 2 * 4}
+    assert supply.effort(6) == (3.0, 2 * 4 * 6)
+
+
+def test_training_is_sgd_on_the_synthetic_set(tiny_data: Data) -> None:
+    given: dict[str, Any] = {"supply.steps": 2, "supply.epochs": 3, "supply.momentum": 0.5}
+    condenser, supply = supply_of(tiny_data, **given, **{"supply.weight_decay": 0.01})
+    network = supply.new(0)
+    other = supply_of(tiny_data, **given)[1].new(0)
+    condenser._network = network
+    condenser.step()
+    other.requires_grad_(True)
+    sgd = torch.optim.SGD(other.parameters(), lr=0.01, momentum=0.5, weight_decay=0.01)
+    images, labels = condenser._synthetic()
+    for _ in range(3):
+        sgd.zero_grad()
+        cross_entropy(other(images), labels).backward()
+        sgd.step()
+    for mine, theirs in zip(network.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)
+
+
+def losses_of(condenser: Condenser, images: Tensor, labels: Tensor, epochs: int) -> list[float]:
+    """The loss of some real images after each epoch on the synthetic set, slowly."""
+    network = condenser.supply.new(0).requires_grad_(True)
+    sgd = torch.optim.SGD(network.parameters(), lr=condenser.config.supply.settings["rate"])
+    made, targets = condenser._synthetic()
+    out = []
+    for _ in range(epochs + 1):
+        out.append(float(cross_entropy(network(images), labels).detach()))
+        sgd.zero_grad()
+        cross_entropy(network(made), targets).backward()
+        sgd.step()
+    return out
+
+
+@pytest.mark.parametrize("rate", [0.3, 3.0])
+def test_training_stops_when_the_network_overfits(rate: float) -> None:
+    data = tiny((20, 20, 20))
+    given: dict[str, Any] = {
+        "supply.steps": 2,
+        "supply.until": "overfit",
+        "supply.rate": rate,
+        "supply.cap": 9,
+    }
+    condenser, supply = supply_of(data, **given, **{"supply.validation": 30})
+    condenser.step()
+    condenser.step_in_iteration = 0  # the address of the batch that was watched
+    losses = losses_of(condenser, *condenser._mixed(30), 9)
+    rises = [i for i in range(1, 10) if losses[i] > losses[i - 1]]
+    report = supply.report()
+    assert report["epochs"] == (rises[0] if rises else 9)
+    assert report.get("capped", 0) == (0 if rises else 1)
+
+
+def test_training_stops_at_the_gap(tiny_data: Data) -> None:
+    wide: dict[str, Any] = {
+        "supply.steps": 2,
+        "supply.until": "gap",
+        "supply.cap": 7,
+        "supply.gap": 1e9,
+    }
+    condenser, supply = supply_of(tiny_data, **wide)
+    condenser.run()
+    assert supply.report() == {"epochs": 7, "capped": 1}
+    condenser, supply = supply_of(tiny_data, **{**wide, "supply.gap": -1e9})
+    condenser.run()
+    assert supply.report() == {"epochs": 1}
+
+
+def test_the_watched_batch_is_drawn_for_its_step(tiny_data: Data) -> None:
+    condenser, _ = supply_of(tiny_data)
+    first, labels = condenser._mixed(10)
+    assert len(first) == len(labels) == 10
+    assert torch.equal(first, condenser._mixed(10)[0])
+    condenser.step_in_iteration = 1
+    assert not torch.equal(first, condenser._mixed(10)[0])
+    assert len(condenser._mixed(10_000)[0]) == len(tiny_data.train)
+
+
+def test_state_carries_network_and_momentum(tiny_data: Data) -> None:
+    given: dict[str, Any] = {"supply.steps": 3, "supply.epochs": 2, "supply.momentum": 0.5}
+    condenser, supply = supply_of(tiny_data, **given)
+    condenser.step()
+    state = condenser.state()["supply"]
+    assert set(state["network"]) == set(state["momenta"])
+    again, other = supply_of(tiny_data, **given)
+    again.load_state(condenser.state())
+    assert other.state()["momenta"].keys() == state["momenta"].keys()
+    condenser.run()
+    assert "network" not in condenser.state()["supply"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("supply.steps", 0, "supply.steps must be at least 1"),
+        ("supply.epochs", [], "supply.epochs must be one number or more"),
+        ("supply.epochs", -1, "supply.epochs"),
+        ("supply.cap", 0, "supply.cap must be at least 1"),
+        ("supply.until", "overfitting", "supply"),
+        ("supply.rate", -1.0, "supply.rate must be positive"),
+        ("supply.momentum", 1.0, "supply.momentum in 0"),
+        ("supply.strategy", "colr", "did you mean 'color'"),
+        ("objective.distance", "cosne", "did you mean 'cosine'"),
+        ("objective.level", "outer", "objective"),
+        ("objective.inter_weight", 0, "objective.inter_weight must be positive"),
+        ("objective.parameters", "biases", "objective"),
+        ("until", "never", "until"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(
+    field: str, value: Any, message: str, tiny_data: Data
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        configure(tiny_data, "gm_md", {field: value})
+
+
+def test_a_supply_by_hand_settles_itself(tiny_data: Data) -> None:
+    condenser, _ = supply_of(tiny_data)
+    supply = TrainedOnSynthetic(net="convnet1:width=4")
+    supply.start(condenser.task)
+    assert (supply.steps, supply.epochs) == fixed_schedule(condenser.task.ipc)
+
+
+# --- stopping by itself ------------------------------------------------------------------------
+
+
+def stops_at(losses: list[float], iterations: int) -> int | None:
+    rule = Convergence(iterations)
+    for k, loss in enumerate(losses, 1):
+        if rule.add(torch.tensor(loss, dtype=torch.float64)):
+            return k
+    return None
+
+
+def test_a_falling_loss_goes_on_and_a_flat_one_stops() -> None:
+    falling = [math.exp(-k / 100) for k in range(1000)]
+    assert stops_at(falling, 1000) is None
+    flat = [math.exp(-k / 20) + 1 for k in range(1000)]
+    found = stops_at(flat, 1000)
+    assert found is not None
+    assert 100 <= found <= 200
+    assert stops_at([1.0] * 1000, 1000) == 100
+
+
+def test_noise_does_not_pass_for_a_fall() -> None:
+    noise = stream(0, "noise").standard_normal(1000)
+    losses = [10 + 3 * float(n) for n in noise]
+    found = stops_at(losses, 1000)
+    assert found is not None
+    assert found <= 150
+
+
+def test_the_window_follows_the_schedule() -> None:
+    assert Convergence(20_000).window == 1000
+    assert Convergence(1000).window == 50
+    assert Convergence(20).window == 10
+
+
+@pytest.mark.parametrize("recipe", ["dc", "dm"])
+def test_a_run_that_converges_ends_and_resumes_to_the_same_bytes(
+    recipe: str, tiny_data: Data, tmp_path: Path
+) -> None:
+    small = {**SMALL, "ipc": 1, "iterations": 200, "until": "converged"}
+    config = configure(tiny_data, recipe, {**small, "optimizer.rate": 1e-9})  # nothing can fall
+    whole = Condenser(tiny_data, config, EXACT)
+    expected = whole.run()
+    assert whole.converged
+    assert expected.about.iterations < 200
+    first = Condenser(tiny_data, config, EXACT)
+    first.run(13)
+    second = Condenser(tiny_data, config, EXACT)
+    second.load_state(first.state())
+    found = second.run()
+    assert found.about == expected.about
+    assert torch.equal(found.stored, expected.stored)
+
+
+def test_the_command_says_where_it_converged(tmp_path: Path, capsys: Any) -> None:
+    arguments = [
+        *("condense", "--recipe", "dc", "--ipc", "1", "--iterations", "60", "--real-batch", "8"),
+        *("--until", "converged", "--optimizer.rate", "1e-9", "--supply.net", "convnet1:width=4"),
+        *("--plan", "exact", "--out", str(tmp_path / "run")),
+    ]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "converged after 20 of 60 iterations" in out
+    assert main(arguments) == 0
+    assert "is finished" in capsys.readouterr().out
+
+
+def test_the_command_tells_of_an_interpolated_schedule(tmp_path: Path, capsys: Any) -> None:
+    arguments = [
+        *("condense", "--recipe", "dc", "--ipc", "3", "--iterations", "0", "--plan", "exact"),
+        *("--out", str(tmp_path / "run")),
+    ]
+    assert main(arguments) == 0
+    assert "note: no paper gives a schedule for 3 images a class" in capsys.readouterr().out
