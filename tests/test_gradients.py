@@ -115,7 +115,10 @@ def test_written_out_gradients_equal_autograd_to_the_second_order(
     assert layers is not None
     wanted = dict(network.named_parameters())
     ours, theirs = images_of(3, shape).requires_grad_(), images_of(3, shape).requires_grad_()
-    found = chain_gradients(layers, ours, labels, share, frozenset(wanted))
+    found = {
+        name: slope[0]
+        for name, slope in chain_gradients(layers, ours, labels, share, frozenset(wanted)).items()
+    }
     network.requires_grad_(True)
     loss = (cross_entropy(network(theirs), labels, reduction="none") * share).sum()
     expected = torch.autograd.grad(loss, list(wanted.values()), create_graph=True)
@@ -134,6 +137,22 @@ def test_written_out_gradients_equal_autograd_to_the_second_order(
     torch.testing.assert_close(
         second, torch.autograd.grad(theirs_sum, theirs)[0], rtol=1e-9, atol=1e-11
     )
+
+
+@pytest.mark.parametrize(("spec", "shape"), [z for z in ZOO if chain(network_of(*z))])
+def test_classes_together_are_classes_apart(spec: str, shape: tuple[int, int, int]) -> None:
+    network = network_of(spec, shape)
+    layers = chain(network)
+    assert layers is not None
+    images, labels = images_of(6, shape), torch.tensor([0, 0, 1, 1, 2, 2])
+    share = torch.tensor([0.5, 0.5, 1.0, 0.0, 0.5, 0.5], dtype=torch.float64)
+    wanted = frozenset(dict(network.named_parameters()))
+    together = chain_gradients(layers, images, labels, share, wanted, 3)
+    for c in range(3):
+        part = slice(2 * c, 2 * c + 2)
+        alone = chain_gradients(layers, images[part], labels[part], share[part], wanted)
+        for name, slope in alone.items():
+            torch.testing.assert_close(together[name][c], slope[0], rtol=1e-9, atol=1e-11)
 
 
 def test_a_chain_is_the_network() -> None:
@@ -475,6 +494,20 @@ def test_compiled_equals_eager(tiny_data: Data) -> None:
             rtol=1e-3,
             atol=1e-4,
         )
+
+
+@pytest.mark.parametrize("recipe", ["dc", "gm_md"])
+def test_compiled_batches_of_classes_equal_a_loop(recipe: str, tiny_data: Data) -> None:
+    loop = Plan(chunk=36, compile=True, channels_last=True)
+    batch = dataclasses.replace(loop, together=True)
+    # Classes of 12, 7 and 9 images: the batch has to be filled.
+    one = {"iterations": 1, "supply.steps": 1, "real_batch": 12, "optimizer.rate": 0.01}
+    torch.testing.assert_close(
+        after(tiny_data, batch, recipe, **one),
+        after(tiny_data, loop, recipe, **one),
+        rtol=1e-4,
+        atol=1e-5,
+    )
 
 
 def test_bfloat16_stays_close(tiny_data: Data) -> None:

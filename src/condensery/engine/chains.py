@@ -79,6 +79,14 @@ class Need:
     input: bool
     weight: bool
     bias: bool
+    classes: int
+    """Equal parts of the batch, each of which has parameter gradients of its own."""
+
+    def sums(self, values: Tensor, over: tuple[int, ...]) -> Tensor:
+        """Sums over the images of each class, and over some axes of an image, classes first."""
+        parted = values.unflatten(0, (self.classes, -1))
+        total: Tensor = parted.sum((1, *(axis + 2 for axis in over)))
+        return total
 
 
 Found = dict[str, Tensor]
@@ -92,18 +100,22 @@ def chain_gradients(
     labels: Tensor,
     share: Tensor,
     wanted: frozenset[str],
+    classes: int = 1,
 ) -> Found:
-    """Gradients of Σᵢ shareᵢ · cross-entropyᵢ to the wanted parameters of a chain.
+    """Gradients of Σᵢ shareᵢ · cross-entropyᵢ over each class to the wanted parameters of a chain.
+
+    All images pass together; only the parameters' gradients are taken class by class.
 
     Args:
         layers: modules in order, each with the prefix of its parameters; the last gives logits.
-        images: N×C×H×W.
+        images: N×C×H×W: one class after another, equally many of each.
         labels: N.
         share: N.
         wanted: full names of parameters.
+        classes: k.
 
     Returns:
-        Name → gradient, differentiable with respect to ``images``.
+        Name → k gradients, differentiable with respect to ``images``.
     """
     x: Tensor = images
     pulls: list[Pull] = []
@@ -123,6 +135,7 @@ def chain_gradients(
             input=any(name.startswith(below) for name in wanted),
             weight=f"{prefix}.weight" in wanted,
             bias=f"{prefix}.bias" in wanted,
+            classes=classes,
         )
         assert slope is not None
         slope, found = pulls[place](slope, need)
@@ -148,9 +161,11 @@ def _conv(layer: Any, x: Tensor) -> tuple[Tensor, Pull]:
         slope = _laid_out_as(slope, x)
         found: Found = {}
         if need.weight:
-            found["weight"] = _WeightGradient.apply(x, slope, weight, how)  # type: ignore[no-untyped-call]
+            parts = zip(x.chunk(need.classes), slope.chunk(need.classes), strict=True)
+            each = [_WeightGradient.apply(a, b, weight, how) for a, b in parts]  # type: ignore[no-untyped-call]
+            found["weight"] = torch.stack(each)
         if need.bias:
-            found["bias"] = slope.sum((0, 2, 3))
+            found["bias"] = need.sums(slope, (1, 2))
         if not need.input:
             return None, found
         return _InputGradient.apply(slope, x, weight, how), found  # type: ignore[no-untyped-call]
@@ -164,9 +179,11 @@ def _linear(layer: Any, x: Tensor) -> tuple[Tensor, Pull]:
     def pull(slope: Tensor, need: Need) -> tuple[Tensor | None, Found]:
         found: Found = {}
         if need.weight:
-            found["weight"] = slope.t() @ x
+            per_class = (need.classes, -1)
+            back = slope.unflatten(0, per_class).transpose(1, 2)
+            found["weight"] = back @ x.unflatten(0, per_class)
         if need.bias:
-            found["bias"] = slope.sum(0)
+            found["bias"] = need.sums(slope, ())
         return (slope @ weight if need.input else None), found
 
     return layer(x), pull
@@ -238,11 +255,11 @@ def _group_norm(layer: Any, x: Tensor) -> tuple[Tensor, Pull]:
     def pull(slope: Tensor, need: Need) -> tuple[Tensor | None, Found]:
         slope = slope.to(wide.dtype)
         found: Found = {}
-        axes = (0, 2, 3) if per_channel else (0,)
+        axes = (1, 2) if per_channel else ()
         if need.weight:
-            found["weight"] = (slope * normal.reshape(x.shape)).sum(axes)
+            found["weight"] = need.sums(slope * normal.reshape(x.shape), axes)
         if need.bias:
-            found["bias"] = slope.sum(axes)
+            found["bias"] = need.sums(slope, axes)
         s = (slope * gain).reshape(shape)
         along = normal * (s * normal).mean(over, keepdim=True)
         back = scale * (s - s.mean(over, keepdim=True) - along)
@@ -262,9 +279,9 @@ def _frozen_batch_norm(layer: Any, x: Tensor) -> tuple[Tensor, Pull]:
         slope = slope.to(wide)
         found: Found = {}
         if need.weight:
-            found["weight"] = (slope * normal).sum((0, 2, 3))
+            found["weight"] = need.sums(slope * normal, (1, 2))
         if need.bias:
-            found["bias"] = slope.sum((0, 2, 3))
+            found["bias"] = need.sums(slope, (1, 2))
         return (slope * gain * scale).to(x.dtype), found
 
     return (normal * gain + shift).to(x.dtype), pull

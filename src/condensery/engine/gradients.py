@@ -41,7 +41,8 @@ def class_gradients(
         network: gives logits.
         images: N×C×H×W.
         labels: N.
-        share: k×N; row c is each example's share in class c.
+        share: k×N; row c is each example's share in class c. Compiled code wants the classes one
+            after another in the batch, equally many images of each; some may have no share.
         which: which parameters take part, see :func:`matched_parameters`.
 
     Returns:
@@ -49,15 +50,14 @@ def class_gradients(
     """
     names = list(matched_parameters(network, which))
     layers = chain(network) if torch.compiler.is_compiling() else None
-    rows = []
-    for one in share:
-        if layers is not None:
-            found = chain_gradients(layers, images, labels, one, frozenset(names))
-            slopes = [found[name] for name in names]
-        else:
-            slopes = _by_autograd(network, images, labels, one, names)
-        rows.append(torch.cat([slope.reshape(-1).to(share.dtype) for slope in slopes]))
-    return torch.stack(rows)
+    if layers is not None:
+        k = len(share)
+        found = chain_gradients(layers, images, labels, share.sum(0), frozenset(names), k)
+        return torch.cat([found[name].reshape(k, -1).to(share.dtype) for name in names], 1)
+    rows = [_by_autograd(network, images, labels, one, names) for one in share]
+    return torch.stack(
+        [torch.cat([slope.reshape(-1).to(share.dtype) for slope in row]) for row in rows]
+    )
 
 
 def compiles(network: nn.Module) -> bool:

@@ -44,6 +44,7 @@ class Layout:
         splittable: bool,
         fixed: bool,
         single: bool = False,
+        equal: bool = False,
     ) -> Layout:
         """The layout for calls of at most ``limit`` images.
 
@@ -53,7 +54,10 @@ class Layout:
             splittable: whether a class may be spread over several calls.
             fixed: whether calls are padded to one shape.
             single: whether every class is a block of its own.
+            equal: whether classes of one call need equally many images; smaller ones are filled.
         """
+        if equal:
+            sizes = [max(sizes)] * len(sizes)
         blocks = class_blocks(sizes, None if single else limit)
         largest = max(sum(sizes[c] for c in block) for block in blocks)
         piece = largest
@@ -96,9 +100,24 @@ def class_blocks(sizes: Sequence[int], limit: int | None) -> list[range]:
     return [range(a, min(a + each, classes)) for a in range(0, classes, each)]
 
 
-def share_matrix(sizes: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """k×N: each image's share in its class's mean, so that a product gives the class means."""
-    columns = [torch.full((1, n), 1.0 / n, dtype=dtype) for n in sizes]
+def share_matrix(
+    sizes: Sequence[int],
+    dtype: torch.dtype,
+    device: torch.device,
+    room: Sequence[int] | None = None,
+) -> Tensor:
+    """k×N: each image's share in its class's mean, so that a product gives the class means.
+
+    Args:
+        sizes: images of each class.
+        dtype: of the shares.
+        device: where they go.
+        room: places of each class, when there are more than images; those left over count nothing.
+    """
+    columns = [
+        pad(torch.full((1, n), 1.0 / n, dtype=dtype), (0, places - n))
+        for n, places in zip(sizes, room or sizes, strict=True)
+    ]
     share: Tensor = torch.block_diag(*columns)
     return share.to(device)
 
@@ -113,3 +132,12 @@ def _padded(piece: Batch, classes: int, images: int) -> Batch:
         pad(piece.labels, (0, more)),
         pad(piece.share, (0, more, 0, rows)),
     )
+
+
+def filled(images: Tensor, sizes: Sequence[int], room: Sequence[int]) -> Tensor:
+    """Classes one after another with images of zeros (or labels of 0) in the places left over."""
+    if list(sizes) == list(room):
+        return images
+    rest = (0, 0) * (images.dim() - 1)
+    parts = zip(images.split(list(sizes)), sizes, room, strict=True)
+    return torch.cat([pad(part, (*rest, 0, places - n)) for part, n, places in parts])

@@ -16,7 +16,7 @@ from condensery.task import Step, Task
 from .batches import StepDraws, augment_classes, draw_step
 from .calls import Calls, View
 from .comparison import Block, Comparison
-from .layout import Batch, Layout, share_matrix
+from .layout import Batch, Layout, filled, share_matrix
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Matcher:
         self.augmentation = augmentation
         self.real_batch = real_batch
         self._calls = Calls(plan, objective)
-        self._shares: dict[tuple[int, ...], Tensor] = {}
+        self._shares: dict[tuple[tuple[int, ...], tuple[int, ...]], Tensor] = {}
         self._graph_bytes: float | None = None
 
     def gradient(
@@ -97,6 +97,13 @@ class Matcher:
                 out.alone(block, members)
         return out.loss, out.gradient
 
+    def alone(self, view: View) -> bool:
+        """Whether calls take one class: a loop over classes wins on CPUs, a batch on GPUs.
+
+        Where autograd takes the gradients, a batch would cost a pass for each of its classes.
+        """
+        return self.objective.single and not (self.plan.together and view.fixed)
+
     def layout(self, view: View, sizes: list[int], chunks: int) -> Layout:
         """How a branch's classes are divided into calls of so many chunks."""
         if view.whole:
@@ -107,18 +114,27 @@ class Matcher:
             limit,
             splittable=self.objective.additive,
             fixed=view.fixed,
-            single=self.objective.single,
+            single=self.alone(view),
+            equal=self.objective.single and not self.alone(view),
         )
 
     def batch(
-        self, view: View, images: Tensor, labels: Tensor, sizes: list[int], dtype: torch.dtype
+        self,
+        view: View,
+        images: Tensor,
+        labels: Tensor,
+        sizes: list[int],
+        room: list[int],
+        dtype: torch.dtype,
     ) -> Batch:
-        """Some classes' images, laid out and typed for the calls, with their shares."""
+        """Some classes' images in their places, laid out and typed for calls, with their shares."""
         layout = torch.channels_last if view.channels_last else torch.preserve_format
-        key = tuple(sizes)
+        key = (tuple(sizes), tuple(room))
         if key not in self._shares:
-            self._shares[key] = share_matrix(sizes, self.plan.torch_dtype, images.device)
-        return Batch(images.to(dtype=dtype, memory_format=layout), labels, self._shares[key])
+            share = share_matrix(sizes, self.plan.torch_dtype, images.device, room)
+            self._shares[key] = share
+        images = filled(images, sizes, room).to(dtype=dtype, memory_format=layout)
+        return Batch(images, filled(labels, sizes, room), self._shares[key])
 
     def _block(
         self, view: View, stored: Tensor, draws: StepDraws, layout: Layout, block: range
@@ -131,7 +147,7 @@ class Matcher:
         )
         labels = torch.arange(block.start, block.stop, device=stored.device)
         labels = labels.repeat_interleave(sizes[0], output_size=sum(sizes))
-        batch = self.batch(view, images.detach(), labels, sizes, self.plan.torch_dtype)
+        batch = self.batch(view, images.detach(), labels, sizes, sizes, self.plan.torch_dtype)
         pieces = [
             replace(piece, images=piece.images.detach().requires_grad_())
             for piece in layout.pieces(batch)
@@ -159,14 +175,15 @@ class _Real:
     @torch.no_grad()
     def rows(self, classes: range) -> Tensor:
         """The statistics of some classes, k×…"""
-        if self.matcher.objective.single and not self.view.whole:
+        if self.matcher.alone(self.view) and not self.view.whole:
             return torch.cat([self._compute(range(c, c + 1)) for c in classes])
         if self._all is None:
             self._all = torch.cat([self._compute(block) for block in self.layout.blocks])
         return self._all[classes.start : classes.stop]
 
     def _compute(self, block: range) -> Tensor:
-        matcher, train, sizes = self.matcher, self.matcher.train, self.layout.sizes_of(block)
+        matcher, train = self.matcher, self.matcher.train
+        sizes = [len(self.draws.rows[c]) for c in block]
         rows = torch.cat([self.draws.rows[c] for c in block])
         images = augment_classes(
             matcher.augmentation,
@@ -174,7 +191,8 @@ class _Real:
             sizes,
             [self.draws.augmentation[c] for c in block],
         )
-        batch = matcher.batch(self.view, images, train.labels[rows], sizes, self.view.real_dtype)
+        labels, room = train.labels[rows], self.layout.sizes_of(block)
+        batch = matcher.batch(self.view, images, labels, sizes, room, self.view.real_dtype)
         return self.view.statistic(self.layout.pieces(batch), real=True)[: len(block)]
 
 

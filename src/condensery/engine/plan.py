@@ -41,6 +41,8 @@ class Plan:
     """Type of the real branch, which needs no gradient to its pixels."""
     chunk: int | None = None
     """Images a network call; null takes one class at a time, whole."""
+    together: bool = False
+    """Whether one call takes the gradients of many classes: for GPUs, and compiled calls."""
     compile: bool = False
     """Whether the network calls are compiled."""
     channels_last: bool = False
@@ -212,6 +214,7 @@ def automatic(device: str, threads: int, shape: tuple[int, int, int], images: fl
         real_dtype="bfloat16" if half else "float32",
         update_dtype="bfloat16" if half and compiled else "float32",
         chunk=chunk,
+        together=gpu,
         compile=compiled,
         # Eager instance norm has a slow path for channels-last maps on CPUs.
         channels_last=gpu or compiled,

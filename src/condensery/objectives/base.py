@@ -23,7 +23,7 @@ class Objective(Protocol):
     """Whether the statistic of a batch is the weighted sum of its examples' statistics, so that a
     class's batch can be taken in pieces."""
     single: bool
-    """Whether a call had better take one class: several cost as many passes."""
+    """Whether a call takes one class, or several of equally many images (``Plan.together``)."""
     passes: float
     """Work of a real image's statistic, in forward passes of the network."""
 
