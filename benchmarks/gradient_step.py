@@ -131,8 +131,9 @@ def operations(classes: int, ipc: int, real: int) -> dict[str, float]:
     each = [2 * 128 * inputs * 9 * side * side for inputs, side in blocks]
     forward, inner = sum(each), sum(each[1:])
     first = 2 * forward + inner  # forward, to the weights, and to the inputs of all but one layer
-    # Every product of the first order has two of its own, except where an operand is a weight.
-    second = 2 * forward + inner + forward + inner
+    # Back through these: one each for what is linear in the pixels' side (forward, to the inputs),
+    # two for what is bilinear in it (to the weights).
+    second = forward + inner + 2 * forward
     made = classes * ipc
     return {"real": classes * real * first, "made": made * (first + second), "epoch": made * first}
 
