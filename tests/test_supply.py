@@ -17,6 +17,7 @@ from condensery.config import recipe_names
 from condensery.data import Data
 from condensery.engine import exact_plan
 from condensery.loop import Condenser, configure, notes_of
+from condensery.progress import Progress
 from condensery.randomness import stream
 from condensery.stopping import Convergence
 from condensery.supply import TrainedOnSynthetic
@@ -293,3 +294,29 @@ def test_the_command_tells_of_an_interpolated_schedule(tmp_path: Path, capsys: A
     ]
     assert main(arguments) == 0
     assert "note: no paper gives a schedule for 3 images a class" in capsys.readouterr().out
+
+
+def test_progress_within_a_long_iteration(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("condensery.progress.time.monotonic", lambda: now[0])
+    progress = Progress(10, "iterations")
+    for second, what in (
+        (5, "within"),
+        (20, "within"),
+        (100, "done"),
+        (110, "done"),
+        (131, "within"),
+    ):
+        now[0] = float(second)
+        if what == "done":
+            progress.advance("loss 3")
+        else:
+            progress.within("step 7")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "0/10 iterations, step 7 of the next",
+        "1/10 iterations, 0.01/s, 15.0 min left, loss 3",
+        "2/10 iterations, 0.0153/s, 8.7 min left, loss 3, step 7 of the next",
+    ]

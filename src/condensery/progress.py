@@ -48,6 +48,13 @@ class Progress:
         elif not self.quiet and self._due():
             print(self.line(), file=sys.stderr, flush=True)
 
+    def within(self, where: str) -> None:
+        """Part of the next one is done, such as ``step 7``; for work whose parts take long."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"{where} {self._note}".strip(), refresh=True)
+        elif not self.quiet and self._due():
+            print(f"{self.line()}, {where} of the next", file=sys.stderr, flush=True)
+
     def line(self) -> str:
         """One plain line: how much, how fast, how long still."""
         began, first = self._began, self._first
@@ -55,9 +62,11 @@ class Progress:
             began, first = self._counted  # the first one compiles, and is slower than the rest
         spent = time.monotonic() - began
         rate = (self._done - first) / spent if spent > 0 else 0.0
-        left = (self.total - self._done) / rate if rate > 0 else 0.0
-        note = f", {self._note}" if self._note else ""
-        return f"{self._done}/{self.total} {self.what}, {rate:.3g}/s, {time_text(left)} left{note}"
+        parts = [f"{self._done}/{self.total} {self.what}"]
+        if rate > 0:
+            left = (self.total - self._done) / rate
+            parts.append(f"{rate:.3g}/s, {time_text(left)} left")
+        return ", ".join([*parts, self._note] if self._note else parts)
 
     def _due(self) -> bool:
         now = time.monotonic()

@@ -206,6 +206,8 @@ class _Recorder:
     def __call__(self, run: Condenser) -> None:
         if run.step_in_iteration == 0:
             self._iteration(run)
+        else:
+            self.progress.within(f"step {run.step_in_iteration}")
         if self.stops or time.monotonic() - self.saved > CHECKPOINT_EVERY:
             self.save(run)
         if self.stops and not run.finished:
