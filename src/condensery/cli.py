@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import options
+from .errors import wrong_value
 
 #: Command → its options, its positional argument if it has one, and that argument's help.
 COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
@@ -160,15 +161,6 @@ def _add_flags(parser: Any, settings: type[Any]) -> None:
             )
 
 
-def _in_words(expected: str) -> str:
-    """A type as people say it."""
-    for name, words in (("int", "a whole number"), ("float", "a number"), ("str", "text")):
-        if expected.startswith(f"<class '{name}'"):
-            return words
-    choices = re.search(r"Literal\[(.*)\]", expected)
-    return choices[1].replace("'", "").replace(", ", " or ") if choices else expected
-
-
 def _plainly(error: Exception, arguments: Sequence[str]) -> str:
     """A parser's complaint as one sentence, with the nearest name for a misspelt one."""
     text = str(error)
@@ -200,9 +192,6 @@ def _plainly(error: Exception, arguments: Sequence[str]) -> str:
     wrong = re.search(r'Parser key "([^"]+)"', text)
     if wrong:
         flag = "--" + wrong[1].rpartition(".")[2].replace("_", "-")
-        values = re.findall(r"(?:Expected an? |Got value: |Given value: )([^\n]+)", text)
-        expected = [v.partition(". Got")[0] for v in values if "NoneType" not in v]
-        wanted = _in_words(expected[0]) if expected else "something else"
-        got = values[-1].rpartition("Got value: ")[2] if values else ""
+        wanted, got = wrong_value(text)
         return f"{flag} must be {wanted}, got {got}; see condensery {command} --help"
     return f"{' '.join(text.split())}; see condensery {command} --help"

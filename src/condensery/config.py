@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import operator
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,7 +19,7 @@ from typing import Any, Literal
 
 import yaml
 
-from .errors import UsageError, unknown_name
+from .errors import UsageError, unknown_name, wrong_value
 
 #: The built-in kinds of each choice. Anything else is an import path, ``package.module:Class``.
 KINDS: dict[str, dict[str, str]] = {
@@ -298,9 +299,17 @@ def make(cls: type[Any], settings: Mapping[str, Any], section: str) -> Any:
     try:
         values = parser.parse_object({section: dict(settings)})[section]
     except Exception as error:  # jsonargparse raises several kinds; all mean a wrong value
-        reason = " ".join(str(error).replace("Parser key", "setting").split())
-        raise UsageError(f"{reason}; see the documentation of {section}") from error
+        raise UsageError(_complaint(str(error), section)) from error
     return cls(**{name: values[name] for name in fields})
+
+
+def _complaint(text: str, section: str) -> str:
+    """A parser's complaint about a setting in one sentence."""
+    field = re.search(r'Parser key "([^"]+)"', text)
+    if field is None or "Expected" not in text:
+        return f"{' '.join(text.split())}; see the documentation of {section}"
+    wanted, got = wrong_value(text)
+    return f"{field[1].removeprefix('run.')} must be {wanted}, got {got}"
 
 
 def build(choice: str, chosen: Choice, *, foreign: bool = True) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -30,3 +31,28 @@ def unknown_name(kind: str, got: str, known: Iterable[str]) -> UsageError:
     near = difflib.get_close_matches(got, names, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else "."
     return UsageError(f"there is no {kind} '{got}'{hint} Known: {', '.join(names)}")
+
+
+#: Types as people say them.
+_WORDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}
+
+
+def wrong_value(complaint: str) -> tuple[str, str]:
+    """What a parser wanted and what it got, from its complaint about a value.
+
+    >>> wrong_value("Expected a <class 'int'>. Got value: two")
+    ('a whole number', 'two')
+    """
+    wanted: list[str] = []
+    for found in re.findall(r"Expected an? ([^\n]+?)(?=\. Got|\n|$)", complaint):
+        choices = re.search(r"Literal\[(.*)\]", found)
+        name = re.search(r"<class '(\w+)'>", found)
+        words = _WORDS.get(name[1], name[1]) if name else found
+        if choices:
+            words = choices[1].replace("'", "").replace(", ", " or ")
+        if words == "list":
+            words = "a list"
+        if words != "NoneType" and words not in wanted:
+            wanted.append(words)
+    got = re.findall(r"(?:Got|Given) value: ([^\n]+)", complaint)
+    return " or ".join(wanted) or "something else", got[-1] if got else "nothing"

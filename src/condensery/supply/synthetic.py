@@ -97,12 +97,16 @@ class TrainedOnSynthetic:
 
     def notes(self, ipc: int) -> list[str]:
         """What a user should know about the schedule."""
-        if is_published(ipc) or (self.steps, self.epochs) != fixed_schedule(ipc):
+        steps, epochs = fixed_schedule(ipc)
+        what = [f"{steps} steps"] if self.steps == steps else []
+        if self.until == "epochs" and self.epochs == epochs:
+            what.append(f"{epochs} epochs")
+        if is_published(ipc) or not what:
             return []
         return [
-            f"no paper gives a schedule for {ipc} images a class: {self.steps} steps and "
-            f"{self.epochs} epochs lie on a straight line between those of their neighbours "
-            "(--supply.steps and --supply.epochs set others)"
+            f"no paper gives a schedule for {ipc} images a class: {' and '.join(what)} lie on a "
+            "straight line between those of the budgets beside it (--supply.steps and "
+            "--supply.epochs set others)"
         ]
 
     def start(self, task: Task) -> None:
