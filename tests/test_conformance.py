@@ -94,6 +94,21 @@ def test_a_run_stopped_within_an_iteration_continues_to_the_same_bytes(
     assert second.run().save(tmp_path / "resumed").read_bytes() == whole
 
 
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_batch_statistics_survive_a_stop(steps: int, tiny_data: Data, tmp_path: Path) -> None:
+    small: dict[str, Any] = {"iterations": 2, "supply.steps": 3, "supply.epochs": 2}
+    small |= {"supply.momentum": 0.5, "supply.net": "convnet2:width=4,norm=batch"}
+    plan = exact_plan("cpu", 1)
+    whole = finished(tiny_data, "gm_mdo", plan, tmp_path / "whole", **small)
+    config = configured(tiny_data, "gm_mdo", **small)
+    first, second = (Condenser(tiny_data, config, plan) for _ in range(2))
+    for _ in range(steps):
+        first.step()
+    save_state(first.state(), tmp_path / "state.safetensors")
+    second.load_state(load_state(tmp_path / "state.safetensors"))
+    assert second.run().save(tmp_path / "resumed").read_bytes() == whole
+
+
 @RECIPES
 def test_state_is_a_copy(recipe: str, tiny_data: Data) -> None:
     condenser = Condenser(tiny_data, configured(tiny_data, recipe), exact_plan("cpu", 1))

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from condensery import UsageError
 from condensery.cli import main
 from condensery.config import recipe_names
 from condensery.data import Data
-from condensery.engine import exact_plan
+from condensery.engine import Plan, exact_plan
+from condensery.errors import DivergedError
 from condensery.loop import Condenser, configure, notes_of
 from condensery.progress import Progress
 from condensery.randomness import stream
-from condensery.stopping import Convergence
+from condensery.stopping import Convergence, window_of
 from condensery.supply import TrainedOnSynthetic
 from condensery.supply.schedules import fixed_schedule, is_published
 
@@ -69,6 +71,9 @@ def test_recipes_have_their_schedule_in_numbers(recipe: str, ipc: int, tiny_data
     if notes:
         assert "no paper gives a schedule for 5 images a class: 5 steps" in notes[0]
         assert ("epochs lie" in notes[0]) == (recipe not in ("gm_mda", "gm_mdo"))
+    # Repeating a resolved recipe at another budget keeps its schedule, and says so.
+    other = notes_of(configure(tiny_data, config.as_dict(), {"ipc": 30}))
+    assert f"the schedule has {settings['steps']} steps (30)" in other[0]
 
 
 @pytest.mark.parametrize(
@@ -78,6 +83,10 @@ def test_recipes_have_their_schedule_in_numbers(recipe: str, ipc: int, tiny_data
         ("dc", {"ipc": 50}, "formation.start_from", "noise"),
         ("dc", {"supply.net": "mlp"}, "optimizer.rate", 0.01),
         ("dc", {"supply.net": "convnet3:width=64"}, "optimizer.rate", 0.1),
+        ("dc", {"supply.net": "vgg11"}, "supply.norm", "batch"),
+        ("gm_md", {"supply.net": "resnet18"}, "supply.norm", "batch"),
+        ("dc", {"supply.net": "vgg11:norm=instance"}, "supply.norm", None),
+        ("dc", {"supply.net": "convnet3"}, "supply.norm", None),
         ("dsa", {}, "formation.start_from", "real"),
         ("dsa", {}, "supply.augmentation", "batch_op"),
         ("gm_md", {}, "supply.momentum", 0.5),
@@ -203,7 +212,12 @@ def test_state_carries_network_and_momentum(tiny_data: Data) -> None:
         ("objective.distance", "cosne", "did you mean 'cosine'"),
         ("objective.level", "outer", "objective"),
         ("objective.inter_weight", 0, "objective.inter_weight must be positive"),
+        ("objective.inter_weight", float("inf"), "positive and finite"),
         ("objective.parameters", "biases", "objective"),
+        ("supply.rate", float("inf"), "finite"),
+        ("supply.weight_decay", float("nan"), "finite"),
+        ("supply.gap", float("nan"), "supply.gap must be a finite number"),
+        ("window", 1, "window must be at least 2"),
         ("until", "never", "until"),
     ],
 )
@@ -225,7 +239,7 @@ def test_a_supply_by_hand_settles_itself(tiny_data: Data) -> None:
 
 
 def stops_at(losses: list[float], iterations: int) -> int | None:
-    rule = Convergence(iterations)
+    rule = Convergence(window_of(iterations))
     for k, loss in enumerate(losses, 1):
         if rule.add(torch.tensor(loss, dtype=torch.float64)):
             return k
@@ -250,17 +264,22 @@ def test_noise_does_not_pass_for_a_fall() -> None:
     assert found <= 150
 
 
-def test_the_window_follows_the_schedule() -> None:
-    assert Convergence(20_000).window == 1000
-    assert Convergence(1000).window == 50
-    assert Convergence(20).window == 10
+@pytest.mark.parametrize("given", [{}, {"iterations": 100}, {"iterations": 5000}])
+def test_the_window_follows_the_recipes_own_schedule(
+    given: dict[str, Any], tiny_data: Data
+) -> None:
+    assert configure(tiny_data, "dc", given).window == 50
+    assert configure(tiny_data, "dm", given).window == 1000
+    assert configure(tiny_data, "dm", {**given, "window": 30}).window == 30
+    again = configure(tiny_data, configure(tiny_data, "dc", given).as_dict(), {"iterations": 7})
+    assert again.window == 50
 
 
 @pytest.mark.parametrize("recipe", ["dc", "dm"])
 def test_a_run_that_converges_ends_and_resumes_to_the_same_bytes(
     recipe: str, tiny_data: Data, tmp_path: Path
 ) -> None:
-    small = {**SMALL, "ipc": 1, "iterations": 200, "until": "converged"}
+    small = {**SMALL, "ipc": 1, "iterations": 200, "until": "converged", "window": 10}
     config = configure(tiny_data, recipe, {**small, "optimizer.rate": 1e-9})  # nothing can fall
     whole = Condenser(tiny_data, config, EXACT)
     expected = whole.run()
@@ -277,13 +296,13 @@ def test_a_run_that_converges_ends_and_resumes_to_the_same_bytes(
 
 def test_the_command_says_where_it_converged(tmp_path: Path, capsys: Any) -> None:
     arguments = [
-        *("condense", "--recipe", "dc", "--ipc", "1", "--iterations", "60", "--real-batch", "8"),
+        *("condense", "--recipe", "dc", "--ipc", "1", "--iterations", "300", "--real-batch", "2"),
         *("--until", "converged", "--optimizer.rate", "1e-9", "--supply.net", "convnet1:width=4"),
         *("--plan", "exact", "--out", str(tmp_path / "run")),
     ]
     assert main(arguments) == 0
     out = capsys.readouterr().out
-    assert "converged after 20 of 60 iterations" in out
+    assert "converged after 100 of 300 iterations" in out
     assert main(arguments) == 0
     assert "is finished" in capsys.readouterr().out
 
@@ -321,3 +340,112 @@ def test_progress_within_a_long_iteration(
         "1/10 iterations, 0.01/s, 15.0 min left, loss 3",
         "2/10 iterations, 0.0153/s, 8.7 min left, loss 3, step 7 of the next",
     ]
+
+
+class Dropped(nn.Module):
+    """A foreign network with dropout and a buffer of indices."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+        self.classifier = nn.Linear(channels * 64, classes)
+        self.register_buffer("order", torch.arange(channels * 64).flip(0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        flat = images.flatten(1)[:, self.get_buffer("order")]
+        return self.classifier(self.drop(flat))  # type: ignore[no-any-return]
+
+
+FOREIGN = "tests.test_supply:Dropped:channels=1,classes=3"
+
+
+@pytest.mark.parametrize("until", ["epochs", "overfit", "gap"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_dropout_has_an_address(
+    until: str, dtype: Literal["float32", "bfloat16"], tiny_data: Data
+) -> None:
+    given = {**SMALL, "supply.net": FOREIGN, "supply.until": until, "supply.cap": 4}
+    config = configure(tiny_data, "gm_md", {**given, "supply.steps": 3, "supply.epochs": 3})
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        condenser = Condenser(tiny_data, config, Plan(chunk=8, update_dtype=dtype))
+        condenser.run()
+        assert torch.equal(torch.get_rng_state(), before)
+        found.append(condenser.stored.detach())
+    assert torch.equal(*found)
+
+
+def test_every_pass_drops_other_units(tiny_data: Data) -> None:
+    given = {"supply.net": FOREIGN, "supply.steps": 2, "supply.epochs": 3}
+    condenser, supply = supply_of(tiny_data, **given)
+    network = supply.new(0)
+    masks: list[Tensor] = []
+    network.drop.register_forward_hook(lambda *a: masks.append((a[2] != 0).flatten()))
+    course = condenser._course(network, supply._protocol)
+    images, labels = condenser._synthetic()
+
+    def loss(weights: dict[str, Tensor], pictures: Tensor, targets: Tensor) -> Tensor:
+        return cross_entropy(network(pictures), targets[:, 0].long())
+
+    course.trainer._losses[(None, True)] = loss  # the network itself, to see its masks
+    course.epochs(images.abs() + 1, labels, range(3), (0, 0))
+    assert len(masks) == 3
+    assert not torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[1], masks[2])
+
+
+def test_bfloat16_training_stays_close_to_float32(tiny_data: Data) -> None:
+    given = {**SMALL, "supply.steps": 2, "supply.epochs": 5, "supply.rate": 0.3}
+    config = configure(tiny_data, "dc", given)
+
+    def trained(dtype: Literal["float32", "bfloat16"]) -> tuple[Tensor, Tensor]:
+        condenser = Condenser(tiny_data, config, Plan(chunk=4, update_dtype=dtype))
+        network = condenser.supply.new(0)
+        before = nn.utils.parameters_to_vector(network.parameters()).clone()
+        condenser._network = network
+        condenser.step()
+        return before, nn.utils.parameters_to_vector(network.parameters()).detach() - before
+
+    start, single = trained("float32")
+    same, half = trained("bfloat16")
+    assert torch.equal(start, same)
+    assert not torch.equal(single, half), "the passes must have been narrow"
+    assert (half - single).norm() < 0.05 * single.norm()
+
+
+def test_a_divergence_names_both_rates(tiny_data: Data) -> None:
+    config = configure(
+        tiny_data, "dc", {**SMALL, "supply.steps": 3, "supply.epochs": 50, "supply.rate": 1e30}
+    )
+    with pytest.raises(DivergedError, match=r"optimizer\.rate .* or --supply\.rate"):
+        Condenser(tiny_data, config, exact_plan("cpu", 1)).run()
+
+
+def test_a_network_without_the_wanted_parameters_is_refused(tiny_data: Data) -> None:
+    given = {**SMALL, "supply.net": "mlp:width=8", "objective.parameters": "conv"}
+    condenser = Condenser(tiny_data, configure(tiny_data, "dc", given), EXACT)
+    with pytest.raises(UsageError, match=r"MLP has no parameters of --objective\.parameters conv"):
+        condenser.run()
+
+
+def test_plans_say_what_they_do() -> None:
+    plan = Plan(compile=True, together=True, chunk=8, update_dtype="bfloat16")
+    assert "classes together" in plan.describe()
+    assert "training bfloat16" in plan.describe()
+    with pytest.raises(UsageError, match=r"needs plan\.compile"):
+        Plan(together=True)
+
+
+def test_a_plans_field_can_be_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        *("condense", "--recipe", "gm_md", "--ipc", "1", "--iterations", "1", "--real-batch", "2"),
+        *("--supply.net", "convnet1:width=4", "--plan.memory_gb", "0.5", "--plan.chunk", "4"),
+    ]
+    assert main([*arguments, "--out", str(tmp_path / "run")]) == 0
+    assert "auto, changed (" in capsys.readouterr().out
+    plan = json.loads((tmp_path / "run" / "run.json").read_text())["plan"]
+    assert (plan["memory_gb"], plan["chunk"]) == (0.5, 4)
+    assert main([*arguments, "--plan.memory_mb", "1", "--out", str(tmp_path / "b")]) == 2
+    assert "did you mean 'plan.memory_gb'" in capsys.readouterr().err

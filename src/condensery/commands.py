@@ -14,6 +14,7 @@ from .condensed import FILE, CondensedSet, load_sets
 from .config import KINDS, RunConfig, Scalars, make, read_recipe, read_yaml
 from .data import Data, as_json, describe, load
 from .data.catalogue import known_names
+from .engine import Plan
 from .engine.host import keep_memory
 from .errors import UsageError, unknown_name
 from .evaluation import Result, whole_epochs
@@ -56,7 +57,9 @@ def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
     data_as = {"data": options.data} if options.data else {}
     how: Scalars = make(Scalars, {**named, **known, **given, **data_as}, "run")
     data = load(how.data, size=how.size, channels=how.channels, flip=how.flip)
-    config = configure(data, base, {**given, **dict(dotted)})
+    planned = {name[5:]: value for name, value in dotted if name.startswith("plan.")}
+    settings = {name: value for name, value in dotted if not name.startswith("plan.")}
+    config = configure(data, base, {**given, **settings})
     say = _printer(options)
     for note in [*data.notes, *notes_of(config)]:
         say(f"note: {note}")
@@ -69,7 +72,7 @@ def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
         folder = RunFolder(out / str(number) if options.sets > 1 else out)
         one = dataclasses.replace(config, seed=config.seed + number)
         try:
-            results.append(_condense_one(data, one, folder, options, say))
+            results.append(_condense_one(data, one, folder, options, planned, say))
         except Interrupted as stop:
             print(
                 f"condensery: stopped by {stop}; the same command continues {folder.path}",
@@ -104,7 +107,12 @@ def _folder(out: str | None, default: Path) -> Path:
 
 
 def _condense_one(
-    data: Data, config: RunConfig, folder: RunFolder, options: Any, say: Any
+    data: Data,
+    config: RunConfig,
+    folder: RunFolder,
+    options: Any,
+    planned: Mapping[str, Any],
+    say: Any,
 ) -> dict[str, Any]:
     status = folder.status(config)
     if status != "new":
@@ -116,6 +124,10 @@ def _condense_one(
         plan = folder.plan() if status == "unfinished" else None
         if plan is None:
             plan = plan_for(data, config, options.plan, options.device, options.threads)
+            if planned:
+                plan = make(
+                    Plan, {**plan.as_dict(), "name": f"{plan.name}, changed", **planned}, "plan"
+                )
         elif folder.state_file.exists():
             say(f"continuing {folder.path}, by the plan that it was begun with")
         say(

@@ -111,6 +111,9 @@ class Scalars:
     """Outer iterations; 0 writes the untrained start."""
     until: Literal["iterations", "converged"] = "iterations"
     """``converged``: stop before the last iteration when the loss has stopped falling."""
+    window: int | None = None
+    """Outer iterations of a window of ``converged``; when not given a twentieth of the recipe's own
+    schedule, which a smaller ``iterations`` does not change."""
     real_batch: int = 256
     """Real images a class in one step; a class with fewer gives all it has."""
 
@@ -118,6 +121,8 @@ class Scalars:
         for name, least in (("ipc", 1), ("iterations", 0), ("real_batch", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.window is not None and self.window < 2:
+            raise UsageError(f"window must be at least 2, got {self.window}")
         if self.size is not None and self.size < 4:
             raise UsageError(f"size must be at least 4 pixels, got {self.size}")
         if self.channels not in (None, 1, 3):

@@ -22,7 +22,7 @@ from .errors import DivergedError, UsageError
 from .formation import Formation
 from .objectives import Objective
 from .protocol import Protocol
-from .stopping import Convergence
+from .stopping import Convergence, window_of
 from .supply import Context, Supply
 from .task import Task
 from .train import Course, Trainer
@@ -85,7 +85,7 @@ class Condenser:
         self._loss = torch.zeros((), device=self.task.device, dtype=self.task.dtype)
         self._reported_steps = 0
         self.converged = False
-        self._convergence = Convergence(config.iterations)
+        self._convergence = Convergence(config.window or window_of(config.iterations))
         self._iteration_loss = torch.zeros_like(self._loss)
 
     def step(self) -> None:
@@ -179,10 +179,13 @@ class Condenser:
         return CondensedSet(self.stored.detach().clone(), about, self.formation)
 
     def _diverged(self) -> DivergedError:
-        rate = self.config.optimizer.rate
+        rates = {"optimizer.rate": self.config.optimizer.rate}
+        if "rate" in self.config.supply.settings:
+            rates["supply.rate"] = self.config.supply.settings["rate"]
+        lower = " or ".join(f"--{name} (it is {rate:g})" for name, rate in rates.items())
         return DivergedError(
             f"the loss or the pixels are no longer finite at iteration {self.iteration}; "
-            f"lower --optimizer.rate (it is {rate:g})"
+            f"lower {lower}"
         )
 
     def state(self) -> dict[str, Any]:
@@ -294,6 +297,7 @@ def facts_of(data: Data, ipc: int, net: str | None = None) -> dict[str, Any]:
         "classes": data.train.classes,
         "net": data.net,
         "family": re.split(r"[\d:]", net or data.net)[0],
+        "norm": "given" if "norm=" in (net or data.net) else "default",
     }
 
 
@@ -316,7 +320,11 @@ def configure(
     supply = base.get("supply", {})
     net = given.get("supply.net", supply.get("net") if isinstance(supply, Mapping) else None)
     facts = facts_of(data, ipc, net if isinstance(net, str) and net != "default" else None)
-    raw = merge(with_cases(base, facts), [("data", data.spec), ("ipc", ipc), *given.items()])
+    cased = with_cases(base, facts)
+    raw = merge(cased, [("data", data.spec), ("ipc", ipc), *given.items()])
+    schedule = cased.get("iterations")
+    if raw.get("window") is None and isinstance(schedule, int):
+        raw["window"] = window_of(schedule)
     return resolve(raw, facts)
 
 

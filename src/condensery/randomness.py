@@ -52,13 +52,32 @@ def stream(
 
 
 @contextmanager
-def fork_rng(seed: int, purpose: str, iteration: int = 0) -> Iterator[None]:
-    """Seed torch's global generator for the block, and put it back afterwards.
+def fork_rng(
+    seed: int,
+    purpose: str,
+    iteration: int = 0,
+    step: int = 0,
+    group: int = 0,
+    device: torch.device | None = None,
+) -> Iterator[None]:
+    """Seed torch's global generators for the block, and put them back afterwards.
 
-    Modules initialise themselves from the global generator, and foreign modules cannot be told
-    otherwise. This is the only place that touches it.
+    Modules initialise themselves, and drop units out, from the global generators, and cannot be
+    told otherwise. This is the only place that touches them.
+
+    Args:
+        seed: as for :func:`stream`.
+        purpose: as for :func:`stream`.
+        iteration: as for :func:`stream`.
+        step: as for :func:`stream`.
+        group: as for :func:`stream`.
+        device: where the block draws, when that is not the CPU.
     """
-    value = int(stream(seed, purpose, iteration).integers(2**63))
-    with torch.random.fork_rng(devices=[]):
+    value = int(stream(seed, purpose, iteration, step, group).integers(2**63))
+    on_gpu = device is not None and device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
         torch.default_generator.manual_seed(value)
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(value)
         yield

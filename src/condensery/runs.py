@@ -38,7 +38,7 @@ Status = Literal["new", "unfinished", "finished"]
 
 
 class Interrupted(Exception):  # noqa: N818  (a request, not an error)
-    """The run was asked to stop, and did so between two iterations."""
+    """The run was asked to stop, and did so between two pixel steps."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -184,7 +184,7 @@ def stop_requests() -> Iterator[list[int]]:
 
 
 class _Recorder:
-    """Called after every iteration: reports, pictures, checkpoints and requests to stop."""
+    """Called after every pixel step: reports, pictures, checkpoints and requests to stop."""
 
     def __init__(
         self, folder: RunFolder, total: int, progress: Progress, stops: list[int], spent: float

@@ -24,19 +24,27 @@ _FALL = 0.05
 _ERRORS = 2.0
 
 
+def window_of(schedule: int) -> int:
+    """A twentieth of a recipe's whole schedule, at least ten outer iterations.
+
+    >>> window_of(1000), window_of(20_000), window_of(50)
+    (50, 1000, 10)
+    """
+    return max(_SHORTEST, round(_WINDOW_SHARE * schedule))
+
+
 class Convergence:
     """Watches the loss of the outer iterations, window by window.
 
     The schedule has converged when the mean loss of a window is less than 5 % below that of the
-    window before, or less than two standard errors below it. A window is a twentieth of the
-    schedule, at least ten iterations.
+    window before, or less than two standard errors below it.
 
     Args:
-        iterations: the schedule's outer iterations.
+        window: outer iterations, at least 2; see :func:`window_of`.
     """
 
-    def __init__(self, iterations: int) -> None:
-        self.window = max(_SHORTEST, round(_WINDOW_SHARE * iterations))
+    def __init__(self, window: int) -> None:
+        self.window = window
         self._waiting: list[Tensor] = []
         self._before: list[float] = []
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.functional import cross_entropy, log_softmax, pad
+from torch.nn.functional import log_softmax, pad
 
 from .augment import Strategy, augment_batch, augment_each, augment_idc, cutmix, parse_strategy
 from .augment.draws import to_device
@@ -98,8 +98,7 @@ class Trainer:
         self.purpose = purpose
         self.dtype = dtype
         self.strategy = _strategy(protocol, flip)
-        self._template: nn.Module | None = None
-        self._losses: dict[torch.dtype | None, Loss] = {}
+        self._losses: dict[tuple[torch.dtype | None, bool], Loss] = {}
 
     def train(
         self,
@@ -118,7 +117,7 @@ class Trainer:
             schedule: learning rate by step, in place of the protocol's by epoch.
         """
         course = Course(self, network)
-        with fork_rng(self.seed, "dropout", number):
+        with fork_rng(self.seed, "dropout", number, device=torch.device(self.plan.device)):
             for epoch in range(self.protocol.epochs):
                 rng = stream(self.seed, self.purpose, number, epoch)
                 course.epoch(data, rng, epoch, schedule)
@@ -163,25 +162,32 @@ class Trainer:
             return images.contiguous(memory_format=torch.channels_last)
         return images
 
-    def loss(self, network: nn.Module, dtype: torch.dtype | None) -> Loss:
-        """The loss as a function of weights, so that a new network does not recompile."""
-        if dtype in self._losses:
-            return self._losses[dtype]
-        if self._template is None:
-            self._template = copy.deepcopy(network).train()
-        template = self._template
+    def loss(self, network: nn.Module, dtype: torch.dtype | None, *, learning: bool = True) -> Loss:
+        """The loss as a function of weights, so that a new network does not recompile.
+
+        Args:
+            network: of the architecture of all networks here.
+            dtype: of the passes; None leaves everything as it is.
+            learning: whether the network is in training mode, with its dropout.
+        """
+        key = (dtype, learning)
+        if key in self._losses:
+            return self._losses[key]
+        template = copy.deepcopy(network).train(learning)
 
         def loss(weights: dict[str, Tensor], images: Tensor, targets: Tensor) -> Tensor:
             if dtype is not None:
-                weights = {name: w.to(dtype) for name, w in weights.items()}
+                weights = {
+                    name: w.to(dtype) if w.is_floating_point() else w for name, w in weights.items()
+                }
                 images = images.to(dtype)
             logits = functional_call(template, weights, (images,)).to(targets.dtype)
             picked = log_softmax(logits, 1).gather(1, targets[:, :2].long())
             return -(picked * targets[:, 2:]).sum()
 
         fast = self.plan.compile and not mixing(template)
-        self._losses[dtype] = compiled(loss) if fast else loss
-        return self._losses[dtype]
+        self._losses[key] = compiled(loss) if fast else loss
+        return self._losses[key]
 
 
 class Course:
@@ -230,21 +236,18 @@ class Course:
             address: iteration and step, the rest of it.
         """
         trainer = self.trainer
+        device = torch.device(trainer.plan.device)
         self.network.train()
-        with fork_rng(trainer.seed, f"{trainer.purpose}-dropout-{address[1]}", address[0]):
-            for number in numbers:
-                rng = stream(trainer.seed, trainer.purpose, *address, number)
+        for number in numbers:
+            rng = stream(trainer.seed, trainer.purpose, *address, number)
+            dropout = f"{trainer.purpose}-dropout"
+            with fork_rng(trainer.seed, dropout, *address, number, device=device):
                 self.epoch(Tensors(images, labels), rng, 0)
 
     @torch.no_grad()
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of a batch, a scalar on the device; nothing learns from it."""
-        if self.whole:
-            self.network.eval()
-            loss = cross_entropy(self.network(images), labels)
-            self.network.train()
-            return loss
-        function = self.trainer.loss(self.network, None)
+        """Mean cross-entropy of a batch in evaluation mode, a scalar on the device."""
+        function = self.trainer.loss(self.network, None, learning=False)
         pieces = self.trainer.pieces(images, plain_targets(images, labels), False)
         return torch.stack([function(self.weights, *piece) for piece in pieces]).sum()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from condensery.augment.draws import to_device
 from condensery.task import Step
 
 from .calls import View
@@ -107,10 +108,14 @@ class Comparison:
         for block, members in zip(blocks, classes, strict=True):
             real = self.real(members)
             found = block.statistic(keep=graphs and len(block.pieces) == 1)
+            fits = 2 * len(self.moment.real) * found[0].nbytes <= memory
+            # Without statistics to go on from, a class's graph would be made again anyway.
+            if each and not fits:
+                graphs, block.graph = False, None
             part = slice(members.start, members.stop)
             sums = (real_share[None, part] @ real, share[None, part] @ found)
             means = sums if means is None else (means[0] + sums[0], means[1] + sums[1])
-            if 2 * len(self.moment.real) * found[0].nbytes <= memory:
+            if each and fits:
                 held.append((real, found))
         assert means is not None
         mean_slope = self._slope(*means, together)
@@ -141,4 +146,4 @@ class Comparison:
 def _shares(sizes: tuple[int, ...], like: Tensor) -> Tensor:
     """Each class's share of all images."""
     counts = torch.tensor(sizes, dtype=like.dtype)
-    return (counts / counts.sum()).to(like.device)
+    return to_device(counts / counts.sum(), like.device)

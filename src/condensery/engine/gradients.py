@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
+from condensery.errors import UsageError
 from condensery.nets import chain
 
 from .chains import chain_gradients
@@ -23,9 +24,18 @@ def matched_parameters(network: nn.Module, which: Parameters) -> dict[str, torch
         network: any module.
         which: ``weights``: those with at least 2 dimensions, so neither biases nor the scales of
             norms (DC); ``conv``: those of convolutions (IDC); ``all``.
+
+    Raises:
+        UsageError: when there are none.
     """
     least = {"weights": 2, "conv": 4, "all": 0}[which]
-    return {n: p.shape for n, p in network.named_parameters() if p.dim() >= least}
+    found = {n: p.shape for n, p in network.named_parameters() if p.dim() >= least}
+    if not found:
+        raise UsageError(
+            f"{type(network).__name__} has no parameters of --objective.parameters {which}; "
+            "use weights or another --supply.net"
+        )
+    return found
 
 
 def class_gradients(

@@ -62,6 +62,8 @@ class Plan:
             raise UsageError(f"plan.chunk must be at least 1 or null, got {self.chunk}")
         if self.threads < 1:
             raise UsageError(f"plan.threads must be at least 1, got {self.threads}")
+        if self.together and not self.compile:
+            raise UsageError("plan.together needs plan.compile: eager code takes a class at a time")
         if not self.memory_gb > 0:
             raise UsageError(f"plan.memory_gb must be positive, got {self.memory_gb}")
         _check_device(self.device)
@@ -93,6 +95,7 @@ class Plan:
             f"real branch {self.real_dtype}" if self.real_dtype != self.dtype else "",
             f"training {self.update_dtype}" if self.update_dtype != self.dtype else "",
             f"chunks of {self.chunk}" if self.chunk else "class by class",
+            "classes together" if self.together else "",
             "compiled" if self.compile else "eager",
             "channels last" if self.channels_last else "",
             "tf32" if self.tf32 else "",
@@ -113,8 +116,8 @@ class Plan:
             if self.device.startswith("cuda"):
                 with torch.backends.cudnn.flags(
                     enabled=True,
-                    benchmark=self.tf32,
-                    deterministic=not self.tf32,
+                    benchmark=False,
+                    deterministic=True,  # the same seed and plan give the same bytes
                     allow_tf32=self.tf32,
                 ):
                     yield
@@ -214,7 +217,7 @@ def automatic(device: str, threads: int, shape: tuple[int, int, int], images: fl
         real_dtype="bfloat16" if half else "float32",
         update_dtype="bfloat16" if half and compiled else "float32",
         chunk=chunk,
-        together=gpu,
+        together=gpu and compiled,
         compile=compiled,
         # Eager instance norm has a slow path for channels-last maps on CPUs.
         channels_last=gpu or compiled,

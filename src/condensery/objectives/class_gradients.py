@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -42,8 +43,10 @@ class ClassGradients:
 
     def __post_init__(self) -> None:
         parse_distance(self.distance)
-        if self.inter_weight is not None and not self.inter_weight > 0:
-            raise UsageError(f"objective.inter_weight must be positive, got {self.inter_weight}")
+        if self.inter_weight is not None and not 0 < self.inter_weight < math.inf:
+            raise UsageError(
+                f"objective.inter_weight must be positive and finite, got {self.inter_weight}"
+            )
 
     def compiles(self, network: nn.Module) -> bool:
         """Only chains of layers: compiled code cannot be differentiated twice."""

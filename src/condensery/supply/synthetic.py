@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -80,11 +81,14 @@ class TrainedOnSynthetic:
             raise UsageError(f"supply.steps must be at least 1, got {self.steps}")
         if self.epochs == [] or min(_listed(self.epochs or 0)) < 0:
             raise UsageError(f"supply.epochs must be one number or more, ≥ 0, got {self.epochs}")
-        if not self.rate > 0 or not 0 <= self.momentum < 1 or self.weight_decay < 0:
+        decay = self.weight_decay
+        if not (0 < self.rate < math.inf and 0 <= self.momentum < 1 and 0 <= decay < math.inf):
             raise UsageError(
                 f"supply.rate must be positive ({self.rate}), supply.momentum in 0 … 1 "
-                f"({self.momentum}) and supply.weight_decay not negative ({self.weight_decay})"
+                f"({self.momentum}) and supply.weight_decay not negative ({decay}), all finite"
             )
+        if not math.isfinite(self.gap):
+            raise UsageError(f"supply.gap must be a finite number, got {self.gap}")
 
     def settled(self, ipc: int) -> TrainedOnSynthetic:
         """A copy whose schedule is in numbers."""
@@ -98,16 +102,24 @@ class TrainedOnSynthetic:
     def notes(self, ipc: int) -> list[str]:
         """What a user should know about the schedule."""
         steps, epochs = fixed_schedule(ipc)
-        what = [f"{steps} steps"] if self.steps == steps else []
-        if self.until == "epochs" and self.epochs == epochs:
-            what.append(f"{epochs} epochs")
-        if is_published(ipc) or not what:
-            return []
-        return [
-            f"no paper gives a schedule for {ipc} images a class: {' and '.join(what)} lie on a "
-            "straight line between those of the budgets beside it (--supply.steps and "
-            "--supply.epochs set others)"
-        ]
+        ours = {"steps": (self.steps, steps)}
+        if self.until == "epochs" and isinstance(self.epochs, int):
+            ours["epochs"] = (self.epochs, epochs)
+        same = [f"{dcs} {name}" for name, (mine, dcs) in ours.items() if mine == dcs]
+        other = [f"{mine} {name} ({dcs})" for name, (mine, dcs) in ours.items() if mine != dcs]
+        out = []
+        if same and not is_published(ipc):
+            out.append(
+                f"no paper gives a schedule for {ipc} images a class: {' and '.join(same)} lie on "
+                "a straight line between those of the budgets beside it (--supply.steps and "
+                "--supply.epochs set others)"
+            )
+        if other:
+            out.append(
+                f"the schedule has {' and '.join(other)}; in brackets what DC has for {ipc} images "
+                "a class"
+            )
+        return out
 
     def start(self, task: Task) -> None:
         """Remember the task and refuse a network that cannot be built for it."""
