@@ -14,9 +14,13 @@ next to the noise of drawing another real batch.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import dataclasses
+import gc
 import json
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +29,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 from condensery.augment import augment_batch, parse_strategy
-from condensery.data import load
+from condensery.data import Data, load
 from condensery.engine import Plan, exact_plan
 from condensery.engine.batches import draw_step
 from condensery.engine.host import keep_memory
 from condensery.loop import Condenser, configure
+from condensery.nets.sizes import first_padding
 from condensery.provenance import commit, machine, versions
 from condensery.randomness import stream
 
@@ -125,17 +130,48 @@ def plans() -> dict[str, Plan]:
     return {"float32": single, "bfloat16 real and training": half}
 
 
-def operations(classes: int, ipc: int, real: int) -> dict[str, float]:
-    """Convolution operations of ConvNet-3 at 32×32: branches of a step, and an epoch."""
-    blocks = [(3, 32), (128, 16), (128, 8)]
-    each = [2 * 128 * inputs * 9 * side * side for inputs, side in blocks]
+def operations(data: Data, ipc: int, real: int) -> dict[str, float]:
+    """Convolution operations of ConvNet-3: both branches of a step, and an epoch of training."""
+    shape = data.train.shape
+    _, (side, _) = first_padding(shape)
+    maps = [(shape[0], side), (128, side // 2), (128, side // 4)]
+    each = [2 * 128 * inputs * 9 * size * size for inputs, size in maps]
     forward, inner = sum(each), sum(each[1:])
     first = 2 * forward + inner  # forward, to the weights, and to the inputs of all but one layer
     # Back through these: one each for what is linear in the pixels' side (forward, to the inputs),
     # two for what is bilinear in it (to the weights).
     second = forward + inner + 2 * forward
-    made = classes * ipc
-    return {"real": classes * real * first, "made": made * (first + second), "epoch": made * first}
+    made = data.train.classes * ipc
+    return {"real": real * first, "made": made * (first + second), "epoch": made * first}
+
+
+def _step_of(name: str) -> Any:
+    return twin_step if name == "twin" else plan_step
+
+
+def _epochs_of(name: str) -> Any:
+    return twin_epochs if name == "twin" else plan_epochs
+
+
+def memory_of(name: str, recipe: str, ipc: int, classes: int, spec: str | None) -> float:
+    """Peak memory of a step beyond what is there before it, in a process of its own."""
+    words = ["--memory-of", name, "--recipe", recipe, "--ipc", str(ipc), "--classes", str(classes)]
+    words += ["--data", spec] if spec else []
+    done = subprocess.run(
+        [sys.executable, __file__, *words], check=True, capture_output=True, text=True
+    )
+    return float(done.stdout.split()[-1])
+
+
+def print_memory(name: str, recipe: str, ipc: int, classes: int, spec: str | None) -> None:
+    """What :func:`memory_of` reads. Freed memory goes back to the system here."""
+    data = load(spec) if spec and classes == 10 else noise_data(classes, 512)
+    config = configure(data, recipe, {"ipc": ipc})
+    run = Condenser(data, config, {"twin": exact_plan("cpu", 1), **plans()}[name])
+    _step_of(name)(run, run.supply.new(0), 0)
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    print(peak_memory_mb(lambda: _step_of(name)(run, run.supply.new(1), 1)))
 
 
 def measure(recipe: str, ipc: int, classes: int, spec: str | None, rounds: int) -> dict[str, Any]:
@@ -149,33 +185,26 @@ def measure(recipe: str, ipc: int, classes: int, spec: str | None, rounds: int) 
     each = config.supply.settings["epochs"]
     zeta = each if isinstance(each, list) else [each]
     total = sum(zeta[min(t, len(zeta) - 1)] for t in range(steps - 1))
-    for run in runs.values():  # compile
-        plan_step(run, run.supply.new(0), 0)
-        plan_epochs(run, run.supply.new(0), 1)
+    for name, run in {"twin": twin, **runs}.items():  # compile, and touch the memory
+        _step_of(name)(run, run.supply.new(0), 0)
+        _epochs_of(name)(run, run.supply.new(0), 1)
     times: dict[str, dict[str, list[float]]] = {
         name: {"step": [], "epoch": []} for name in ("twin", *runs)
     }
-    memory: dict[str, float] = {}
     for k in range(1, rounds + 1):
         for name, run in {"twin": twin, **runs}.items():
             network = run.supply.new(k)
-            step = twin_step if name == "twin" else plan_step
-            train = twin_epochs if name == "twin" else plan_epochs
-            seconds: list[float] = []
-
-            def work(step: Any = step, run: Any = run, network: Any = network, k: int = k) -> None:
-                seconds.append(cpu_seconds(lambda: step(run, network, k)))  # noqa: B023
-
-            memory[name] = peak_memory_mb(work)
-            times[name]["step"] += seconds
+            step, train = _step_of(name), _epochs_of(name)
+            spent = cpu_seconds(lambda s=step, r=run, n=network, k=k: s(r, n, k))
+            times[name]["step"].append(spent)
             if total:
-                spent = cpu_seconds(lambda r=run, n=network, t=train: t(r, n, epochs))
+                spent = cpu_seconds(lambda t=train, r=run, n=network: t(r, n, epochs))
                 times[name]["epoch"].append(spent / epochs)
+    memory = {name: memory_of(name, recipe, ipc, classes, spec) for name in times}
     found = {name: {what: statistics.median(v or [0.0]) for what, v in one.items()}
              for name, one in times.items()}  # fmt: skip
     single, half = product_rate(torch.float32), product_rate(torch.bfloat16)
-    real_images = sum(min(n, config.real_batch) for n in data.train.counts) / classes
-    work_of = operations(classes, ipc, int(real_images))
+    work_of = operations(data, ipc, sum(min(n, config.real_batch) for n in data.train.counts))
     row: dict[str, Any] = {
         "recipe": recipe,
         "ipc": ipc,
@@ -265,8 +294,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--networks", type=int, default=3, help="of the errors; 0 leaves them out")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--memory-of", help="print the peak memory of this plan, or of the twin")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.memory_of:
+        one = options.recipe[0], options.ipc[0], options.classes[0]
+        print_memory(options.memory_of, *one, options.data)
+        return
     keep_memory()
     rows, noise = [], []
     for recipe in options.recipe:
@@ -282,7 +316,8 @@ def main() -> None:
         facts = {
             "benchmark": "gradient_step",
             "protocol": "process CPU-seconds, one thread, interleaved, median of rounds; glibc "
-            "keeps memory for twin and plans; iteration = steps·step + epochs·epoch",
+            "keeps memory for twin and plans; iteration = steps·step + epochs·epoch; "
+            "peak memory of a step in a process of its own, beyond what is there before it",
             "seed": 0,
             "commit": commit(),
             "machine": {k: v for k, v in machine().items() if k != "host"},
