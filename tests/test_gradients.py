@@ -260,6 +260,8 @@ def test_row_distance_is_the_papers_sum() -> None:
         ("mse", {"squared": 1.0}),
         ("cosine + 100*mean_squared", {"cosine": 1.0, "mean_squared": 100.0}),
         ("1e-2*l1+0.5*cosine", {"l1": 0.01, "cosine": 0.5}),
+        ("1e+3*l1+cosine", {"l1": 1000.0, "cosine": 1.0}),
+        ("0.1*cosine_l2", {"cosine": 0.1, "l2": 0.1}),
     ],
 )
 def test_distances_are_read(text: str, terms: dict[str, float]) -> None:
@@ -274,7 +276,7 @@ def test_distances_are_read(text: str, terms: dict[str, float]) -> None:
         ("-1*l2", "positive number"),
         ("x*l2", "positive number"),
         ("nan*l2", "positive number"),
-        ("cosine+", "no distance ''"),
+        ("cosine+", "has an empty term"),
     ],
 )
 def test_distances_that_make_no_sense_are_refused(text: str, message: str) -> None:

@@ -47,6 +47,7 @@ def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
         "ipc": options.ipc,
         "iterations": options.iterations,
         "until": options.until,
+        "window": options.window,
         "real_batch": options.real_batch,
         "seed": options.seed,
     }
@@ -61,6 +62,12 @@ def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
     settings = {name: value for name, value in dotted if not name.startswith("plan.")}
     config = configure(data, base, {**given, **settings})
     say = _printer(options)
+    held_ipc = base.get("ipc")
+    if options.config and held_ipc not in (None, config.ipc):
+        say(
+            f"note: settings that depend on the budget are those of {held_ipc} images a class, as "
+            f"{options.config} has them; --recipe {config.recipe} chooses them for {config.ipc}"
+        )
     for note in [*data.notes, *notes_of(config)]:
         say(f"note: {note}")
     name = f"{data.name}-{config.recipe}-ipc{config.ipc}"
@@ -87,7 +94,7 @@ def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
 def _base(options: Any) -> Mapping[str, Any]:
     """The recipe or configuration that the flags change."""
     if not options.config:
-        return read_recipe(options.recipe or "dm")
+        return read_recipe("dm" if options.recipe is None else options.recipe)
     file = Path(options.config)
     base = read_yaml(file / "recipe.yaml" if file.is_dir() else file, "--config")
     if "select" in base:

@@ -121,8 +121,10 @@ class Scalars:
         for name, least in (("ipc", 1), ("iterations", 0), ("real_batch", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if self.window is not None and self.window < 2:
-            raise UsageError(f"window must be at least 2, got {self.window}")
+        if self.window is not None and self.window < 10:
+            raise UsageError(
+                f"window must be at least 10 iterations, fewer say little, got {self.window}"
+            )
         if self.size is not None and self.size < 4:
             raise UsageError(f"size must be at least 4 pixels, got {self.size}")
         if self.channels not in (None, 1, 3):
@@ -187,11 +189,39 @@ def read_recipe(name: str) -> dict[str, Any]:
     """The recipe of that name, or in that file."""
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
-        return {"recipe": path.stem, **read_yaml(path, "recipe")}
+        return on_top({"recipe": path.stem, **read_yaml(path, "recipe")})
     if name not in recipe_names():
         raise unknown_name("recipe", name, recipe_names())
     text = (resources.files("condensery") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
     return {"recipe": name, **yaml.safe_load(text)}
+
+
+#: Where the fields of a file wait until the cases of the recipe below them have been applied.
+OVER = "over"
+
+
+def on_top(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A file's content; one that lacks a choice stands on top of the recipe that it names."""
+    named = content.get("recipe")
+    complete = all(choice in content for choice in KINDS)
+    if complete or named not in recipe_names():
+        return dict(content)
+    return {**read_recipe(str(named)), OVER: dict(content)}
+
+
+def flattened(content: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Fields, with those of a choice or of the optimizer dotted.
+
+    >>> flattened({"ipc": 1, "supply": {"steps": 2}})
+    [('ipc', 1), ('supply.steps', 2)]
+    """
+    out: list[tuple[str, Any]] = []
+    for name, value in content.items():
+        if name in _SECTIONS and isinstance(value, Mapping):
+            out += [(f"{name}.{key}", below) for key, below in value.items()]
+        else:
+            out.append((name, value))
+    return out
 
 
 def matches(when: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
@@ -300,12 +330,24 @@ def make(cls: type[Any], settings: Mapping[str, Any], section: str) -> Any:
             )
     if not fields:
         return cls()
+    _refuse_nothing(cls, settings, section)
     parser = _parser(cls, section)  # type: ignore[arg-type]  # a class is hashable
     try:
         values = parser.parse_object({section: dict(settings)})[section]
     except Exception as error:  # jsonargparse raises several kinds; all mean a wrong value
         raise UsageError(_complaint(str(error), section)) from error
     return cls(**{name: values[name] for name in fields})
+
+
+def _refuse_nothing(cls: type[Any], settings: Mapping[str, Any], section: str) -> None:
+    """Refuse null where a value is needed; the parser takes it for any type."""
+    types = {item.name: str(item.type) for item in dataclasses.fields(cls)}
+    for name, value in settings.items():
+        if value is None and "None" not in types[name]:
+            choices = re.search(r"Literal\[(.*?)\]", types[name])
+            words = re.findall(r"\w+", choices[1]) if choices else []
+            wanted = f": {' or '.join(words)}" if words else ""
+            raise UsageError(f"{section}.{name} needs a value{wanted}".removeprefix("run."))
 
 
 def _complaint(text: str, section: str) -> str:

@@ -9,12 +9,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .augment import Augmentation
 from .condensed import About, CondensedSet, Source
-from .config import RunConfig, build, merge, read_recipe, resolve, with_cases
+from .config import (
+    OVER,
+    RunConfig,
+    build,
+    flattened,
+    merge,
+    on_top,
+    read_recipe,
+    resolve,
+    with_cases,
+)
 from .data import Data, load
 from .engine import Matcher, Plan, choose_plan
 from .engine.batches import draw_mixed, draw_rows
@@ -312,16 +323,19 @@ def configure(
         overrides: fields on top, dotted for the settings of a choice
             (``{"ipc": 1, "optimizer.rate": 0.1}``).
     """
-    base = dict(read_recipe(recipe) if isinstance(recipe, str) else recipe)
-    given = dict(overrides or {})
+    base = read_recipe(recipe) if isinstance(recipe, str) else on_top(recipe)
+    over = base.pop(OVER, {})
+    given = {**dict(flattened(over)), **dict(flattened(overrides or {}))}
     ipc = given.get("ipc", base.get("ipc", RunConfig.ipc))
-    if not isinstance(ipc, int) or isinstance(ipc, bool):
+    if isinstance(ipc, bool) or not isinstance(ipc, int | np.integer):
         raise UsageError(f"ipc must be a whole number, got {ipc!r}")
+    given = {"ipc": int(ipc), **{name: v for name, v in given.items() if name != "ipc"}}
+    ipc = int(ipc)
     supply = base.get("supply", {})
     net = given.get("supply.net", supply.get("net") if isinstance(supply, Mapping) else None)
     facts = facts_of(data, ipc, net if isinstance(net, str) and net != "default" else None)
     cased = with_cases(base, facts)
-    raw = merge(cased, [("data", data.spec), ("ipc", ipc), *given.items()])
+    raw = merge(cased, [("data", data.spec), *given.items()])
     schedule = cased.get("iterations")
     if raw.get("window") is None and isinstance(schedule, int):
         raw["window"] = window_of(schedule)

@@ -60,6 +60,8 @@ class Condense(OutputFlags, PlanFlags, DataFlags):
     """Outer iterations; fewer truncate the recipe's schedule, 0 writes the untrained start."""
     until: Literal["iterations", "converged"] | None = None
     """converged: stop before the last iteration when the matching loss has stopped falling."""
+    window: int | None = None
+    """Outer iterations that --until converged compares (default a twentieth of the recipe's)."""
     real_batch: int | None = None
     """Real images a class in one step (DM: 256); a class with fewer gives all it has."""
     sets: int = 1

@@ -144,11 +144,21 @@ class RunFolder:
         condensed.save(self.path / "checkpoints" / f"{name}.safetensors")
         save_picture(condensed, self.path / "images.png")
 
-    def finish(self, condensed: CondensedSet, seconds: float) -> None:
+    def finish(self, condensed: CondensedSet, seconds: float, *, converged: bool = False) -> None:
         """Write the result."""
         save_picture(condensed, self.path / "images.png")
-        self.note(status="finished", finished=_now(), seconds=seconds)
+        self.note(status="finished", finished=_now(), seconds=seconds, converged=converged)
         condensed.save(self.path / FILE)
+
+    def abandon(self) -> None:
+        """Take back what :meth:`begin` and the first picture wrote."""
+        for name in ("recipe.yaml", "run.json", "metrics.jsonl", "images.png"):
+            (self.path / name).unlink(missing_ok=True)
+        for file in (self.path / "checkpoints").glob("*.safetensors"):
+            file.unlink()
+        for place in (self.path / "checkpoints", self.path):
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
 
 
 def _now() -> str:
@@ -160,8 +170,11 @@ def _difference(held: Any, wanted: dict[str, Any]) -> str:
     if not isinstance(held, dict):
         return "its recipe.yaml is not readable"
     for name in sorted({*held, *wanted}):
-        if held.get(name) != wanted.get(name):
-            return f"{name} there: {held.get(name)}, here: {wanted.get(name)}"
+        there, here = held.get(name), wanted.get(name)
+        if isinstance(there, dict) and isinstance(here, dict) and there != here:
+            return f"{name}.{_difference(there, here)}"
+        if there != here:
+            return f"{name} there: {there}, here: {here}"
     return ""
 
 
@@ -252,8 +265,13 @@ def carry_out(
             folder.picture(run.result())
         with Progress(config.iterations, "iterations", quiet=quiet, done=run.iteration) as progress:
             recorder = _Recorder(folder, config.iterations, progress, stops, spent)
-            condensed = run.run(after_step=recorder)
-        folder.finish(condensed, recorder.seconds)
+            try:
+                condensed = run.run(after_step=recorder)
+            except UsageError:
+                if run.steps == 0:  # nothing is lost, and the corrected command may come here
+                    folder.abandon()
+                raise
+        folder.finish(condensed, recorder.seconds, converged=run.converged)
         if stops:
             raise Interrupted(stops[0])
     return condensed

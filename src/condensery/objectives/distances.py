@@ -7,6 +7,7 @@ functions take k×out×len for k classes and return k×out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
@@ -57,6 +58,8 @@ DISTANCES: dict[str, Distance] = {
     "squared": squared,
 }
 _ALIASES = {"cosine_l2": "cosine+l2", "mse": "squared"}
+#: A plus, but not that of 1e+3.
+_PLUS = re.compile(r"(?<![0-9][eE])\+")
 
 
 @lru_cache(maxsize=64)
@@ -75,14 +78,16 @@ def parse_distance(text: str) -> Mapping[str, float]:
     {'cosine': 1.0, 'l2': 0.1}
     """
     out: dict[str, float] = {}
-    for part in _ALIASES.get(text.strip(), text).split("+"):
+    for part in _PLUS.split(text):
         weight, _, name = part.strip().rpartition("*")
-        name = _ALIASES.get(name.strip(), name.strip())
-        if name not in DISTANCES:
-            raise unknown_name("distance", name, [*DISTANCES, *_ALIASES])
-        if name in out:
-            raise UsageError(f"the distance '{text}' names {name} twice; add its weights up")
-        out[name] = _weight(weight.strip() or "1", text)
+        for one in _ALIASES.get(name.strip(), name.strip()).split("+"):
+            if not one:
+                raise UsageError(f"the distance '{text}' has an empty term; write cosine+0.1*l2")
+            if one not in DISTANCES:
+                raise unknown_name("distance", one, [*DISTANCES, *_ALIASES])
+            if one in out:
+                raise UsageError(f"the distance '{text}' names {one} twice; add its weights up")
+            out[one] = _weight(weight.strip() or "1", text)
     return out
 
 

@@ -87,8 +87,8 @@ class TrainedOnSynthetic:
                 f"supply.rate must be positive ({self.rate}), supply.momentum in 0 … 1 "
                 f"({self.momentum}) and supply.weight_decay not negative ({decay}), all finite"
             )
-        if not math.isfinite(self.gap):
-            raise UsageError(f"supply.gap must be a finite number, got {self.gap}")
+        if not 0 <= self.gap < math.inf:
+            raise UsageError(f"supply.gap must be finite and not negative, got {self.gap}")
 
     def settled(self, ipc: int) -> TrainedOnSynthetic:
         """A copy whose schedule is in numbers."""
@@ -96,30 +96,21 @@ class TrainedOnSynthetic:
         return dataclasses.replace(
             self,
             steps=steps if self.steps is None else self.steps,
-            epochs=epochs if self.epochs is None else self.epochs,
+            epochs=epochs if self.epochs is None and self.until == "epochs" else self.epochs,
         )
 
     def notes(self, ipc: int) -> list[str]:
         """What a user should know about the schedule."""
         steps, epochs = fixed_schedule(ipc)
-        ours = {"steps": (self.steps, steps)}
-        if self.until == "epochs" and isinstance(self.epochs, int):
-            ours["epochs"] = (self.epochs, epochs)
-        same = [f"{dcs} {name}" for name, (mine, dcs) in ours.items() if mine == dcs]
-        other = [f"{mine} {name} ({dcs})" for name, (mine, dcs) in ours.items() if mine != dcs]
-        out = []
-        if same and not is_published(ipc):
-            out.append(
-                f"no paper gives a schedule for {ipc} images a class: {' and '.join(same)} lie on "
-                "a straight line between those of the budgets beside it (--supply.steps and "
-                "--supply.epochs set others)"
-            )
-        if other:
-            out.append(
-                f"the schedule has {' and '.join(other)}; in brackets what DC has for {ipc} images "
-                "a class"
-            )
-        return out
+        given = [(self.steps, steps, "steps"), (self.epochs, epochs, "epochs")]
+        lines = [f"{dcs} {name}" for mine, dcs, name in given if mine == dcs]
+        if is_published(ipc) or not lines:
+            return []
+        return [
+            f"no paper gives a schedule for {ipc} images a class: {' and '.join(lines)} lie on a "
+            "straight line between those of the budgets beside it (--supply.steps and "
+            "--supply.epochs set others)"
+        ]
 
     def start(self, task: Task) -> None:
         """Remember the task and refuse a network that cannot be built for it."""
