@@ -25,8 +25,9 @@ from torch import Tensor
 from condensery.engine import Plan, exact_plan
 from condensery.engine.batches import draw_step
 from condensery.engine.host import keep_memory
-from condensery.loop import Condenser, configure
+from condensery.loop import Condenser
 from condensery.nets import embed
+from condensery.planning import configure
 from condensery.provenance import commit, machine, versions
 
 from measure import (  # isort: skip  (the folder of this script)

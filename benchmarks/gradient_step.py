@@ -33,8 +33,9 @@ from condensery.data import Data, load
 from condensery.engine import Plan, exact_plan
 from condensery.engine.batches import draw_step
 from condensery.engine.host import keep_memory
-from condensery.loop import Condenser, configure
+from condensery.loop import Condenser
 from condensery.nets.sizes import first_padding
+from condensery.planning import configure
 from condensery.provenance import commit, machine, versions
 from condensery.randomness import stream
 

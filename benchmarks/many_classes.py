@@ -19,7 +19,8 @@ from condensery.data import load
 from condensery.engine import Plan
 from condensery.engine.host import keep_memory
 from condensery.engine.plan import fast_bfloat16
-from condensery.loop import Condenser, configure
+from condensery.loop import Condenser
+from condensery.planning import configure
 from condensery.provenance import commit, machine, versions
 
 

@@ -8,19 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from condensery.config import (
-    RunConfig,
-    build,
-    matches,
-    merge,
-    read_recipe,
-    recipe_names,
-    resolve,
-    with_cases,
-)
+from condensery.config import RunConfig, build, merge, resolve
 from condensery.data import Data
 from condensery.errors import UsageError
-from condensery.loop import configure
+from condensery.planning import configure
+from condensery.recipe import matches, read_recipe, recipe_names, with_cases
 
 FACTS = {"data": "cifar10", "ipc": 10, "size": 32, "classes": 10, "net": "convnet3"}
 

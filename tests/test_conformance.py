@@ -10,11 +10,13 @@ import torch
 
 from condensery import CondensedSet, UsageError
 from condensery.checkpoint import load_state, save_state
-from condensery.config import RunConfig, recipe_names
+from condensery.config import RunConfig
 from condensery.data import Data, load
 from condensery.engine import Plan, exact_plan
 from condensery.errors import DivergedError
-from condensery.loop import Condenser, configure
+from condensery.loop import Condenser
+from condensery.planning import configure
+from condensery.recipe import recipe_names
 
 from .conftest import tiny
 

@@ -15,16 +15,18 @@ from torch.nn.functional import cross_entropy
 
 from condensery import UsageError
 from condensery.augment import SiameseOp
-from condensery.config import RunConfig, recipe_names
+from condensery.config import RunConfig
 from condensery.data import Data
 from condensery.engine import Plan, exact_plan
 from condensery.engine.chains import chain_gradients
 from condensery.engine.gradients import class_gradients, matched_parameters
-from condensery.loop import Condenser, configure
+from condensery.loop import Condenser
 from condensery.nets import build, chain, names
 from condensery.objectives import distances
 from condensery.objectives.distances import parse_distance, row_distance
+from condensery.planning import configure
 from condensery.randomness import fork_rng, stream
+from condensery.recipe import recipe_names
 from condensery.supply import Context
 from condensery.supply.networks import still
 

@@ -13,8 +13,9 @@ from condensery.augment import SiameseOp
 from condensery.config import Choice, RunConfig
 from condensery.data import Data
 from condensery.engine import Matcher, Plan, exact_plan
-from condensery.loop import Condenser, configure
+from condensery.loop import Condenser
 from condensery.nets import build
+from condensery.planning import configure
 from condensery.randomness import fork_rng, stream
 from condensery.task import Step
 

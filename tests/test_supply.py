@@ -15,13 +15,14 @@ from torch.nn.functional import cross_entropy
 
 from condensery import UsageError
 from condensery.cli import main
-from condensery.config import recipe_names
 from condensery.data import Data
 from condensery.engine import Plan, exact_plan
 from condensery.errors import DivergedError
-from condensery.loop import Condenser, configure, notes_of
+from condensery.loop import Condenser
+from condensery.planning import configure, notes_of
 from condensery.progress import Progress
 from condensery.randomness import stream
+from condensery.recipe import recipe_names
 from condensery.stopping import Convergence, window_of
 from condensery.supply import TrainedOnSynthetic
 from condensery.supply.schedules import fixed_schedule, is_published

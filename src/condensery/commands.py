@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from .condensed import FILE, CondensedSet, load_sets
-from .config import KINDS, RunConfig, Scalars, make, read_recipe, read_yaml
+from .config import KINDS, RunConfig, Scalars, make
 from .data import Data, as_json, describe, load
 from .data.catalogue import known_names
 from .engine import Plan
@@ -22,10 +22,12 @@ from .evaluation import evaluate as evaluate_sets
 from .exports import export as export_set
 from .exports import rounded
 from .files import write_json, write_text
-from .loop import configure, notes_of, plan_for
+from .planning import configure, notes_of, plan_for
 from .progress import Progress
+from .recipe import read_recipe, read_yaml
 from .report.pictures import save_picture
-from .report.tables import size_text, table, time_text
+from .report.results import result_table
+from .report.tables import size_text, time_text
 from .runs import Interrupted, RunFolder, carry_out
 from .select import select_random
 
@@ -217,30 +219,6 @@ def evaluate(options: Any) -> int:
     say(result_table(results, len(data.test)))
     _write_json(options, {"results": [result.as_dict() for result in results]})
     return 0
-
-
-def result_table(results: list[Result], tested_on: int) -> str:
-    """Accuracies for people: every number with its n and protocol."""
-    rows = [
-        [
-            result.set,
-            "all" if result.ipc is None else str(result.ipc),
-            result.net,
-            result.protocol,
-            str(result.n),
-            f"{result.mean:.1f} ± {result.std:.1f}" if result.n > 1 else f"{result.mean:.1f}",
-            size_text(result.stored_bytes),
-            time_text(result.seconds),
-        ]
-        for result in results
-    ]
-    head = ["set", "ipc", "network", "protocol", "n", "accuracy %", "size", "time"]
-    first = results[0]
-    return (
-        f"{table(head, rows)}\n"
-        f"test split of {first.data} ({tested_on} images), last epoch, n = sets × networks, "
-        f"mean ± std, seed {first.seed}; {first.plan}"
-    )
 
 
 def show(options: Any) -> int:

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
-from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
 from .errors import UsageError, unknown_name, wrong_value
+from .recipe import SECTIONS, set_dotted, with_cases
 
 #: The built-in kinds of each choice. Anything else is an import path, ``package.module:Class``.
 KINDS: dict[str, dict[str, str]] = {
@@ -51,13 +49,6 @@ _METHODS = {
         *("report", "state", "load_state"),
     ),
     "augmentation": ("for_data", "draw", "apply", "state", "load_state"),
-}
-
-_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    ">": operator.gt,
-    "<": operator.lt,
 }
 
 
@@ -161,121 +152,6 @@ class RunConfig(Scalars):
 
 
 _RUN_FIELDS = tuple(f.name for f in dataclasses.fields(RunConfig))
-_SECTIONS = (*KINDS, "optimizer")
-
-
-def recipe_names() -> list[str]:
-    """The recipes that ship with the package."""
-    folder = resources.files("condensery") / "recipes"
-    return sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".yaml"))
-
-
-def read_yaml(path: Path, what: str) -> dict[str, Any]:
-    """A YAML file that holds a mapping; anything else is a :class:`UsageError`."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{what} {path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{what} {path} is not valid YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise UsageError(
-            f"{what} {path} must hold a mapping of fields, not {type(content).__name__}"
-        )
-    return content
-
-
-def read_recipe(name: str) -> dict[str, Any]:
-    """The recipe of that name, or in that file."""
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml"):
-        return on_top({"recipe": path.stem, **read_yaml(path, "recipe")})
-    if name not in recipe_names():
-        raise unknown_name("recipe", name, recipe_names())
-    text = (resources.files("condensery") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
-    return {"recipe": name, **yaml.safe_load(text)}
-
-
-#: Where the fields of a file wait until the cases of the recipe below them have been applied.
-OVER = "over"
-
-
-def on_top(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A file's content; one that lacks a choice stands on top of the recipe that it names."""
-    named = content.get("recipe")
-    complete = all(choice in content for choice in KINDS)
-    if complete or named not in recipe_names():
-        return dict(content)
-    return {**read_recipe(str(named)), OVER: dict(content)}
-
-
-def flattened(content: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Fields, with those of a choice or of the optimizer dotted.
-
-    >>> flattened({"ipc": 1, "supply": {"steps": 2}})
-    [('ipc', 1), ('supply.steps', 2)]
-    """
-    out: list[tuple[str, Any]] = []
-    for name, value in content.items():
-        if name in _SECTIONS and isinstance(value, Mapping):
-            out += [(f"{name}.{key}", below) for key, below in value.items()]
-        else:
-            out.append((name, value))
-    return out
-
-
-def matches(when: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
-    """Whether every condition holds: a value, a list of values, or a bound such as ``">=100"``.
-
-    >>> matches({"data": ["mnist", "svhn"], "ipc": ">=100"}, {"data": "svhn", "ipc": 100})
-    True
-    """
-    for key, wanted in when.items():
-        if key not in facts:
-            raise unknown_name("condition", key, facts)
-        have = facts[key]
-        if isinstance(wanted, list):
-            if have not in wanted:
-                return False
-        elif isinstance(wanted, str) and wanted.lstrip()[:1] in "<>":
-            sign = wanted[:2] if wanted[:2] in _COMPARISONS else wanted[:1]
-            if not _COMPARISONS[sign](have, float(wanted[len(sign) :])):
-                return False
-        elif have != wanted:
-            return False
-    return True
-
-
-def set_dotted(tree: dict[str, Any], dotted: str, value: Any) -> None:
-    """Set ``a.b.c`` in nested dictionaries."""
-    *path, last = dotted.split(".")
-    for key in path:
-        below = tree.setdefault(key, {})
-        if not isinstance(below, dict):
-            raise UsageError(f"'{dotted}' cannot be set: '{key}' is a single value")
-        tree = below
-    tree[last] = value
-
-
-def with_cases(raw: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe or protocol with those of its ``cases`` applied whose ``when`` holds, in order."""
-    out = {
-        key: dict(value) if isinstance(value, dict) else value
-        for key, value in raw.items()
-        if key != "cases"
-    }
-    try:
-        for case in raw.get("cases") or ():
-            if matches(case["when"], facts):
-                for dotted, value in case["set"].items():
-                    set_dotted(out, dotted, value)
-    except UsageError:
-        raise
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise UsageError(
-            f"cases must be a list of {{when: {{FACT: VALUE}}, set: {{FIELD: VALUE}}}} ({error})"
-        ) from error
-    return out
 
 
 def locate(path: str, what: str) -> Any:
@@ -394,7 +270,7 @@ def resolve(raw: Mapping[str, Any], facts: Mapping[str, Any]) -> RunConfig:
     if not isinstance(optimizer, Mapping):
         raise UsageError("optimizer must be a mapping of rate and momentum")
     merged["optimizer"] = make(PixelOptimizer, optimizer, "optimizer")
-    scalars = {k: v for k, v in merged.items() if k not in _SECTIONS}
+    scalars = {k: v for k, v in merged.items() if k not in SECTIONS}
     checked = make(Scalars, scalars, "run")
     merged.update(dataclasses.asdict(checked))
     return RunConfig(**merged)
@@ -431,6 +307,6 @@ def merge(base: Mapping[str, Any], overrides: Sequence[tuple[str, Any]]) -> dict
             out[section] = {"kind": value}
     for name, value in rest:
         if name.split(".")[0] not in _RUN_FIELDS:
-            raise unknown_name("field", name, [*_RUN_FIELDS, *(f"{s}.…" for s in _SECTIONS)])
+            raise unknown_name("field", name, [*_RUN_FIELDS, *(f"{s}.…" for s in SECTIONS)])
         set_dotted(out, name, value)
     return out

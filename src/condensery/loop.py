@@ -4,34 +4,23 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .augment import Augmentation
 from .condensed import About, CondensedSet, Source
-from .config import (
-    OVER,
-    RunConfig,
-    build,
-    flattened,
-    merge,
-    on_top,
-    read_recipe,
-    resolve,
-    with_cases,
-)
+from .config import RunConfig, build
 from .data import Data, load
-from .engine import Matcher, Plan, choose_plan
+from .engine import Matcher, Plan
 from .engine.batches import draw_mixed, draw_rows
 from .errors import DivergedError, UsageError
 from .formation import Formation
 from .objectives import Objective
+from .planning import configure, plan_for
 from .protocol import Protocol
 from .stopping import Convergence, window_of
 from .supply import Context, Supply
@@ -290,79 +279,6 @@ def _optimizer_state(optimizer: torch.optim.SGD) -> dict[str, Tensor | None]:
     (pixels,) = optimizer.param_groups[0]["params"]
     momentum = optimizer.state[pixels].get("momentum_buffer")
     return {"momentum": None if momentum is None else momentum.clone()}
-
-
-def facts_of(data: Data, ipc: int, net: str | None = None) -> dict[str, Any]:
-    """What the cases of a recipe may ask for.
-
-    Args:
-        data: what is condensed.
-        ipc: budget.
-        net: the network that one looks through; the data's own when not given.
-    """
-    _, height, width = data.train.shape
-    return {
-        "data": data.known_as,
-        "ipc": ipc,
-        "size": max(height, width),
-        "classes": data.train.classes,
-        "net": data.net,
-        "family": re.split(r"[\d:]", net or data.net)[0],
-        "norm": "given" if "norm=" in (net or data.net) else "default",
-    }
-
-
-def configure(
-    data: Data, recipe: str | Mapping[str, Any] = "dm", overrides: Mapping[str, Any] | None = None
-) -> RunConfig:
-    """A recipe for a data set, resolved.
-
-    Args:
-        data: what to condense.
-        recipe: a recipe's name or file, or the content of one.
-        overrides: fields on top, dotted for the settings of a choice
-            (``{"ipc": 1, "optimizer.rate": 0.1}``).
-    """
-    base = read_recipe(recipe) if isinstance(recipe, str) else on_top(recipe)
-    over = base.pop(OVER, {})
-    given = {**dict(flattened(over)), **dict(flattened(overrides or {}))}
-    ipc = given.get("ipc", base.get("ipc", RunConfig.ipc))
-    if isinstance(ipc, bool) or not isinstance(ipc, int | np.integer):
-        raise UsageError(f"ipc must be a whole number, got {ipc!r}")
-    given = {"ipc": int(ipc), **{name: v for name, v in given.items() if name != "ipc"}}
-    ipc = int(ipc)
-    supply = base.get("supply", {})
-    net = given.get("supply.net", supply.get("net") if isinstance(supply, Mapping) else None)
-    facts = facts_of(data, ipc, net if isinstance(net, str) and net != "default" else None)
-    cased = with_cases(base, facts)
-    raw = merge(cased, [("data", data.spec), *given.items()])
-    schedule = cased.get("iterations")
-    if raw.get("window") is None and isinstance(schedule, int):
-        raw["window"] = window_of(schedule)
-    return resolve(raw, facts)
-
-
-def notes_of(config: RunConfig) -> list[str]:
-    """What a user should know about a configuration before it runs."""
-    supply = build("supply", config.supply)
-    return list(supply.notes(config.ipc)) if hasattr(supply, "notes") else []
-
-
-def plan_for(
-    data: Data,
-    config: RunConfig,
-    plan: str | Plan = "auto",
-    device: str | None = None,
-    threads: int | None = None,
-) -> Plan:
-    """The execution plan of a run: what was asked for, or what suits its device and size."""
-    real = sum(min(n, config.real_batch) for n in data.train.counts)
-    synthetic = data.train.classes * config.ipc
-    passes = build("objective", config.objective).passes
-    steps, trained = build("supply", config.supply).effort(synthetic)
-    # A pass back costs about twice a pass forward.
-    images = config.iterations * (steps * passes * (real + 3 * synthetic) + 3 * trained)
-    return choose_plan(plan, shape=data.train.shape, images=images, device=device, threads=threads)
 
 
 def condense(

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import yaml
 
-from .config import make, with_cases
+from .config import make
 from .errors import UsageError, unknown_name
+from .recipe import with_cases
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 import torch
 
-from condensery.config import make, read_yaml
+from condensery.config import make
 from condensery.errors import UsageError
+from condensery.recipe import read_yaml
 
 #: Chunks of 32 images of 32×32 keep a ConvNet's activations in a CPU core's cache.
 _CACHE_PIXELS = 32 * 32 * 32

@@ -1,0 +1,89 @@
+"""From data, a recipe and overrides to a resolved configuration, and to the plan that suits it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .config import RunConfig, build, merge, resolve
+from .data import Data
+from .engine import Plan, choose_plan
+from .errors import UsageError
+from .recipe import OVER, flattened, on_top, read_recipe, with_cases
+from .stopping import window_of
+
+
+def facts_of(data: Data, ipc: int, net: str | None = None) -> dict[str, Any]:
+    """What the cases of a recipe may ask for.
+
+    Args:
+        data: what is condensed.
+        ipc: budget.
+        net: the network that one looks through; the data's own when not given.
+    """
+    _, height, width = data.train.shape
+    return {
+        "data": data.known_as,
+        "ipc": ipc,
+        "size": max(height, width),
+        "classes": data.train.classes,
+        "net": data.net,
+        "family": re.split(r"[\d:]", net or data.net)[0],
+        "norm": "given" if "norm=" in (net or data.net) else "default",
+    }
+
+
+def configure(
+    data: Data, recipe: str | Mapping[str, Any] = "dm", overrides: Mapping[str, Any] | None = None
+) -> RunConfig:
+    """A recipe for a data set, resolved.
+
+    Args:
+        data: what to condense.
+        recipe: a recipe's name or file, or the content of one.
+        overrides: fields on top, dotted for the settings of a choice
+            (``{"ipc": 1, "optimizer.rate": 0.1}``).
+    """
+    base = read_recipe(recipe) if isinstance(recipe, str) else on_top(recipe)
+    over = base.pop(OVER, {})
+    given = {**dict(flattened(over)), **dict(flattened(overrides or {}))}
+    ipc = given.get("ipc", base.get("ipc", RunConfig.ipc))
+    if isinstance(ipc, bool) or not isinstance(ipc, int | np.integer):
+        raise UsageError(f"ipc must be a whole number, got {ipc!r}")
+    given = {"ipc": int(ipc), **{name: v for name, v in given.items() if name != "ipc"}}
+    ipc = int(ipc)
+    supply = base.get("supply", {})
+    net = given.get("supply.net", supply.get("net") if isinstance(supply, Mapping) else None)
+    facts = facts_of(data, ipc, net if isinstance(net, str) and net != "default" else None)
+    cased = with_cases(base, facts)
+    raw = merge(cased, [("data", data.spec), *given.items()])
+    schedule = cased.get("iterations")
+    if raw.get("window") is None and isinstance(schedule, int):
+        raw["window"] = window_of(schedule)
+    return resolve(raw, facts)
+
+
+def notes_of(config: RunConfig) -> list[str]:
+    """What a user should know about a configuration before it runs."""
+    supply = build("supply", config.supply)
+    return list(supply.notes(config.ipc)) if hasattr(supply, "notes") else []
+
+
+def plan_for(
+    data: Data,
+    config: RunConfig,
+    plan: str | Plan = "auto",
+    device: str | None = None,
+    threads: int | None = None,
+) -> Plan:
+    """The execution plan of a run: what was asked for, or what suits its device and size."""
+    real = sum(min(n, config.real_batch) for n in data.train.counts)
+    synthetic = data.train.classes * config.ipc
+    passes = build("objective", config.objective).passes
+    steps, trained = build("supply", config.supply).effort(synthetic)
+    # A pass back costs about twice a pass forward.
+    images = config.iterations * (steps * passes * (real + 3 * synthetic) + 3 * trained)
+    return choose_plan(plan, shape=data.train.shape, images=images, device=device, threads=threads)

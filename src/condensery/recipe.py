@@ -1,0 +1,141 @@
+"""Recipes as they are written: YAML with cases, files on top of a recipe.
+
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import UsageError, unknown_name
+
+#: The loop's choices, and every section of a recipe that has fields of its own.
+CHOICES = ("formation", "objective", "supply", "augmentation")
+SECTIONS = (*CHOICES, "optimizer")
+
+_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+def recipe_names() -> list[str]:
+    """The recipes that ship with the package."""
+    folder = resources.files("condensery") / "recipes"
+    return sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".yaml"))
+
+
+def read_yaml(path: Path, what: str) -> dict[str, Any]:
+    """A YAML file that holds a mapping; anything else is a :class:`UsageError`."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{what} {path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{what} {path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(
+            f"{what} {path} must hold a mapping of fields, not {type(content).__name__}"
+        )
+    return content
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """The recipe of that name, or in that file."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        return on_top({"recipe": path.stem, **read_yaml(path, "recipe")})
+    if name not in recipe_names():
+        raise unknown_name("recipe", name, recipe_names())
+    text = (resources.files("condensery") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+    return {"recipe": name, **yaml.safe_load(text)}
+
+
+#: Where the fields of a file wait until the cases of the recipe below them have been applied.
+OVER = "over"
+
+
+def on_top(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A file's content; one that lacks a choice stands on top of the recipe that it names."""
+    named = content.get("recipe")
+    complete = all(choice in content for choice in CHOICES)
+    if complete or named not in recipe_names():
+        return dict(content)
+    return {**read_recipe(str(named)), OVER: dict(content)}
+
+
+def flattened(content: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Fields, with those of a choice or of the optimizer dotted.
+
+    >>> flattened({"ipc": 1, "supply": {"steps": 2}})
+    [('ipc', 1), ('supply.steps', 2)]
+    """
+    out: list[tuple[str, Any]] = []
+    for name, value in content.items():
+        if name in SECTIONS and isinstance(value, Mapping):
+            out += [(f"{name}.{key}", below) for key, below in value.items()]
+        else:
+            out.append((name, value))
+    return out
+
+
+def matches(when: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
+    """Whether every condition holds: a value, a list of values, or a bound such as ``">=100"``.
+
+    >>> matches({"data": ["mnist", "svhn"], "ipc": ">=100"}, {"data": "svhn", "ipc": 100})
+    True
+    """
+    for key, wanted in when.items():
+        if key not in facts:
+            raise unknown_name("condition", key, facts)
+        have = facts[key]
+        if isinstance(wanted, list):
+            if have not in wanted:
+                return False
+        elif isinstance(wanted, str) and wanted.lstrip()[:1] in "<>":
+            sign = wanted[:2] if wanted[:2] in _COMPARISONS else wanted[:1]
+            if not _COMPARISONS[sign](have, float(wanted[len(sign) :])):
+                return False
+        elif have != wanted:
+            return False
+    return True
+
+
+def set_dotted(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set ``a.b.c`` in nested dictionaries."""
+    *path, last = dotted.split(".")
+    for key in path:
+        below = tree.setdefault(key, {})
+        if not isinstance(below, dict):
+            raise UsageError(f"'{dotted}' cannot be set: '{key}' is a single value")
+        tree = below
+    tree[last] = value
+
+
+def with_cases(raw: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe or protocol with those of its ``cases`` applied whose ``when`` holds, in order."""
+    out = {
+        key: dict(value) if isinstance(value, dict) else value
+        for key, value in raw.items()
+        if key != "cases"
+    }
+    try:
+        for case in raw.get("cases") or ():
+            if matches(case["when"], facts):
+                for dotted, value in case["set"].items():
+                    set_dotted(out, dotted, value)
+    except UsageError:
+        raise
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"cases must be a list of {{when: {{FACT: VALUE}}, set: {{FIELD: VALUE}}}} ({error})"
+        ) from error
+    return out
