@@ -77,7 +77,7 @@ class Comparison:
         # One piece: its graph is kept. Several: a first pass gives the statistics, a second one
         # pulls back piece by piece, so that memory does not grow with the number of images.
         found = block.statistic(keep=len(block.pieces) == 1)
-        slope = self._slope(self.real(classes), found, 1.0)
+        slope = self._slope(self.real(classes), found, self.objective.levels(self.moment)[0])
         self._fill(classes, block.pull_back(slope))
 
     def tied(self, blocks: list[Block], classes: list[range]) -> None:

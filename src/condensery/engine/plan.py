@@ -54,8 +54,8 @@ class Plan:
     update_dtype: Literal["float32", "float64", "bfloat16"] = "float32"
     """Type of the passes that train the networks one looks through; weights stay ``dtype``."""
     memory_gb: float = 4.0
-    """What statistics and graphs that are kept within a step may take; beyond it, classes are
-    computed again."""
+    """What the statistics that are kept within a step may take, and as much again the graphs;
+    beyond it, classes are computed again."""
 
     def __post_init__(self) -> None:
         if self.chunk is not None and self.chunk < 1:
