@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from .condensed import FILE, CondensedSet, load_sets
-from .config import KINDS, RunConfig, Scalars, make
+from .config import RunConfig, Scalars, make
 from .data import Data, as_json, describe, load
 from .data.catalogue import known_names
 from .engine import Plan
@@ -24,7 +24,7 @@ from .exports import rounded
 from .files import write_json, write_text
 from .planning import configure, notes_of, plan_for
 from .progress import Progress
-from .recipe import read_recipe, read_yaml
+from .recipe import CHOICES, read_recipe, read_yaml
 from .report.pictures import save_picture
 from .report.results import result_table
 from .report.tables import size_text, time_text
@@ -101,7 +101,7 @@ def _base(options: Any) -> Mapping[str, Any]:
     base = read_yaml(file / "recipe.yaml" if file.is_dir() else file, "--config")
     if "select" in base:
         raise UsageError(f"--config {file} belongs to a selection; repeat it with select")
-    lacking = [name for name in KINDS if name not in base]
+    lacking = [name for name in CHOICES if name not in base]
     if lacking:
         raise UsageError(
             f"--config {options.config} lacks {', '.join(lacking)}; give a run's recipe.yaml"

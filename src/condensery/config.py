@@ -17,24 +17,15 @@ from typing import Any, Literal
 import yaml
 
 from .errors import UsageError, unknown_name, wrong_value
-from .recipe import SECTIONS, set_dotted, with_cases
+from .recipe import CHOICES, SECTIONS, set_dotted, with_cases
 
-#: The built-in kinds of each choice. Anything else is an import path, ``package.module:Class``.
-KINDS: dict[str, dict[str, str]] = {
-    "formation": {"pixels": "condensery.formation:Pixels"},
-    "objective": {
-        "class_gradients": "condensery.objectives:ClassGradients",
-        "mean_features": "condensery.objectives:MeanFeatures",
-    },
-    "supply": {
-        "fresh": "condensery.supply:Fresh",
-        "trained_on_synthetic": "condensery.supply:TrainedOnSynthetic",
-    },
-    "augmentation": {
-        "none": "condensery.augment:NoAugmentation",
-        "siamese_op": "condensery.augment:SiameseOp",
-        "siamese_sequence": "condensery.augment:SiameseSequence",
-    },
+#: Where the kinds of each choice are exported, as ``KINDS``: a name and its class. Anything else is
+#: an import path, ``package.module:Class``.
+_ROOMS = {
+    "formation": "condensery.formation",
+    "objective": "condensery.objectives",
+    "supply": "condensery.supply",
+    "augmentation": "condensery.augment",
 }
 
 #: What the class of each choice offers; the interfaces stand beside the built-in ones.
@@ -163,6 +154,12 @@ def locate(path: str, what: str) -> Any:
         raise UsageError(f"{what} '{path}' cannot be imported: {error}") from error
 
 
+def kinds_of(choice: str) -> dict[str, type[Any]]:
+    """The built-in kinds of a choice, by name."""
+    found: dict[str, type[Any]] = importlib.import_module(_ROOMS[choice]).KINDS
+    return found
+
+
 def choice_class(choice: str, kind: str, *, foreign: bool = True) -> type[Any]:
     """The class behind a kind.
 
@@ -171,10 +168,10 @@ def choice_class(choice: str, kind: str, *, foreign: bool = True) -> type[Any]:
         kind: a built-in name or ``package.module:Class``.
         foreign: whether an import path is allowed; a file that somebody sent may not name one.
     """
-    known = KINDS[choice]
+    known = kinds_of(choice)
     if kind not in known and (":" not in kind or not foreign):
         raise unknown_name(choice, kind, known)
-    found = locate(known.get(kind, kind), choice)
+    found = known[kind] if kind in known else locate(kind, choice)
     lacking = [name for name in _METHODS[choice] if not hasattr(found, name)]
     if not isinstance(found, type) or not dataclasses.is_dataclass(found) or lacking:
         needs = f"; it lacks {', '.join(lacking)}" if lacking else ""
@@ -264,7 +261,7 @@ def resolve(raw: Mapping[str, Any], facts: Mapping[str, Any]) -> RunConfig:
     for name in merged:
         if name not in _RUN_FIELDS:
             raise unknown_name("field", name, _RUN_FIELDS)
-    for choice in KINDS:
+    for choice in CHOICES:
         merged[choice] = _complete(choice, merged.get(choice, {}), facts)
     optimizer = merged.get("optimizer", {})
     if not isinstance(optimizer, Mapping):
@@ -280,11 +277,12 @@ def _complete(choice: str, given: Any, facts: Mapping[str, Any]) -> Choice:
     if isinstance(given, str):
         given = {"kind": given}
     if not isinstance(given, Mapping) or "kind" not in given:
-        raise UsageError(f"{choice} needs a kind; known: {', '.join(sorted(KINDS[choice]))}")
+        raise UsageError(f"{choice} needs a kind; known: {', '.join(sorted(kinds_of(choice)))}")
     settings = {k: v for k, v in given.items() if k != "kind"}
-    if settings.get("net") == "default":
-        settings["net"] = facts["net"]
     chosen = Choice(str(given["kind"]), settings)
+    fields = {field.name for field in dataclasses.fields(choice_class(choice, chosen.kind))}
+    if "net" in fields and settings.get("net", "default") == "default":
+        settings["net"] = facts["net"]  # the data's own, also after a change of kind
     built = build(choice, chosen)
     if hasattr(built, "settled"):  # what depends on the budget, in numbers
         built = built.settled(facts["ipc"])
@@ -294,15 +292,15 @@ def _complete(choice: str, given: Any, facts: Mapping[str, Any]) -> Choice:
 def merge(base: Mapping[str, Any], overrides: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """A raw mapping with dotted overrides on top; a new ``kind`` drops the old kind's settings."""
     out = {k: dict(v) if isinstance(v, dict) else v for k, v in base.items()}
-    for section in KINDS:
+    for section in CHOICES:
         if isinstance(out.get(section), str):
             out[section] = {"kind": out[section]}
     kinds = [(name, value) for name, value in overrides if name.endswith(".kind")]
     rest = [(name, value) for name, value in overrides if not name.endswith(".kind")]
     for name, value in kinds:
         section = name.removesuffix(".kind")
-        if section not in KINDS:
-            raise unknown_name("choice", section, KINDS)
+        if section not in CHOICES:
+            raise unknown_name("choice", section, CHOICES)
         if out.get(section, {}).get("kind") != value:
             out[section] = {"kind": value}
     for name, value in rest:

@@ -89,3 +89,7 @@ class Pixels:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Nothing to take back."""
+
+
+#: What a recipe calls each kind.
+KINDS: dict[str, type[Any]] = {"pixels": Pixels}

@@ -1,6 +1,14 @@
 """Through which networks one looks: where they come from and how they move on."""
 
+from typing import Any
+
 from .base import Context as Context
 from .base import Supply as Supply
 from .fresh import Fresh as Fresh
 from .synthetic import TrainedOnSynthetic as TrainedOnSynthetic
+
+#: What a recipe calls each kind.
+KINDS: dict[str, type[Any]] = {
+    "fresh": Fresh,
+    "trained_on_synthetic": TrainedOnSynthetic,
+}
