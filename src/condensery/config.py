@@ -63,12 +63,30 @@ class PixelOptimizer:
     """Learning rate of the stored pixels; positive."""
     momentum: float = 0.5
     """Momentum, 0 ≤ m < 1."""
+    drops: list[int] = field(default_factory=list)
+    """Outer iterations from which on the rate is multiplied by ``drop_factor`` once more."""
+    drop_factor: float = 0.5
+    """What a drop multiplies the rate by."""
 
     def __post_init__(self) -> None:
         if not 0 < self.rate <= 1e30:
             raise UsageError(f"optimizer.rate must be positive and finite, got {self.rate}")
         if not 0 <= self.momentum < 1:
             raise UsageError(f"optimizer.momentum must lie in 0 … 1, got {self.momentum}")
+        if any(drop < 1 for drop in self.drops) or not 0 < self.drop_factor <= 1:
+            raise UsageError(
+                f"optimizer.drops are iterations of at least 1, got {self.drops}, and "
+                f"optimizer.drop_factor lies in 0 … 1, got {self.drop_factor}"
+            )
+
+    def rate_at(self, iteration: int) -> float:
+        """The learning rate of an outer iteration, counted from 0.
+
+        >>> [PixelOptimizer(rate=1.0, drops=[2, 3]).rate_at(i) for i in range(4)]
+        [1.0, 1.0, 0.5, 0.25]
+        """
+        passed = sum(iteration >= drop for drop in self.drops)
+        return float(self.rate * self.drop_factor**passed)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -96,6 +96,7 @@ class Condenser:
         self.supply.prepare(network, context)
         loss, gradient = self.matcher.gradient(network, self.stored.detach(), *at, self.steps)
         self.stored.grad = gradient
+        self.optimizer.param_groups[0]["lr"] = self.config.optimizer.rate_at(self.iteration)
         self.optimizer.step()
         self.formation.project(self.stored.detach())
         self._loss += loss
@@ -234,9 +235,10 @@ class Condenser:
         labels = torch.arange(len(decoded), device=decoded.device)
         return decoded.flatten(0, 1), labels.repeat_interleave(decoded.shape[1])
 
-    def _query(self, a_class: int) -> tuple[Tensor, Tensor]:
+    def _query(self, a_class: int, number: int) -> tuple[Tensor, Tensor]:
         at = self.iteration, self.step_in_iteration
-        return self._real(torch.cat(draw_rows(self.train, a_class, self.task.seed, "query", *at)))
+        purpose = f"query-{number}" if number else "query"
+        return self._real(torch.cat(draw_rows(self.train, a_class, self.task.seed, purpose, *at)))
 
     def _mixed(self, n: int) -> tuple[Tensor, Tensor]:
         at = self.iteration, self.step_in_iteration

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .data import LabelledSet
 
@@ -26,6 +26,8 @@ class Step:
     """Images of each class's real batch."""
     synthetic: tuple[int, ...]
     """Images of each class's synthetic batch."""
+    observed: Tensor | None = None
+    """A row of each real image, class after class, where the objective observes them."""
 
     @property
     def classes(self) -> int:

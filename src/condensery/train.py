@@ -99,6 +99,7 @@ class Trainer:
         self.dtype = dtype
         self.strategy = _strategy(protocol, flip)
         self._losses: dict[tuple[torch.dtype | None, bool], Loss] = {}
+        self._hits: Loss | None = None
 
     def train(
         self,
@@ -176,18 +177,27 @@ class Trainer:
         template = copy.deepcopy(network).train(learning)
 
         def loss(weights: dict[str, Tensor], images: Tensor, targets: Tensor) -> Tensor:
-            if dtype is not None:
-                weights = {
-                    name: w.to(dtype) if w.is_floating_point() else w for name, w in weights.items()
-                }
-                images = images.to(dtype)
-            logits = functional_call(template, weights, (images,)).to(targets.dtype)
+            logits = _logits(template, weights, images, dtype).to(targets.dtype)
             picked = log_softmax(logits, 1).gather(1, targets[:, :2].long())
             return -(picked * targets[:, 2:]).sum()
 
-        fast = self.plan.compile and not mixing(template)
-        self._losses[key] = compiled(loss) if fast else loss
+        self._losses[key] = self._fast(loss, template)
         return self._losses[key]
+
+    def hits(self, network: nn.Module) -> Loss:
+        """How many images are classified rightly in evaluation mode, as a function of weights."""
+        if self._hits is None:
+            template = copy.deepcopy(network).eval()
+
+            def hits(weights: dict[str, Tensor], images: Tensor, targets: Tensor) -> Tensor:
+                found = _logits(template, weights, images, self.dtype).argmax(1)
+                return ((found == targets[:, 0].long()) & (targets[:, 2] > 0)).sum()
+
+            self._hits = self._fast(hits, template)
+        return self._hits
+
+    def _fast(self, function: Loss, template: nn.Module) -> Loss:
+        return compiled(function) if self.plan.compile and not mixing(template) else function
 
 
 class Course:
@@ -251,6 +261,14 @@ class Course:
         pieces = self.trainer.pieces(images, plain_targets(images, labels), False)
         return torch.stack([function(self.weights, *piece) for piece in pieces]).sum()
 
+    @torch.no_grad()
+    def accuracy(self, images: Tensor, labels: Tensor) -> float:
+        """Share of a batch that is classified rightly in evaluation mode; one host sync."""
+        function = self.trainer.hits(self.network)
+        pieces = self.trainer.pieces(images, plain_targets(images, labels), False)
+        hits = torch.stack([function(self.weights, *piece) for piece in pieces])
+        return int(hits.sum()) / len(images)
+
     def momenta(self) -> dict[str, Tensor]:
         """What SGD remembers of each parameter."""
         found = {
@@ -265,6 +283,17 @@ class Course:
         for name, weight in self.network.named_parameters():
             if name in momenta:
                 self.optimizer.state[weight]["momentum_buffer"] = momenta[name].to(weight).clone()
+
+
+def _logits(
+    template: nn.Module, weights: dict[str, Tensor], images: Tensor, dtype: torch.dtype | None
+) -> Tensor:
+    """A network's logits with given weights, passes in a type of their own where one is given."""
+    if dtype is not None:
+        weights = {name: w.to(dtype) if w.is_floating_point() else w for name, w in weights.items()}
+        images = images.to(dtype)
+    logits: Tensor = functional_call(template, weights, (images,))
+    return logits
 
 
 def plain_targets(images: Tensor, labels: Tensor) -> Tensor:

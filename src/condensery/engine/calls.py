@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Weights = dict[str, Tensor]
 Call = Callable[[Weights, Tensor, Tensor, Tensor], Tensor]
+Observation = Callable[[Weights, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class _Statistic(nn.Module):
@@ -38,11 +39,23 @@ class _Statistic(nn.Module):
         return self.objective.statistic(self.network, images, labels, share)
 
 
+class _Observation(_Statistic):
+    """The same of an objective that also gives a row of each image."""
+
+    def forward(  # type: ignore[override]
+        self, images: Tensor, labels: Tensor, share: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The statistics of k classes, and N rows."""
+        return self.objective.observe(self.network, images, labels, share)  # type: ignore[attr-defined, no-any-return]
+
+
 @dataclass(frozen=True)
 class View:
     """One network, ready to be looked through."""
 
     call: Call
+    observation: Observation | None
+    """The real branch of an objective that observes images one by one."""
     weights: Weights
     """For the synthetic branch."""
     real_weights: Weights
@@ -56,13 +69,30 @@ class View:
     fixed: bool
     """Whether every call must have the same shape."""
 
-    def statistic(self, pieces: list[Batch], *, real: bool = False) -> Tensor:
-        """The statistics of a block: those of its pieces, whose shares make the sum a mean."""
-        weights = self.real_weights if real else self.weights
+    def statistic(self, pieces: list[Batch]) -> Tensor:
+        """The statistics of a synthetic block: those of its pieces, whose shares make a mean."""
+        return self._summed(self.call, self.weights, pieces)
+
+    def real(self, pieces: list[Batch]) -> tuple[Tensor, Tensor | None]:
+        """The statistics of a real block, and a row of each image where they are observed."""
+        if self.observation is None:
+            return self._summed(self.call, self.real_weights, pieces), None
+        rows: list[Tensor] = []
+
+        def call(weights: Weights, images: Tensor, labels: Tensor, share: Tensor) -> Tensor:
+            assert self.observation is not None
+            found, each = self.observation(weights, images, labels, share)
+            rows.append(each)
+            return found
+
+        total = self._summed(call, self.real_weights, pieces)
+        return total, torch.cat(rows)
+
+    def _summed(self, call: Call, weights: Weights, pieces: list[Batch]) -> Tensor:
         first, *rest = pieces
-        total = self.call(weights, first.images, first.labels, first.share)
+        total = call(weights, first.images, first.labels, first.share)
         for piece in rest:
-            total = total + self.call(weights, piece.images, piece.labels, piece.share)
+            total = total + call(weights, piece.images, piece.labels, piece.share)
         return total
 
 
@@ -72,7 +102,7 @@ class Calls:
     def __init__(self, plan: Plan, objective: Objective) -> None:
         self.plan = plan
         self.objective = objective
-        self._known: dict[tuple[object, ...], Call] = {}
+        self._known: dict[tuple[object, ...], Any] = {}
 
     def view(self, network: nn.Module) -> View:
         """A network with its weights laid out and typed as the plan says."""
@@ -86,17 +116,19 @@ class Calls:
         real_dtype = plan.torch_dtype if whole else plan.torch_real_dtype
         same = real_dtype == plan.torch_dtype
         real_weights = weights if same else _tensors(network, real_dtype, last)
-        call = self._call(network, fast)
-        return View(call, weights, real_weights, real_dtype, last, whole, fixed=fast)
+        call: Call = self._call(network, fast, _Statistic)
+        observes = bool(getattr(self.objective, "observes", False))
+        observation = self._call(network, fast, _Observation) if observes else None
+        return View(call, observation, weights, real_weights, real_dtype, last, whole, fixed=fast)
 
-    def _call(self, network: nn.Module, fast: bool) -> Call:
-        key = (fast, *_architecture(network))
+    def _call(self, network: nn.Module, fast: bool, what: type[_Statistic]) -> Any:
+        key = (fast, what, *_architecture(network))
         if key not in self._known:
             # A copy, because a supply may go on with the network, in another mode.
-            template = _Statistic(copy.deepcopy(network), self.objective)
+            template = what(copy.deepcopy(network), self.objective)
 
-            def call(weights: Weights, images: Tensor, labels: Tensor, share: Tensor) -> Tensor:
-                return functional_call(template, weights, (images, labels, share))  # type: ignore[no-any-return]
+            def call(weights: Weights, images: Tensor, labels: Tensor, share: Tensor) -> Any:
+                return functional_call(template, weights, (images, labels, share))
 
             self._known[key] = compiled(call) if fast else call
         return self._known[key]

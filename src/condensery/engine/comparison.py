@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -19,8 +18,15 @@ if TYPE_CHECKING:
     # Interfaces of the rooms above, for types alone: imports run down.
     from condensery.objectives import Objective
 
-#: The real branch's statistics of some classes.
-Rows = Callable[[range], Tensor]
+
+class Real(Protocol):
+    """The real branch of a step."""
+
+    def statistics(self, classes: range) -> Tensor:
+        """Those of some classes, k×…"""
+
+    def observed(self) -> Tensor | None:
+        """A row of each image of the classes that were asked for, where they are observed."""
 
 
 @dataclass
@@ -65,7 +71,7 @@ class Comparison:
 
     objective: Objective
     moment: Step
-    real: Rows
+    real: Real
     gradient: Tensor
     """To the stored tensor; blocks fill their rows."""
 
@@ -77,14 +83,17 @@ class Comparison:
         # One piece: its graph is kept. Several: a first pass gives the statistics, a second one
         # pulls back piece by piece, so that memory does not grow with the number of images.
         found = block.statistic(keep=len(block.pieces) == 1)
-        slope = self._slope(self.real(classes), found, self.objective.levels(self.moment)[0])
+        slope = self._slope(
+            self.real.statistics(classes), found, self.objective.levels(self.moment)[0]
+        )
         self._fill(classes, block.pull_back(slope))
 
     def tied(self, blocks: list[Block], classes: list[range]) -> None:
         """An objective whose comparison needs all classes at once."""
         keep = len(blocks) == 1 and len(blocks[0].pieces) == 1
         found = torch.cat([block.statistic(keep=keep) for block in blocks])
-        real = self.real(range(classes[0].start, classes[-1].stop))
+        real = self.real.statistics(range(classes[0].start, classes[-1].stop))
+        self.moment = replace(self.moment, observed=self.real.observed())
         slope = self._slope(real, found, 1.0)
         for block, members in zip(blocks, classes, strict=True):
             self._fill(members, block.pull_back(slope[members.start : members.stop]))
@@ -106,7 +115,7 @@ class Comparison:
         held: list[tuple[Tensor, Tensor]] = []
         means: tuple[Tensor, Tensor] | None = None
         for block, members in zip(blocks, classes, strict=True):
-            real = self.real(members)
+            real = self.real.statistics(members)
             found = block.statistic(keep=graphs and len(block.pieces) == 1)
             fits = 2 * len(self.moment.real) * found[0].nbytes <= memory
             # Without statistics to go on from, a class's graph would be made again anyway.
@@ -125,7 +134,7 @@ class Comparison:
                 if held:
                     real, found = held[place]
                 else:
-                    real = self.real(members)
+                    real = self.real.statistics(members)
                     found = block.statistic(keep=len(block.pieces) == 1)
                 slope = slope + self._slope(real, found, each)
             self._fill(members, block.pull_back(slope))

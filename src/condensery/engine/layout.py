@@ -134,6 +134,14 @@ def _padded(piece: Batch, classes: int, images: int) -> Batch:
     )
 
 
+def unfilled(rows: Tensor, sizes: Sequence[int], room: Sequence[int]) -> Tensor:
+    """The rows of the images alone: :func:`filled` and the padding of calls undone."""
+    if list(sizes) == list(room):
+        return rows[: sum(sizes)]
+    parts = zip(rows[: sum(room)].split(list(room)), sizes, strict=True)
+    return torch.cat([part[:n] for part, n in parts])
+
+
 def filled(images: Tensor, sizes: Sequence[int], room: Sequence[int]) -> Tensor:
     """Classes one after another with images of zeros (or labels of 0) in the places left over."""
     if list(sizes) == list(room):

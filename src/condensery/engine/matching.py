@@ -17,7 +17,7 @@ from condensery.task import Step, Task
 from .batches import StepDraws, augment_classes, draw_step
 from .calls import Calls, View
 from .comparison import Block, Comparison
-from .layout import Batch, Layout, filled, share_matrix
+from .layout import Batch, Layout, filled, share_matrix, unfilled
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Matcher:
         moment = Step(network, iteration, step, number, real_sizes, tuple(sizes))
         real = _Real(self, view, draws)
         layout = self.layout(view, sizes, _SYNTHETIC_CHUNKS, self._graphs_that_fit(network))
-        out = Comparison(self.objective, moment, real.rows, torch.empty_like(stored))
+        out = Comparison(self.objective, moment, real, torch.empty_like(stored))
         classes = list(layout.blocks)
         blocks = (self._block(view, stored, draws, layout, block) for block in classes)
         if not self.objective.separable:
@@ -174,15 +174,22 @@ class _Real:
         self.draws = draws
         self.layout = matcher.layout(view, [len(rows) for rows in draws.rows], 1)
         self._all: Tensor | None = None
+        self._each: dict[int, Tensor] = {}
 
     @torch.no_grad()
-    def rows(self, classes: range) -> Tensor:
+    def statistics(self, classes: range) -> Tensor:
         """The statistics of some classes, k×…"""
         if self.matcher.alone(self.view) and not self.view.whole:
             return torch.cat([self._compute(range(c, c + 1)) for c in classes])
         if self._all is None:
             self._all = torch.cat([self._compute(block) for block in self.layout.blocks])
         return self._all[classes.start : classes.stop]
+
+    def observed(self) -> Tensor | None:
+        """A row of each real image, class after class, where the objective observes them."""
+        if not self._each:
+            return None
+        return torch.cat([self._each.pop(first) for first in sorted(self._each)])
 
     def _compute(self, block: range) -> Tensor:
         matcher, train = self.matcher, self.matcher.train
@@ -196,7 +203,10 @@ class _Real:
         )
         labels, room = train.labels[rows], self.layout.sizes_of(block)
         batch = matcher.batch(self.view, images, labels, sizes, room, self.view.real_dtype)
-        return self.view.statistic(self.layout.pieces(batch), real=True)[: len(block)]
+        found, each = self.view.real(self.layout.pieces(batch))
+        if each is not None:
+            self._each[block.start] = unfilled(each, sizes, room)
+        return found[: len(block)]
 
 
 @torch.no_grad()

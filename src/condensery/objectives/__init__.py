@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from .aligned_features import AlignedFeatures as AlignedFeatures
 from .base import Objective as Objective
 from .class_gradients import ClassGradients as ClassGradients
 from .mean_features import MeanFeatures as MeanFeatures
 
 #: What a recipe calls each kind.
 KINDS: dict[str, type[Any]] = {
+    "aligned_features": AlignedFeatures,
     "class_gradients": ClassGradients,
     "mean_features": MeanFeatures,
 }

@@ -15,6 +15,11 @@ class Objective(Protocol):
     The *statistic* of classes' batches, *compare* on these statistics, and the pull back of the
     comparison's gradient to each class's pixels, which autograd does. Chunks and ranks exchange
     statistics, not images.
+
+    An objective that also looks at real images one by one has two members more: ``observes``, true
+    where it does, and ``observe(network, images, labels, weights)``, which takes what ``statistic``
+    takes and returns the statistics and a row of each image, N×d. ``compare`` finds these rows,
+    class after class, in ``step.observed``. Such an objective is not separable.
     """
 
     separable: bool

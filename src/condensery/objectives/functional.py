@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 
 def weighted_mean_rows(values: Tensor, weights: Tensor) -> Tensor:
-    """Class means as one matrix product.
+    """Class means: a matrix product, or one pass over the values where there is one class.
 
     Args:
         values: N×d, one row an example.
@@ -15,6 +20,9 @@ def weighted_mean_rows(values: Tensor, weights: Tensor) -> Tensor:
     Returns:
         k×d, in the type of ``weights``.
     """
+    if len(weights) == 1 and torch.compiler.is_compiling():
+        # Sums what the layer before puts out without storing it in float32.
+        return (values * weights.T).to(weights.dtype).sum(0, keepdim=True)
     return weights @ values.to(weights.dtype)
 
 
@@ -29,3 +37,26 @@ def squared_mean_distance(real: Tensor, synthetic: Tensor) -> Tensor:
         A scalar, summed over classes and dimensions.
     """
     return (real - synthetic).square().sum()
+
+
+def discrimination(
+    embeddings: Tensor, sizes: Sequence[int], centers: Tensor, reduction: Literal["mean", "sum"]
+) -> Tensor:
+    """Cross-entropy of real images classified by the synthetic centres (CAFE, equations 2 and 3).
+
+    The logits of an image are the inner products of its embedding with the classes' centres.
+
+    Args:
+        embeddings: N×d of the real images, class after class.
+        sizes: images of each class.
+        centers: k×d class means of the synthetic embeddings.
+        reduction: over the N images.
+
+    Returns:
+        A scalar.
+    """
+    classes = torch.arange(len(sizes), device=centers.device)
+    labels = torch.repeat_interleave(
+        classes, torch.as_tensor(sizes, device=centers.device), output_size=sum(sizes)
+    )
+    return cross_entropy(embeddings.to(centers.dtype) @ centers.T, labels, reduction=reduction)

@@ -4,11 +4,13 @@ from typing import Any
 
 from .base import Context as Context
 from .base import Supply as Supply
+from .dynamic import Dynamic as Dynamic
 from .fresh import Fresh as Fresh
 from .synthetic import TrainedOnSynthetic as TrainedOnSynthetic
 
 #: What a recipe calls each kind.
 KINDS: dict[str, type[Any]] = {
+    "dynamic": Dynamic,
     "fresh": Fresh,
     "trained_on_synthetic": TrainedOnSynthetic,
 }

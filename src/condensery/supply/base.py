@@ -26,8 +26,8 @@ class Context:
     """Pixel steps done with this network."""
     synthetic: Callable[[], tuple[Tensor, Tensor]]
     """The decoded synthetic set and its labels, without gradient."""
-    query: Callable[[int], tuple[Tensor, Tensor]]
-    """So many real training images a class and their labels, drawn for this step."""
+    query: Callable[[int, int], tuple[Tensor, Tensor]]
+    """So many real training images a class and their labels, of a numbered draw of this step."""
     mixed: Callable[[int], tuple[Tensor, Tensor]]
     """So many real training images of any class and their labels, drawn for this step."""
     course: Callable[[nn.Module, TrainingProtocol], Course]

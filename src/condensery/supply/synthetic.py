@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from condensery import nets
@@ -17,7 +16,8 @@ from condensery.protocol import Protocol
 from condensery.task import Task
 
 from .base import Context
-from .networks import freeze_batch_norm, random_network, still
+from .learner import Learner
+from .networks import freeze_batch_norm, still
 from .schedules import fixed_schedule, is_published
 
 if TYPE_CHECKING:
@@ -65,10 +65,7 @@ class TrainedOnSynthetic:
     """The ops of ``batch_op``; flip goes where data may not be flipped."""
     freeze_with: int = 16
     """Real images a class whose statistics batch norm keeps during a pixel step."""
-    _task: Task = field(init=False, repr=False)
-    _network: nn.Module | None = field(init=False, repr=False, default=None)
-    _course: Course | None = field(init=False, repr=False, default=None)
-    _momenta: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
+    _learner: Learner = field(init=False, repr=False)
     _done: dict[str, int] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -116,8 +113,8 @@ class TrainedOnSynthetic:
         """Remember the task and refuse a network that cannot be built for it."""
         settled = self.settled(task.ipc)
         self.steps, self.epochs = settled.steps, settled.epochs
-        self._task = task
         nets.try_out(self.spec, task.shape, task.classes)
+        self._learner = Learner(self.spec, task, self._protocol)
 
     @property
     def spec(self) -> str:
@@ -133,9 +130,7 @@ class TrainedOnSynthetic:
 
     def new(self, iteration: int) -> nn.Module:
         """The random network of this iteration."""
-        self._course, self._momenta = None, {}
-        self._network = random_network(self.spec, self._task, iteration)
-        return self._network
+        return self._learner.new(iteration)
 
     def prepare(self, network: nn.Module, context: Context) -> None:
         """Freeze batch statistics; nothing else mixes the images of a class."""
@@ -144,35 +139,30 @@ class TrainedOnSynthetic:
     def advance(self, network: nn.Module, context: Context) -> nn.Module | None:
         """Train the network on the synthetic set, unless this was the last of its steps."""
         if context.step + 1 >= (self.steps or 1):
-            self._network = self._course = None
-            self._momenta = {}
+            self._learner.drop()
             return None
-        if self._course is None:
-            self._course = context.course(network, self._protocol)
-            self._course.load_momenta(self._momenta)
-        images, labels = context.synthetic()
+        course = self._learner.course(context, network)
         if self.until == "epochs":
-            self._train(context, images, labels, self._epochs_after(context.step))
+            numbers = range(self._epochs_after(context.step))
+            self._train(course, context, *context.synthetic(), numbers)
         else:
-            self._train_until(context, images, labels)
+            self._train_until(course, context, *context.synthetic())
         return network
 
     def _train(
-        self, context: Context, images: Tensor, labels: Tensor, epochs: int, first: int = 0
+        self, course: Course, context: Context, images: Tensor, labels: Tensor, numbers: range
     ) -> None:
-        assert self._course is not None
-        address = (context.iteration, context.step)
-        self._course.epochs(images, labels, range(first, first + epochs), address)
-        self._count("epochs", epochs)
+        course.epochs(images, labels, numbers, (context.iteration, context.step))
+        self._count("epochs", len(numbers))
 
-    def _train_until(self, context: Context, images: Tensor, labels: Tensor) -> None:
+    def _train_until(
+        self, course: Course, context: Context, images: Tensor, labels: Tensor
+    ) -> None:
         """Epoch by epoch, until the criterion of GM's section 3.3 says that it overfits."""
-        course = self._course
-        assert course is not None
         held_out = context.mixed(self.validation)
         before = float(course.loss(*held_out))
         for epoch in range(self.cap):
-            self._train(context, images, labels, 1, epoch)
+            self._train(course, context, images, labels, range(epoch, epoch + 1))
             after = float(course.loss(*held_out))
             if self.until == "overfit" and after > before:
                 return
@@ -207,24 +197,12 @@ class TrainedOnSynthetic:
 
     def state(self) -> dict[str, Any]:
         """The network in use and its momentum; nothing between outer iterations."""
-        out: dict[str, Any] = {"done": dict(self._done)}
-        if self._network is not None:
-            momenta = self._momenta if self._course is None else self._course.momenta()
-            out["network"] = {k: v.clone() for k, v in self._network.state_dict().items()}
-            out["momenta"] = {k: v.clone() for k, v in momenta.items()}
-        return out
+        return {"done": dict(self._done), **self._learner.state()}
 
     def load_state(self, state: dict[str, Any]) -> nn.Module | None:
         """Take :meth:`state` back."""
         self._done = dict(state["done"])
-        self._network = self._course = None
-        self._momenta = {}
-        if "network" in state:
-            self._network = random_network(self.spec, self._task, 0)
-            with torch.no_grad():
-                self._network.load_state_dict(state["network"])
-            self._momenta = dict(state.get("momenta", {}))
-        return self._network
+        return self._learner.load_state(state)
 
 
 def _listed(epochs: list[int] | int) -> list[int]:

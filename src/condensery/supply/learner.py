@@ -1,0 +1,73 @@
+"""The network of an outer iteration while it learns: what supplies that train have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from condensery.protocol import Protocol
+from condensery.task import Task
+
+from .base import Context
+from .networks import random_network
+
+if TYPE_CHECKING:
+    from condensery.train import Course
+
+
+class Learner:
+    """One network at a time, its optimiser's memory, and the way from and to a checkpoint.
+
+    Args:
+        spec: the network.
+        task: what it is for.
+        protocol: how it learns.
+    """
+
+    def __init__(self, spec: str, task: Task, protocol: Protocol) -> None:
+        self.spec = spec
+        self.task = task
+        self.protocol = protocol
+        self.network: nn.Module | None = None
+        self._course: Course | None = None
+        self._momenta: dict[str, Tensor] = {}
+
+    def new(self, iteration: int) -> nn.Module:
+        """The random network of an outer iteration."""
+        self.drop()
+        self.network = random_network(self.spec, self.task, iteration)
+        return self.network
+
+    def drop(self) -> None:
+        """Done with this network."""
+        self.network = self._course = None
+        self._momenta = {}
+
+    def course(self, context: Context, network: nn.Module) -> Course:
+        """The network's training, begun or taken up where that is still to be done."""
+        if self._course is None:
+            self._course = context.course(network, self.protocol)
+            self._course.load_momenta(self._momenta)
+        return self._course
+
+    def state(self) -> dict[str, Any]:
+        """The network in use and its momentum; nothing between outer iterations."""
+        if self.network is None:
+            return {}
+        momenta = self._momenta if self._course is None else self._course.momenta()
+        return {
+            "network": {k: v.clone() for k, v in self.network.state_dict().items()},
+            "momenta": {k: v.clone() for k, v in momenta.items()},
+        }
+
+    def load_state(self, state: dict[str, Any]) -> nn.Module | None:
+        """Take :meth:`state` back; the network in use then."""
+        self.drop()
+        if "network" in state:
+            self.network = random_network(self.spec, self.task, 0)
+            with torch.no_grad():
+                self.network.load_state_dict(state["network"])
+            self._momenta = dict(state.get("momenta", {}))
+        return self.network
