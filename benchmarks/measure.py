@@ -15,6 +15,7 @@ from torch import Tensor
 from condensery.data import Data, load
 from condensery.engine.batches import draw_step
 from condensery.loop import Condenser
+from condensery.nets.sizes import first_padding
 
 
 def noise_data(classes: int, a_class: int = 256) -> Data:
@@ -62,6 +63,13 @@ def product_rate(dtype: torch.dtype) -> float:
     a, b = torch.randn(2048, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
     a @ b
     return 2 * 2048**3 / min(cpu_seconds(lambda: a @ b) for _ in range(5))
+
+
+def forward_operations(shape: tuple[int, int, int]) -> int:
+    """Convolution operations of ConvNet-3 on one image."""
+    _, (side, _) = first_padding(shape)
+    maps = [(shape[0], side), (128, side // 2), (128, side // 4)]
+    return sum(2 * 128 * inputs * 9 * size * size for inputs, size in maps)
 
 
 def relative(found: Tensor, expected: Tensor) -> float:

@@ -112,7 +112,7 @@ class AlignedFeatures:
         found = features(network, images)
         weights = self._weights_of(network, list(found))
         means = [
-            math.sqrt(weight) * weighted_mean_rows(found[name].flatten(1), shares)
+            math.sqrt(weight) * weighted_mean_rows(found[name], shares)
             for name, weight in weights.items()
         ]
         embedding = found["embedding"]

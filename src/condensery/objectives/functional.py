@@ -11,19 +11,20 @@ from torch.nn.functional import cross_entropy
 
 
 def weighted_mean_rows(values: Tensor, weights: Tensor) -> Tensor:
-    """Class means: a matrix product, or one pass over the values where there is one class.
+    """Class means as one matrix product.
 
     Args:
-        values: N×d, one row an example.
+        values: N×…, such as N×C×H×W, one entry an example.
         weights: k×N; row c holds each example's share in the mean of class c, 0 for the others.
 
     Returns:
-        k×d, in the type of ``weights``.
+        k×d, in the type of ``weights``; an example's d numbers in their own order, or in compiled
+        code with the channels last. Both branches of a step have the same order.
     """
-    if len(weights) == 1 and torch.compiler.is_compiling():
-        # Sums what the layer before puts out without storing it in float32.
-        return (values * weights.T).to(weights.dtype).sum(0, keepdim=True)
-    return weights @ values.to(weights.dtype)
+    # There maps have their channels last, and are used as they lie.
+    if torch.compiler.is_compiling() and values.dim() == 4:
+        values = values.movedim(1, -1)
+    return weights @ values.flatten(1).to(weights.dtype)
 
 
 def squared_mean_distance(real: Tensor, synthetic: Tensor) -> Tensor:
