@@ -17,6 +17,7 @@ from .errors import wrong_value
 #: Command → its options, its positional argument if it has one, and that argument's help.
 COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
     "condense": (options.Condense, None, ""),
+    "pool": (options.Pool, None, ""),
     "select": (options.Select, "method", "random"),
     "evaluate": (options.Evaluate, "set+", "a run folder, a file, a folder of sets, or whole"),
     "show": (options.Show, "run", "a run folder or a .safetensors file"),
@@ -153,8 +154,9 @@ def _add_flags(parser: Any, settings: type[Any]) -> None:
         flag = f"--{item.name.replace('_', '-')}"
         if types[item.name] is bool:
             parser.add_argument(flag, action="store_true", help=texts[item.name])
-        elif types[item.name] == list[str] | None:
-            parser.add_argument(flag, nargs="+", help=texts[item.name])
+        elif types[item.name] in (list[str] | None, list[float] | None):
+            each = str if types[item.name] == list[str] | None else float
+            parser.add_argument(flag, nargs="+", type=each, help=texts[item.name])
         else:
             parser.add_argument(
                 flag, type=types[item.name], default=item.default, help=texts[item.name]

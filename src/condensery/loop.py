@@ -162,7 +162,8 @@ class Condenser:
         if not bool(torch.isfinite(self.stored).all()):
             raise self._diverged()
         # A known name goes into the file, but not where somebody keeps data of their own.
-        named = {**config.as_dict(), "data": train.name if config.data == train.name else None}
+        named = _without_places(config.as_dict())
+        named["data"] = train.name if config.data == train.name else None
         about = About(
             method=config.recipe,
             formation=config.formation,
@@ -262,6 +263,14 @@ class Condenser:
             ),
         )
         return Course(trainer, network)
+
+
+def _without_places(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without the paths of this machine; their content has fingerprints."""
+    return {
+        name: {k: v for k, v in value.items() if k != "path"} if isinstance(value, dict) else value
+        for name, value in config.items()
+    }
 
 
 def _refuse_what_does_not_fit(task: Task) -> None:

@@ -73,6 +73,43 @@ class Condense(OutputFlags, PlanFlags, DataFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pool(OutputFlags, PlanFlags, DataFlags):
+    """Train networks on the real training split and keep them, to condense through.
+
+    A part of each class is held out; every snapshot carries its accuracy on that part. Use one with
+    condense --supply.kind pool --supply.path OUT, whole or a band: --supply.above 40
+    --supply.below 50.
+    """
+
+    data: str = "digits"
+    """What to train on."""
+    net: str | None = None
+    """The network, such as convnet3:width=64; by the images' size when not given."""
+    count: int = 10
+    """Networks in all; a finished pool may grow."""
+    epochs: int | None = None
+    """Epochs of each network (default 20)."""
+    snapshots: list[float] | None = None
+    """When weights are kept, in epochs, such as 0 0.5 1 5; the last epoch when not given."""
+    held_out: float | None = None
+    """Share of each class's training images that accuracies are taken on (default 0.1)."""
+    rate: float | None = None
+    """Learning rate, constant (default 0.01)."""
+    momentum: float | None = None
+    """SGD's momentum (default 0.9)."""
+    weight_decay: float | None = None
+    """SGD's weight decay (default 0.0005)."""
+    batch: int | None = None
+    """Images a step (default 256)."""
+    augmentation: Literal["none", "batch_op", "image_op", "idc"] | None = None
+    """none (default), batch_op as DSA trains, image_op as DC, or idc."""
+    seed: int = 0
+    """Where initialisation, shuffling and the held-out part derive from."""
+    out: str | None = None
+    """The pool's folder (default runs/DATA-NET-pool); the same command continues it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Select(OutputFlags, DataFlags):
     """Select real images: the baselines that a condensed set has to beat."""
 

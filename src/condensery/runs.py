@@ -72,20 +72,16 @@ class RunFolder:
             held = yaml.safe_load(recipe.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise UsageError(f"{recipe} cannot be read ({error}); choose another --out") from error
-        difference = _difference(held, config.as_dict())
-        if difference:
+        different = difference(held, config.as_dict())
+        if different:
             raise UsageError(
-                f"--out {self.path} holds another run ({difference}); choose another --out"
+                f"--out {self.path} holds another run ({different}); choose another --out"
             )
         return "finished" if (self.path / FILE).exists() else "unfinished"
 
     def facts(self) -> dict[str, Any]:
         """What ``run.json`` says, empty when there is none."""
-        try:
-            held = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return held if isinstance(held, dict) else {}
+        return note_facts(self.path)
 
     def plan(self) -> Plan | None:
         """The plan that the run was started with.
@@ -131,7 +127,7 @@ class RunFolder:
 
     def note(self, **facts: Any) -> None:
         """Put facts into ``run.json``."""
-        write_json(self.path / "run.json", {**self.facts(), **facts})
+        note_facts(self.path, **facts)
 
     def metrics(self, line: dict[str, Any]) -> None:
         """Add a line to ``metrics.jsonl``."""
@@ -161,18 +157,31 @@ class RunFolder:
                 place.rmdir()
 
 
+def note_facts(folder: Path, **facts: Any) -> dict[str, Any]:
+    """Put facts about times and machines into a folder's ``run.json``; all that it says then."""
+    try:
+        held = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        held = {}
+    known = held if isinstance(held, dict) else {}
+    if facts:
+        known = {**known, **facts}
+        write_json(folder / "run.json", known)
+    return known
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _difference(held: Any, wanted: dict[str, Any]) -> str:
+def difference(held: Any, wanted: dict[str, Any]) -> str:
     """The first field in which two configurations differ, empty when they agree."""
     if not isinstance(held, dict):
         return "its recipe.yaml is not readable"
     for name in sorted({*held, *wanted}):
         there, here = held.get(name), wanted.get(name)
         if isinstance(there, dict) and isinstance(here, dict) and there != here:
-            return f"{name}.{_difference(there, here)}"
+            return f"{name}.{difference(there, here)}"
         if there != here:
             return f"{name} there: {there}, here: {here}"
     return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol as Interface
 
@@ -225,14 +225,27 @@ class Course:
         schedule: Callable[[int], float] | None = None,
     ) -> None:
         """One pass over the set, at the rate of this epoch (or of each step)."""
+        for _ in self.steps(data, rng, epoch, schedule):
+            pass
+
+    def steps(
+        self,
+        data: TrainingSet,
+        rng: np.random.Generator,
+        epoch: int,
+        schedule: Callable[[int], float] | None = None,
+    ) -> Iterator[int]:
+        """:meth:`epoch` step by step; gives each step's number in the epoch when it is done."""
         protocol = self.trainer.protocol
         device = torch.device(self.trainer.plan.device)
         order = to_device(torch.from_numpy(rng.permutation(len(data))), device)
-        for rows in _batches(order, protocol.batch, self.whole):
+        self.network.train()
+        for step, rows in enumerate(_batches(order, protocol.batch, self.whole)):
             rate = protocol.rate_at(epoch) if schedule is None else schedule(self._steps)
             self.optimizer.param_groups[0]["lr"] = rate
             self.trainer.step(self, data.take(rows), rng)
             self._steps += 1
+            yield step
 
     def epochs(
         self, images: Tensor, labels: Tensor, numbers: range, address: tuple[int, int]

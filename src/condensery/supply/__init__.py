@@ -6,11 +6,13 @@ from .base import Context as Context
 from .base import Supply as Supply
 from .dynamic import Dynamic as Dynamic
 from .fresh import Fresh as Fresh
+from .pool import FromPool as FromPool
 from .synthetic import TrainedOnSynthetic as TrainedOnSynthetic
 
 #: What a recipe calls each kind.
 KINDS: dict[str, type[Any]] = {
     "dynamic": Dynamic,
     "fresh": Fresh,
+    "pool": FromPool,
     "trained_on_synthetic": TrainedOnSynthetic,
 }

@@ -1,0 +1,9 @@
+"""What each command does, once its options are read."""
+
+from .making import condense as condense
+from .making import pool as pool
+from .measuring import data as data
+from .measuring import evaluate as evaluate
+from .sets import export as export
+from .sets import select as select
+from .sets import show as show

@@ -1,0 +1,160 @@
+"""The commands on sets that are there: selections, descriptions, exports."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from condensery.condensed import FILE, CondensedSet, load_sets
+from condensery.data import Data, load
+from condensery.engine.host import keep_memory
+from condensery.errors import UsageError, unknown_name
+from condensery.evaluation import Result
+from condensery.evaluation import evaluate as evaluate_sets
+from condensery.exports import export as export_set
+from condensery.exports import rounded
+from condensery.files import write_text
+from condensery.report.pictures import save_picture
+from condensery.report.results import result_table
+from condensery.report.tables import size_text
+from condensery.select import select_random
+
+from .shared import data_of, facts_of_set, folder_of, printer, write_result
+
+SELECTIONS = ("random",)
+
+
+def select(options: Any) -> int:
+    """Draw real images."""
+    if options.method not in SELECTIONS:
+        raise unknown_name("selection", options.method, SELECTIONS)
+    if options.sets < 1:
+        raise UsageError(f"--sets must be at least 1, got {options.sets}")
+    flip = False if options.no_flip else None
+    data = load(options.data, size=options.size, channels=options.channels, flip=flip)
+    name = f"{data.name}-{options.method}-ipc{options.ipc}"
+    out = folder_of(options.out, Path("runs") / name)
+    say = printer(options)
+    results = []
+    for number in range(options.sets):
+        folder = out / str(number) if options.sets > 1 else out
+        chosen = select_random(
+            data,
+            ipc=options.ipc,
+            seed=options.seed + number,
+            size=options.size,
+            channels=options.channels,
+        )
+        _keep_selection(chosen, folder, data, say)
+        results.append({"out": str(folder), **facts_of_set(chosen)})
+    write_result(options, {"runs": results})
+    return 0
+
+
+def _keep_selection(chosen: CondensedSet, folder: Path, data: Data, say: Any) -> None:
+    """Write a selection where there is nothing, or the same one already."""
+    about = chosen.about
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if not (folder / FILE).exists() or CondensedSet.load(folder).about != about:
+            raise UsageError(f"--out {folder} holds something else; choose another")
+        say(f"{folder} is finished; nothing to do")
+        return
+    # Where the data came from is for this machine, not for the file.
+    write_text(folder / "recipe.yaml", yaml.safe_dump({**about.config, "data": data.spec}))
+    save_picture(chosen, folder / "images.png")
+    chosen.save(folder)
+    say(f"{about.ipc} images a class of {data.name}, seed {about.seed}: {folder}")
+
+
+def show(options: Any) -> int:
+    """Describe a set and draw it."""
+    say = printer(options)
+    path = Path(options.run)
+    found = load_sets(path)
+    condensed = found[0]
+    about, stored = condensed.about, condensed.stored
+    picture = Path(options.picture) if options.picture else path / "images.png"
+    if options.picture or (path.is_dir() and not picture.exists()):
+        save_picture(condensed, picture)
+    drawn = picture if picture.exists() else "none; draw it with --picture FILE"
+    shape = "×".join(str(s) for s in condensed.images.shape[1:])
+    several = f" (the first of {len(found)} sets)" if len(found) > 1 else ""
+    lines = [
+        f"{path}{several}: {about.method} of {about.source.name}",
+        f"  stored        {stored.shape[0] * stored.shape[1]} × {shape}, "
+        f"{about.ipc} a class in {len(stored)} classes, {size_text(condensed.stored_bytes)}",
+        f"  decoded       {len(condensed)} training images",
+        f"  source        {about.source.images} images, {size_text(about.source.bytes)}: "
+        f"{condensed.shrinkage:.0f} times as many images, "
+        f"{about.source.bytes / condensed.stored_bytes:.0f} times as many bytes",
+        f"  made by       {about.method}, {about.iterations} iterations, seed {about.seed}",
+        *(f"  {name:<13} {_flat(about.config[name])}" for name in _CHOICES if name in about.config),
+        f"  classes       {', '.join(about.class_names[:20])}"
+        + (" …" if len(about.class_names) > 20 else ""),
+        f"  mean, std     {_numbers(about.mean)}, {_numbers(about.std)}",
+        f"  picture       {drawn}",
+    ]
+    say("\n".join(lines))
+    write_result(options, {"run": str(path), **facts_of_set(condensed)})
+    return 0
+
+
+_CHOICES = ("formation", "objective", "supply", "augmentation", "optimizer")
+
+
+def _flat(section: Any) -> str:
+    if not isinstance(section, Mapping):
+        return str(section)
+    rest = ", ".join(f"{k} {v}" for k, v in section.items() if k != "kind" and v is not None)
+    parts = [str(section["kind"])] if "kind" in section else []
+    return ": ".join([*parts, rest] if rest else parts)
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return "/".join(f"{value:.4f}" for value in values)
+
+
+def export(options: Any) -> int:
+    """Write a set as plain data, and measure what 8 bits cost where that is asked."""
+    say = printer(options)
+    condensed = CondensedSet.load(options.run)
+    written = export_set(condensed, options.to, options.out, stored=options.stored)
+    say(f"{len(condensed)} images: {written}")
+    outcome: dict[str, Any] = {"out": str(written), "to": options.to}
+    if options.verify:
+        keep_memory()
+        results, tested_on = _verify(condensed, options)
+        say(result_table(results, tested_on))
+        cost = results[0].mean - results[1].mean
+        say(f"8 bits cost {cost:.2f} points of mean accuracy (n={results[0].n} each)")
+        outcome["results"] = [result.as_dict() for result in results]
+    write_result(options, outcome)
+    return 0
+
+
+def _verify(condensed: CondensedSet, options: Any) -> tuple[list[Result], int]:
+    """The set as it is, and as 8 bits hold it, under one protocol and the same seeds."""
+    data = data_of([options.run], options)
+    eight = (rounded(condensed).float() / 255).to(condensed.images)
+    shape = (1, -1, 1, 1)
+    about = condensed.about
+    mean = eight.new_tensor(about.mean).view(shape)
+    images = (eight - mean) / eight.new_tensor(about.std).view(shape)
+    coarse = CondensedSet(
+        images.unflatten(0, (len(condensed.stored), -1)),
+        dataclasses.replace(about, method=f"{about.method}, 8 bits"),
+    )
+    results = evaluate_sets(
+        [condensed, coarse],
+        data,
+        n=options.nets,
+        epochs=options.epochs,
+        plan=options.plan,
+        device=options.device,
+        threads=options.threads,
+    )
+    return results, len(data.test)

@@ -1,0 +1,386 @@
+"""Training the networks of a pool on the real training split."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import nets
+from .checkpoint import load_state, save_state
+from .config import make
+from .data import Data, LabelledSet
+from .engine import Plan, choose_plan
+from .errors import DataError, UsageError
+from .pools import INDEX, Pool, Snapshot
+from .progress import Progress
+from .protocol import Protocol
+from .randomness import fork_rng, stream
+from .runs import Interrupted, difference, note_facts, stop_requests
+from .train import Course, Trainer
+
+#: Seconds between checkpoints, which lie at the ends of epochs.
+_CHECKPOINT_EVERY = 60.0
+#: Held-out images that an accuracy takes at once.
+_AT_ONCE = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolSettings:
+    """Everything that decides a pool's networks, apart from the data's content and the plan."""
+
+    data: str
+    """What the networks are trained on."""
+    fingerprint: str
+    """Of the training split."""
+    net: str
+    """The network, with options."""
+    shape: list[int]
+    """C, H, W of an image."""
+    classes: int
+    """Number of classes."""
+    flip: bool
+    """Whether augmentation may flip left and right."""
+    seed: int = 0
+    """Where every draw derives from."""
+    epochs: int = 20
+    """Epochs of each network."""
+    snapshots: list[float] = field(default_factory=list)
+    """When weights are kept, in epochs; the last epoch when empty."""
+    held_out: float = 0.1
+    """Share of each class's training images that accuracies are taken on, and nothing else."""
+    rate: float = 0.01
+    """Learning rate, constant."""
+    momentum: float = 0.9
+    """SGD's momentum."""
+    weight_decay: float = 5e-4
+    """SGD's weight decay."""
+    batch: int = 256
+    """Images a step."""
+    augmentation: Literal["none", "batch_op", "image_op", "idc"] = "none"
+    """As a protocol's: batch_op (DSA), image_op (DC), idc."""
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch < 1 or self.seed < 0:
+            raise UsageError(
+                f"--epochs ({self.epochs}) and --batch ({self.batch}) must be at least 1, and "
+                f"--seed ({self.seed}) not negative"
+            )
+        if not 0 < self.held_out < 1:
+            raise UsageError(f"--held-out is a share between 0 and 1, got {self.held_out}")
+        if not all(0 <= at <= self.epochs for at in self.snapshots):
+            raise UsageError(
+                f"--snapshots are epochs from 0 to --epochs {self.epochs}, got "
+                f"{', '.join(f'{at:g}' for at in self.snapshots)}"
+            )
+        decay = self.weight_decay
+        if not (0 < self.rate < math.inf and 0 <= self.momentum < 1 and 0 <= decay < math.inf):
+            raise UsageError(
+                f"--rate must be positive ({self.rate}), --momentum in 0 … 1 ({self.momentum}) "
+                f"and --weight-decay not negative ({decay}), all finite"
+            )
+
+    @property
+    def protocol(self) -> Protocol:
+        """How the networks are trained."""
+        return Protocol(
+            name="pool",
+            epochs=self.epochs,
+            batch=self.batch,
+            rate=self.rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            drops=[],
+            augmentation=self.augmentation,
+        )
+
+
+def pool_settings(data: Data, net: str | None = None, **given: Any) -> PoolSettings:
+    """The settings for a data set; what is not given keeps its default.
+
+    Raises:
+        UsageError: for a wrong value, or a network that cannot be built.
+    """
+    facts = {
+        "data": data.train.name,
+        "fingerprint": data.train.fingerprint,
+        "net": net or data.net,
+        "shape": list(data.train.shape),
+        "classes": data.train.classes,
+        "flip": data.flip,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    found: PoolSettings = make(PoolSettings, {**facts, **chosen}, "pool")
+    nets.try_out(found.net, data.train.shape, data.train.classes)
+    return found
+
+
+def pool_plan(
+    data: Data,
+    settings: PoolSettings,
+    count: int,
+    plan: str | Plan = "auto",
+    device: str | None = None,
+    threads: int | None = None,
+) -> Plan:
+    """The execution plan of a pool's training."""
+    images = 3.0 * len(data.train) * settings.epochs * count
+    return choose_plan(plan, shape=data.train.shape, images=images, device=device, threads=threads)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of a split as a training set, normalised as they are taken."""
+
+    data: LabelledSet
+    rows: Tensor
+    dtype: torch.dtype
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised images and labels."""
+        chosen = self.rows[rows]
+        return self.data.normalised(chosen, dtype=self.dtype), self.data.labels[chosen]
+
+
+def divide(train: LabelledSet, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Rows to train on, and rows of each class that are held out; at least one of both a class.
+
+    Raises:
+        DataError: for a class with a single image.
+    """
+    kept, held = [], []
+    for c, members in enumerate(train.index):
+        if len(members) < 2:
+            raise DataError(
+                f"class '{train.class_names[c]}' has {len(members)} training images; a pool needs "
+                "two at least, one of them to be held out"
+            )
+        count = min(max(1, round(share * len(members))), len(members) - 1)
+        order = stream(seed, "pool-held-out", group=c).permutation(len(members))
+        shuffled = members[torch.from_numpy(order).to(members.device)]
+        held.append(shuffled[:count])
+        kept.append(shuffled[count:])
+    return torch.cat(kept), torch.cat(held)
+
+
+class _Training:
+    """One pool's training: the folder, the split in two parts, and the trainer."""
+
+    def __init__(self, data: Data, settings: PoolSettings, plan: Plan, pool: Pool) -> None:
+        self.settings, self.plan, self.pool = settings, plan, pool
+        device = torch.device(plan.device)
+        train = data.train.to(device)
+        rows, held_out = divide(train, settings.held_out, settings.seed)
+        self.part = Part(train, rows, plan.torch_dtype)
+        self.held_out = Part(train, held_out, plan.torch_dtype)
+        narrow = plan.torch_update_dtype
+        self.trainer = Trainer(
+            settings.protocol,
+            plan,
+            flip=settings.flip,
+            seed=settings.seed,
+            purpose="pool",
+            dtype=None if narrow == plan.torch_dtype else narrow,
+        )
+        self.steps = -(-len(rows) // settings.batch)
+        marks = settings.snapshots or [float(settings.epochs)]
+        #: Steps of training → epochs, as they were asked for.
+        self.marks = {round(at * self.steps): at for at in sorted(marks)}
+        self.state_file = pool.path / "checkpoints" / "state.safetensors"
+        self.saved = time.monotonic()
+
+    def network(
+        self, number: int, state: dict[str, Any] | None, stops: list[int], progress: Progress
+    ) -> list[Snapshot]:
+        """Train one network, from the start or from a checkpoint; its snapshots."""
+        device = torch.device(self.plan.device)
+        shape = (self.settings.shape[0], self.settings.shape[1], self.settings.shape[2])
+        with fork_rng(self.settings.seed, "pool-network", number):
+            network = nets.build(self.settings.net, shape, self.settings.classes)
+        network = network.to(device=device, dtype=self.plan.torch_dtype)
+        found: list[Snapshot] = []
+        first = 0
+        if state is not None:
+            with torch.no_grad():
+                network.load_state_dict(state["network"])
+            first = int(state["epoch"])
+            found = [Snapshot(**one) for one in state["snapshots"]]
+        course = Course(self.trainer, network)
+        if state is not None:
+            course.load_momenta(state.get("momenta", {}))
+        else:
+            self._mark(course, number, 0, found)
+        for epoch in range(first, self.settings.epochs):
+            self._epoch(course, number, epoch, found, stops)
+            progress.advance(
+                f"network {number}, {found[-1].accuracy:.1f} %" if found else f"network {number}"
+            )
+            if epoch + 1 < self.settings.epochs:
+                self._checkpoint(course, number, epoch + 1, found, stops)
+        return found
+
+    def _epoch(
+        self, course: Course, number: int, epoch: int, found: list[Snapshot], stops: list[int]
+    ) -> None:
+        seed, device = self.settings.seed, torch.device(self.plan.device)
+        rng = stream(seed, "pool", number, epoch)
+        with fork_rng(seed, "pool-dropout", number, epoch, device=device):
+            for step in course.steps(self.part, rng, epoch):
+                if stops and step + 1 < self.steps:
+                    raise Interrupted(stops[0])
+                self._mark(course, number, epoch * self.steps + step + 1, found)
+
+    def _mark(self, course: Course, number: int, steps: int, found: list[Snapshot]) -> None:
+        """Keep a snapshot where one is due."""
+        if steps not in self.marks:
+            return
+        accuracy = self._accuracy(course)
+        if not all(bool(torch.isfinite(w).all()) for w in course.network.state_dict().values()):
+            raise DataError(
+                f"network {number} left the finite numbers after {steps} steps; lower --rate (it "
+                f"is {self.settings.rate:g})"
+            )
+        weights = course.network.state_dict()
+        found.append(self.pool.keep(weights, number, self.marks[steps], accuracy))
+
+    def _accuracy(self, course: Course) -> float:
+        """On the held-out images, in percent."""
+        right = 0.0
+        rows = torch.arange(len(self.held_out), device=self.held_out.rows.device)
+        for some in rows.split(_AT_ONCE):
+            right += course.accuracy(*self.held_out.take(some)) * len(some)
+        return round(100 * right / len(rows), 4)
+
+    def _checkpoint(
+        self, course: Course, number: int, epoch: int, found: list[Snapshot], stops: list[int]
+    ) -> None:
+        if not stops and time.monotonic() - self.saved < _CHECKPOINT_EVERY:
+            return
+        state = {
+            "number": number,
+            "epoch": epoch,
+            "network": dict(course.network.state_dict()),
+            "momenta": course.momenta(),
+            "snapshots": [dataclasses.asdict(one) for one in found],
+        }
+        save_state(state, self.state_file)
+        self.saved = time.monotonic()
+        if stops:
+            raise Interrupted(stops[0])
+
+
+def train_pool(
+    data: Data,
+    settings: PoolSettings,
+    count: int,
+    out: Path,
+    *,
+    plan: str | Plan = "auto",
+    device: str | None = None,
+    threads: int | None = None,
+    quiet: bool = True,
+) -> Pool:
+    """Train ``count`` networks on the training split and keep their snapshots in a folder.
+
+    An unfinished pool is continued, by the plan that it was begun with, from its last whole epoch
+    that a checkpoint holds; a finished one may grow. A part of each class is held out for the
+    accuracies; the test split is not looked at.
+
+    Args:
+        data: what to train on.
+        settings: :func:`pool_settings` of that data.
+        count: networks in all.
+        out: the folder.
+        plan: ``auto``, ``exact``, a YAML file or a plan.
+        device: torch device.
+        threads: CPU threads.
+        quiet: show no progress.
+
+    Raises:
+        UsageError: when the folder holds something else, or another pool.
+        Interrupted: when a signal asked to stop; the same call goes on.
+    """
+    if count < 1:
+        raise UsageError(f"--count must be at least 1, got {count}")
+    pool = _opened(out, settings)
+    done = len({one.network for one in pool.snapshots})
+    if done >= count:
+        return pool
+    chosen = _plan_of(pool, data, settings, count, plan, device, threads)
+    with stop_requests() as stops, chosen.applied():
+        training = _Training(data, settings, chosen, pool)
+        state = load_state(training.state_file) if training.state_file.exists() else None
+        if state is not None and state["number"] != done:
+            state = None  # of a network that has been finished since
+        begun = done * settings.epochs + (int(state["epoch"]) if state else 0)
+        total = count * settings.epochs
+        with Progress(total, "epochs", quiet=quiet, done=begun) as progress:
+            for number in range(done, count):
+                found = training.network(number, state, stops, progress)
+                state = None
+                pool = dataclasses.replace(pool, snapshots=(*pool.snapshots, *found))
+                pool.write()
+                if stops and number + 1 < count:
+                    raise Interrupted(stops[0])
+    training.state_file.unlink(missing_ok=True)
+    return pool
+
+
+def _opened(out: Path, settings: PoolSettings) -> Pool:
+    """The folder's pool, as far as it is; a new one where there is nothing."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; choose a folder")
+    wanted = dataclasses.asdict(settings)
+    if (out / INDEX).exists():
+        pool = Pool.read(out)
+        different = difference(dict(pool.settings), wanted)
+        if different:
+            raise UsageError(f"--out {out} holds another pool ({different}); choose another --out")
+        return pool
+    if out.exists() and any(out.iterdir()):
+        raise UsageError(f"--out {out} holds something else; choose another")
+    return Pool(out, wanted, ())
+
+
+def _plan_of(
+    pool: Pool,
+    data: Data,
+    settings: PoolSettings,
+    count: int,
+    plan: str | Plan,
+    device: str | None,
+    threads: int | None,
+) -> Plan:
+    """The plan that the pool was begun with, or a new one, written beside it."""
+    facts = note_facts(pool.path)
+    if isinstance(facts.get("plan"), dict):
+        held: Plan = make(Plan, facts["plan"], "plan")
+        return held
+    chosen = pool_plan(data, settings, count, plan, device, threads)
+    pool.write()
+    note_facts(pool.path, plan=chosen.as_dict())
+    return chosen
+
+
+def summary(pool: Pool, epochs: Sequence[float] | None = None) -> list[str]:
+    """A line for each point of the training: n, and the range of the accuracies."""
+    points = sorted({one.epoch for one in pool.snapshots} if epochs is None else set(epochs))
+    lines = []
+    for at in points:
+        found = np.array([one.accuracy for one in pool.snapshots if one.epoch == at])
+        lines.append(
+            f"epoch {at:>7g}: {len(found)} networks, {found.mean():.1f} ± {found.std():.1f} % "
+            f"({found.min():.1f} … {found.max():.1f})"
+        )
+    return lines

@@ -1,0 +1,140 @@
+"""A pool of trained networks on disk: snapshots with their accuracies, to draw from.
+
+``pool.json`` says what was trained and lists the snapshots; each is one ``.safetensors`` file of
+weights under ``networks/``. Opening a pool runs no code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from .errors import DataError, UsageError
+from .files import whole_file, write_json
+
+INDEX = "pool.json"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One network at one point of its training."""
+
+    network: int
+    """Number of the network."""
+    epoch: float
+    """Epochs of training behind it."""
+    accuracy: float
+    """On training images that were held out, in percent."""
+    file: str
+    """Its weights, relative to the pool's folder."""
+    sha256: str
+    """Of that file."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The snapshots of a folder, and how they were made."""
+
+    path: Path
+    """The folder."""
+    settings: Mapping[str, Any]
+    """What was trained: data, network, seed and the constants of the training."""
+    snapshots: tuple[Snapshot, ...]
+    """By network, then by epoch."""
+
+    @classmethod
+    def read(cls, path: Path) -> Pool:
+        """Open a folder.
+
+        Raises:
+            UsageError: when it holds no pool.
+            DataError: when its index is damaged, or from a later version.
+        """
+        index = path / INDEX
+        if not index.is_file():
+            raise UsageError(
+                f"{path} holds no pool of networks; make one with condensery pool --out {path}"
+            )
+        try:
+            held = json.loads(index.read_text(encoding="utf-8"))
+            if held["format"] != _FORMAT:
+                raise DataError(
+                    f"{index} has format {held['format']}, and this version reads {_FORMAT}; "
+                    "update condensery"
+                )
+            snapshots = tuple(Snapshot(**one) for one in held["snapshots"])
+            return cls(path, dict(held["settings"]), snapshots)
+        except DataError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{index} is damaged ({error}); make the pool again") from error
+
+    def write(self) -> None:
+        """Write the index, whole."""
+        content = {
+            "format": _FORMAT,
+            "settings": dict(self.settings),
+            "snapshots": [dataclasses.asdict(one) for one in self.snapshots],
+        }
+        write_json(self.path / INDEX, content)
+
+    def keep(
+        self, weights: dict[str, Tensor], network: int, epoch: float, accuracy: float
+    ) -> Snapshot:
+        """Write one snapshot's file; it joins the index with its network."""
+        name = f"networks/{network:04d}-{epoch:08.3f}.safetensors"
+        content = save_tensors({k: v.detach().cpu().contiguous() for k, v in weights.items()})
+        with whole_file(self.path / name) as temporary:
+            temporary.write_bytes(content)
+        return Snapshot(network, epoch, accuracy, name, hashlib.sha256(content).hexdigest())
+
+    def weights(self, snapshot: Snapshot) -> dict[str, Tensor]:
+        """The tensors of one snapshot.
+
+        Raises:
+            DataError: when the file is not the one that was written.
+        """
+        file = self.path / snapshot.file
+        if file.resolve().parent != (self.path / "networks").resolve():
+            raise DataError(f"{self.path / INDEX} names a file outside the pool: {snapshot.file}")
+        try:
+            content = file.read_bytes()
+            if hashlib.sha256(content).hexdigest() != snapshot.sha256:
+                raise DataError(f"{file} is not the file that {INDEX} lists; make the pool again")
+            return load_tensors(content)
+        except (OSError, SafetensorError) as error:
+            raise DataError(f"{file} cannot be read ({error}); make the pool again") from error
+
+    def within(self, above: float, below: float) -> list[Snapshot]:
+        """The snapshots whose accuracy lies in above ≤ a < below; 100 belongs to the last band."""
+        most = float("inf") if below >= 100 else below
+        return [one for one in self.snapshots if above <= one.accuracy < most]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the snapshots' content and accuracies."""
+        parts = [(one.network, one.epoch, one.accuracy, one.sha256) for one in self.snapshots]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def bands(self) -> dict[str, int]:
+        """How many snapshots lie in each tenth of accuracy, the empty ones left out.
+
+        Named as a pool supply's settings are: ``"20-30"`` is above 20 and below 30.
+        """
+        out = {}
+        for low in range(0, 100, 10):
+            number = len(self.within(low, low + 10))
+            if number:
+                out[f"{low}-{low + 10}"] = number
+        return out
