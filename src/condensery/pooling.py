@@ -193,10 +193,6 @@ class _Training:
             purpose="pool",
             dtype=None if narrow == plan.torch_dtype else narrow,
         )
-        self.steps = -(-len(rows) // settings.batch)
-        marks = settings.snapshots or [float(settings.epochs)]
-        #: Steps of training → epochs, as they were asked for.
-        self.marks = {round(at * self.steps): at for at in sorted(marks)}
         self.state_file = pool.path / "checkpoints" / "state.safetensors"
         self.saved = time.monotonic()
 
@@ -217,6 +213,10 @@ class _Training:
             first = int(state["epoch"])
             found = [Snapshot(**one) for one in state["snapshots"]]
         course = Course(self.trainer, network)
+        self.steps = course.steps_of(self.part)
+        marks = self.settings.snapshots or [float(self.settings.epochs)]
+        #: Steps of training → epochs, as they were asked for.
+        self.marks = {round(at * self.steps): at for at in sorted(marks)}
         if state is not None:
             course.load_momenta(state.get("momenta", {}))
         else:

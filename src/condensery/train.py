@@ -247,6 +247,10 @@ class Course:
             self._steps += 1
             yield step
 
+    def steps_of(self, data: TrainingSet) -> int:
+        """Steps that an epoch on a set takes."""
+        return len(_batches(torch.arange(len(data)), self.trainer.protocol.batch, self.whole))
+
     def epochs(
         self, images: Tensor, labels: Tensor, numbers: range, address: tuple[int, int]
     ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,8 @@ class FromPool:
                 f"supply.steps must be at least 1, got {self.steps}, and supply.freeze_with not "
                 f"negative, got {self.freeze_with}"
             )
-        if not 0 <= self.above < self.below <= 100:
+        highest = 100 if self.below == 100 else math.nextafter(self.below, 0)  # 100 itself counts
+        if not (0 <= self.above <= highest and self.below <= 100):
             raise UsageError(
                 f"supply.above ({self.above:g}) and supply.below ({self.below:g}) are percent, "
                 "0 … 100, the first below the second"
