@@ -10,17 +10,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from condensery.cli import _parse, main
+from condensery.config import choice_class, kinds_of
+from condensery.engine import exact_plan
+from condensery.engine.batches import draw_step
+from condensery.loop import Condenser
+from condensery.nets import embed
+from condensery.planning import configure
+from condensery.recipe import CHOICES
+
+from .conftest import tiny
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 
 
 def blocks(page: Path, language: str) -> list[str]:
     """The fenced blocks of a language; an empty one is a shell's."""
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.S | re.M)
+    found = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text("utf-8"), re.S | re.M)
+    return [block for name, block in found if name == language]
 
 
 def commands(page: Path) -> list[str]:
@@ -33,6 +44,50 @@ def test_every_command_in_the_documentation_parses(page: Path) -> None:
     for line in commands(page):
         command, _, _ = _parse(shlex.split(line)[1:])
         assert command == line.split()[1]
+
+
+def test_an_outsiders_objective_needs_no_change_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = ROOT / "CONTRIBUTING.md"
+    (code,) = [b for b in blocks(page, "python") if b.startswith("# moments.py")]
+    (recipe,) = [b for b in blocks(page, "yaml") if "moments:Moments" in b]
+    (tmp_path / "moments.py").write_text(code)
+    (tmp_path / "moments.yaml").write_text(recipe)
+    (line,) = commands(page)
+    run = [sys.executable, "-m", *line.split(), "--threads", "1"]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert ": moments, 20 iterations" in done.stdout
+    # It is the formula that its docstring states, and its settings are checked as any.
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    data = tiny()
+    given = {"ipc": 2, "real_batch": 8, "supply.net": "convnet2:width=4"}
+    run_ = Condenser(data, configure(data, "moments.yaml", given), exact_plan("cpu", 1, "float64"))
+    assert run_.config.objective.as_dict() == {"kind": "moments:Moments", "squares": 0.5}
+    network, stored = run_.supply.new(0), run_.stored.detach()
+    found = run_.matcher.gradient(network, stored, 0, 0)[1]
+    leaf = stored.clone().requires_grad_()
+    draws = draw_step(data.train, run_.augmentation, run_.task, 8, 0, 0)
+    total = torch.zeros((), dtype=torch.float64)
+    for c, rows in enumerate(draws.rows):
+        images = data.train.normalised(rows, dtype=torch.float64)
+        real, made = (
+            embed(network, run_.augmentation.apply(x, draws.augmentation[c]))
+            for x in (images, leaf[c])
+        )
+        total = total + (real.mean(0) - made.mean(0)).square().sum()
+        total = total + 0.5 * (real.square().mean(0) - made.square().mean(0)).square().sum()
+    torch.testing.assert_close(found, torch.autograd.grad(total, leaf)[0], rtol=1e-9, atol=1e-12)
+    assert main([*line.split()[1:], "--objective.sqares", "2"]) == 2
+    assert "objective.squares" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_kind_is_an_export_of_its_room(choice: str) -> None:
+    for name, kind in kinds_of(choice).items():
+        assert choice_class(choice, name) is kind
 
 
 def test_there_are_commands_to_check() -> None:

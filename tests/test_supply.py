@@ -438,7 +438,7 @@ def test_a_file_stands_on_top_of_the_recipe_that_it_names(tmp_path: Path, tiny_d
     assert found.supply.settings["momentum"] == 0.5
     assert found.formation.settings["start_from"] == "real", "the recipe's case for 100 images"
     assert found.objective.settings["level"] == "intra"
-    assert (found.ipc, found.recipe, found.window) == (100, "gm_mda", 50)
+    assert (found.ipc, found.recipe, found.window) == (100, "mine", 50)
     file.write_text("recipe: gm_mda\nipc: 100\nformation: {start_from: noise}\n")
     assert configure(tiny_data, str(file)).formation.settings["start_from"] == "noise"
     with pytest.raises(UsageError, match="formation needs a kind"):

@@ -52,7 +52,10 @@ def read_recipe(name: str) -> dict[str, Any]:
     """The recipe of that name, or in that file."""
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
-        return on_top({"recipe": path.stem, **read_yaml(path, "recipe")})
+        found = on_top({"recipe": path.stem, **read_yaml(path, "recipe")})
+        if OVER in found:  # what stands on top of a recipe is another one
+            found[OVER]["recipe"] = path.stem
+        return found
     if name not in recipe_names():
         raise unknown_name("recipe", name, recipe_names())
     text = (resources.files("condensery") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
