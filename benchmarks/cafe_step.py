@@ -35,7 +35,6 @@ from condensery.engine.host import keep_memory
 from condensery.loop import Condenser
 from condensery.planning import configure
 from condensery.provenance import commit, machine, versions
-from condensery.supply import Context
 
 from measure import (  # isort: skip  (the folder of this script)
     cpu_seconds,
@@ -87,7 +86,7 @@ def twin_match(run: Condenser, network: nn.Module, k: int) -> Tensor:
 
 def twin_check(run: Condenser, network: nn.Module, number: int) -> float:
     """The accuracy on 128 images a class, 256 at a time."""
-    images, labels = run._query(run.config.supply.settings["query"], number)
+    images, labels = run._query(run.config.supply.settings["query"], number).all()
     with torch.no_grad():
         pairs = zip(images.split(256), labels.split(256), strict=True)
         right = sum(int((network(x).argmax(1) == y).sum()) for x, y in pairs)
@@ -135,12 +134,11 @@ def parts_of(name: str) -> dict[str, Part]:
         }
 
     def course(run: Condenser, network: nn.Module) -> Any:
-        context = Context(0, 0, run._synthetic, run._query, run._mixed, run._course)
-        return run.supply._learner.course(context, network)  # type: ignore[attr-defined]
+        return run.supply._learner.course(run.context(), network)  # type: ignore[attr-defined]
 
     def check(run: Condenser, network: nn.Module, k: int) -> float:
-        images, labels = run._query(run.config.supply.settings["query"], k)
-        return float(course(run, network).accuracy(images, labels))
+        query = run._query(run.config.supply.settings["query"], k)
+        return float(course(run, network).accuracy(query))
 
     def epoch(run: Condenser, network: nn.Module, k: int) -> None:
         course(run, network).epochs(*run._synthetic(), range(k, k + 1), (0, 0))

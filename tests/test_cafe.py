@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from condensery import UsageError
+from condensery.checkpoint import load_state, save_state
 from condensery.cli import main
 from condensery.config import PixelOptimizer, RunConfig
 from condensery.data import Data
@@ -29,6 +30,7 @@ from condensery.randomness import fork_rng, stream
 from condensery.supply import Context, Dynamic
 from condensery.supply.dynamic import Queue
 from condensery.task import Step, Task
+from condensery.train import Tensors
 
 from .conftest import tiny
 
@@ -149,8 +151,7 @@ def test_any_network_of_the_zoo(spec: str) -> None:
     config = configure(data, "cafe", {**SMALL, **QUICK, "supply.net": spec})
     condenser = Condenser(data, config, FLOAT64)
     network = condenser.supply.new(0)
-    context = Context(0, 0, condenser._synthetic, condenser._query, None, None)  # type: ignore[arg-type]
-    condenser.supply.prepare(network, context)
+    condenser.supply.prepare(network, condenser.context())
     stored = condenser.stored.detach()
     loss, gradient = condenser.matcher.gradient(network, stored, 0, 0)
     leaf = stored.clone().requires_grad_()
@@ -264,6 +265,8 @@ def test_layers_add_up(tiny_data: Data) -> None:
         ({"supply.strategy": "spin"}, "spin"),
         ({"optimizer.drops": [0]}, "optimizer.drops"),
         ({"optimizer.drop_factor": 2}, "optimizer.drop_factor"),
+        ({"supply.path": "x"}, "is a setting of other kinds of supply (pool, trained_on_real)"),
+        ({"objective.layers": "block1"}, "must be a list such as '[block1]'"),
     ],
 )
 def test_wrong_settings_are_refused(
@@ -279,10 +282,12 @@ def test_constants(tiny_data: Data) -> None:
     assert cafe.objective.settings == {
         "layers": None,
         "weights": [0.1, 0.1, 1.0, 1.0, 1.0],
+        "repeat_last": True,
         "discrimination": 0.01,
         "reduction": "sum",
     }
-    assert paper.objective.settings["weights"] == [1.0, 0.0]
+    assert paper.objective.settings["weights"] == [1.0]
+    assert not paper.objective.settings["repeat_last"]
     assert (paper.objective.settings["discrimination"], paper.objective.settings["reduction"]) == (
         1.0,
         "mean",
@@ -304,6 +309,55 @@ def test_constants(tiny_data: Data) -> None:
         }
         named |= {"step_cap": 100, "epoch_cap": 50, "momentum": 0.0, "net": "convnet3"}
         assert named.items() <= config.supply.settings.items()
+
+
+class Bare(nn.Module):
+    """A network of somebody's own that names no layers."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 4, 3)
+        self.classifier = nn.Linear(4, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(self.conv(images).relu().mean((2, 3)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("spec", "layers"),
+    [
+        ("convnet3:width=4", ["block1", "block2", "block3", "pooled"]),
+        ("lenet", ["stage1", "stage2", "hidden1", "hidden2"]),
+        ("resnet18", ["stem", "stage1", "stage2", "stage3", "stage4", "embedding"]),
+        ("resnet18_ap", ["stem", "stage1", "stage2", "stage3", "stage4"]),
+        ("tests.test_cafe:Bare", ["embedding"]),
+    ],
+)
+def test_the_last_map_counts_once_unless_it_is_asked_for(spec: str, layers: list[str]) -> None:
+    network = build(spec, (3, 16, 16), 3)
+    found = features(network, torch.randn(2, 3, 16, 16))
+    assert AlignedFeatures()._layers_of(found) == layers
+    assert AlignedFeatures(repeat_last=True)._layers_of(found) == list(found)
+    data = tiny(channels=3, side=16)
+    for recipe in ("cafe", "cafe_paper"):
+        config = configure(data, recipe, {**SMALL, **QUICK, "iterations": 1, "supply.net": spec})
+        Condenser(data, config, exact_plan("cpu", 1)).run()
+
+
+def test_checks_take_few_images_at_once(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    condenser = Condenser(tiny_data, configure(tiny_data, "cafe", SMALL), Plan(chunk=5))
+    network = condenser.supply.new(0)
+    supply: Any = condenser.supply
+    query, sizes = condenser._query(10, 1), []
+    whole = type(query).take
+
+    def take(self: Any, rows: Tensor) -> tuple[Tensor, Tensor]:
+        sizes.append(len(rows))
+        return whole(self, rows)
+
+    monkeypatch.setattr(type(query), "take", take)
+    supply._learner.course(condenser.context(), network).accuracy(query)
+    assert sizes == [5, 5, 5, 5, 5, 1]
 
 
 @pytest.mark.parametrize(
@@ -367,7 +421,7 @@ class Told:
     def momenta(self) -> dict[str, Tensor]:
         return {}
 
-    def accuracy(self, images: Tensor, labels: Tensor) -> float:
+    def accuracy(self, data: Any) -> float:
         found = self.accuracies[min(self.checks, len(self.accuracies) - 1)]
         self.checks += 1
         return found
@@ -384,9 +438,8 @@ def told(accuracies: Sequence[float], **settings: Any) -> tuple[dict[str, Any], 
     drawn: list[Any] = []
     nothing = torch.zeros(0)
 
-    def query(n: int, number: int) -> tuple[Tensor, Tensor]:
+    def query(n: int, number: int) -> Any:
         drawn.append((n, number))
-        return nothing, nothing
 
     supply = Dynamic(net="convnet1:width=2", **settings)
     task = Task((1, 4, 4), 2, 1, 0, False, torch.device("cpu"), torch.float32)
@@ -399,7 +452,9 @@ def told(accuracies: Sequence[float], **settings: Any) -> tuple[dict[str, Any], 
             step,
             lambda: (nothing, nothing),
             query,
+            lambda n: None,  # type: ignore[arg-type, return-value]
             lambda n: (nothing, nothing),
+            Tensors(nothing, nothing),
             lambda net, how: course,  # type: ignore[arg-type, return-value]
         )
         network = supply.advance(network, context)
@@ -543,12 +598,12 @@ def test_accuracy_is_that_of_the_network(spec: str, dtype: Any, tiny_data: Data)
     config = configure(tiny_data, "cafe", {**SMALL, **QUICK, "supply.net": spec})
     condenser = Condenser(tiny_data, config, Plan(chunk=4, update_dtype=dtype))
     network = condenser.supply.new(0)
-    context = Context(0, 0, condenser._synthetic, condenser._query, None, condenser._course)  # type: ignore[arg-type]
+    context = condenser.context()
     condenser.supply.prepare(network, context)
-    images, labels = condenser._query(10, 1)
+    images, labels = condenser._query(10, 1).all()
     assert labels.bincount().tolist() == [10, 7, 9]
     supply: Any = condenser.supply
-    found = supply._learner.course(context, network).accuracy(images, labels)
+    found = supply._learner.course(context, network).accuracy(condenser._query(10, 1))
     network.eval()
     expected = float((network(images).argmax(1) == labels).double().mean())
     assert found == pytest.approx(expected, abs=0.08 if dtype == "bfloat16" else 1e-9)
@@ -559,15 +614,19 @@ def test_queries_are_training_images_drawn_afresh(tiny_data: Data) -> None:
     condenser = Condenser(tiny_data, configure(tiny_data, "cafe", SMALL), FLOAT64)
     every = tiny_data.train.normalised(dtype=torch.float64)
     held = {image.numpy().tobytes() for image in every}
-    draws = [condenser._query(5, number)[0] for number in (0, 1, 2)]
+    draws = [condenser._query(5, number).all()[0] for number in (0, 1, 2)]
     assert all(image.numpy().tobytes() in held for draw in draws for image in draw)
     assert not torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[1], draws[2])
-    assert torch.equal(condenser._query(5, 1)[0], draws[1])
+    assert torch.equal(condenser._query(5, 1).all()[0], draws[1])
+    # Batch statistics come from a draw of their own.
+    assert not torch.equal(condenser._statistics(5).all()[0], draws[0])
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
-def test_the_queue_and_the_network_survive_a_stop(steps: int, tiny_data: Data) -> None:
+def test_the_queue_and_the_network_survive_a_stop(
+    steps: int, tiny_data: Data, tmp_path: Path
+) -> None:
     given: dict[str, Any] = {**SMALL, **QUICK, "supply.momentum": 0.5, "supply.rate": 0.3}
     given |= {"supply.lambda1": 0.0, "supply.gamma": 3, "supply.step_cap": 4}
     config = configure(tiny_data, "cafe_dsa", given)
@@ -575,15 +634,10 @@ def test_the_queue_and_the_network_survive_a_stop(steps: int, tiny_data: Data) -
     whole.run()
     for _ in range(steps):
         first.step()
-    state = first.state()
-    second.load_state(json.loads(json.dumps(state, default=lambda t: None)) | _tensors(state))
+    save_state(first.state(), tmp_path / "state.safetensors")
+    second.load_state(load_state(tmp_path / "state.safetensors"))
     assert torch.equal(second.run().stored, whole.result().stored)
     assert second.supply.report() == whole.supply.report()
-
-
-def _tensors(state: dict[str, Any]) -> dict[str, Any]:
-    """The parts of a state that hold tensors, as they are."""
-    return {k: v for k, v in state.items() if not isinstance(v, int | float | bool | str)}
 
 
 def test_what_the_supply_did_is_in_the_metrics(tmp_path: Path) -> None:

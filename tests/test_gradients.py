@@ -27,7 +27,6 @@ from condensery.objectives.distances import parse_distance, row_distance
 from condensery.planning import configure
 from condensery.randomness import fork_rng, stream
 from condensery.recipe import recipe_names
-from condensery.supply import Context
 from condensery.supply.networks import still
 
 from .conftest import tiny
@@ -543,8 +542,7 @@ def test_batch_statistics_are_those_of_the_real_query() -> None:
     seen: list[Tensor] = []
     norm = next(m for m in network.modules() if isinstance(m, nn.BatchNorm2d))
     handle = norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
-    parts = (condenser._synthetic, condenser._query, condenser._mixed, condenser._course)
-    condenser.supply.prepare(network, Context(0, 0, *parts))
+    condenser.supply.prepare(network, condenser.context())
     handle.remove()
     (maps,) = seen
     assert len(maps) == 16 + 7 + 16, "16 images a class, or all of a smaller one"

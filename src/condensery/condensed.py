@@ -132,7 +132,8 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
         self.stored = stored.detach().to(device="cpu", dtype=torch.float32).contiguous()
         self.about = about
         # A file may not name code to run: only built-in formations are built from its metadata.
-        self.formation = formation or build("formation", about.formation, foreign=False)
+        chosen: Formation = formation or build("formation", about.formation, foreign=False)
+        self.formation = chosen.for_data(about.mean, about.std)
         with torch.no_grad():
             decoded = self.formation.decode(self.stored)
         self.images = decoded.flatten(0, 1).contiguous()

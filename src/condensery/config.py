@@ -30,7 +30,10 @@ _ROOMS = {
 
 #: What the class of each choice offers; the interfaces stand beside the built-in ones.
 _METHODS = {
-    "formation": ("start", "decode", "project", "state", "load_state"),
+    "formation": (
+        *("for_data", "decoded", "start", "decode", "project"),
+        *("state", "load_state"),
+    ),
     "objective": (
         *("separable", "additive", "single", "passes", "compiles"),
         *("levels", "statistic", "compare", "state", "load_state"),
@@ -61,6 +64,11 @@ class PixelOptimizer:
 
     rate: float = 1.0
     """Learning rate of the stored pixels; positive."""
+    rate_for_ipc: int | None = None
+    """Budget that ``rate`` is meant for: it is multiplied by the budget over this one."""
+    rate_for_size: int | None = None
+    """Side of images that ``rate`` is meant for: it is multiplied by the side's square over this
+    one's."""
     momentum: float = 0.5
     """Momentum, 0 ≤ m < 1."""
     drops: list[int] = field(default_factory=list)
@@ -73,11 +81,26 @@ class PixelOptimizer:
             raise UsageError(f"optimizer.rate must be positive and finite, got {self.rate}")
         if not 0 <= self.momentum < 1:
             raise UsageError(f"optimizer.momentum must lie in 0 … 1, got {self.momentum}")
-        if any(drop < 1 for drop in self.drops) or not 0 < self.drop_factor <= 1:
+        for name in ("rate_for_ipc", "rate_for_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"optimizer.{name} must be at least 1, got {value}")
+        if any(drop < 1 for drop in self.drops):
+            raise UsageError(f"optimizer.drops are iterations of at least 1, got {self.drops}")
+        if not 0 < self.drop_factor <= 1:
             raise UsageError(
-                f"optimizer.drops are iterations of at least 1, got {self.drops}, and "
-                f"optimizer.drop_factor lies in 0 … 1, got {self.drop_factor}"
+                f"optimizer.drop_factor must be positive and at most 1, got {self.drop_factor}"
             )
+
+    def settled(self, ipc: int, size: int) -> PixelOptimizer:
+        """With the rate of a budget and a size of images, in a number (IDC, the authors' program).
+
+        >>> PixelOptimizer(rate=0.01, rate_for_ipc=10, rate_for_size=32).settled(50, 16).rate
+        0.0125
+        """
+        rate = self.rate * ipc / (self.rate_for_ipc or ipc)
+        rate *= (size / (self.rate_for_size or size)) ** 2
+        return dataclasses.replace(self, rate=rate, rate_for_ipc=None, rate_for_size=None)
 
     def rate_at(self, iteration: int) -> float:
         """The learning rate of an outer iteration, counted from 0.
@@ -116,11 +139,16 @@ class Scalars:
     schedule, which a smaller ``iterations`` does not change."""
     real_batch: int = 256
     """Real images a class in one step; a class with fewer gives all it has."""
+    synthetic_batch: int | None = None
+    """Most training images a class that a step takes of the synthetic set, drawn anew each step;
+    all of them when not given."""
 
     def __post_init__(self) -> None:
         for name, least in (("ipc", 1), ("iterations", 0), ("real_batch", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.synthetic_batch is not None and self.synthetic_batch < 1:
+            raise UsageError(f"synthetic_batch must be at least 1, got {self.synthetic_batch}")
         if self.window is not None and self.window < 10:
             raise UsageError(
                 f"window must be at least 10 iterations, fewer say little, got {self.window}"
@@ -168,7 +196,7 @@ def locate(path: str, what: str) -> Any:
     module_name, _, attribute = path.partition(":")
     try:
         return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
         raise UsageError(f"{what} '{path}' cannot be imported: {error}") from error
 
 
@@ -216,9 +244,7 @@ def make(cls: type[Any], settings: Mapping[str, Any], section: str) -> Any:
     fields = [f.name for f in dataclasses.fields(cls) if f.init]
     for name in settings:
         if name not in fields:
-            raise unknown_name(
-                f"setting in {section}", f"{section}.{name}", [f"{section}.{f}" for f in fields]
-            )
+            raise _unknown_setting(section, name, fields)
     if not fields:
         return cls()
     _refuse_nothing(cls, settings, section)
@@ -228,6 +254,22 @@ def make(cls: type[Any], settings: Mapping[str, Any], section: str) -> Any:
     except Exception as error:  # jsonargparse raises several kinds; all mean a wrong value
         raise UsageError(_complaint(str(error), section)) from error
     return cls(**{name: values[name] for name in fields})
+
+
+def _unknown_setting(section: str, name: str, fields: Sequence[str]) -> UsageError:
+    """The error for a setting that is not there, with the kinds that have one of that name."""
+    having = [
+        kind
+        for kind, other in (kinds_of(section) if section in _ROOMS else {}).items()
+        if name in [f.name for f in dataclasses.fields(other) if f.init]
+    ]
+    if having:
+        return UsageError(
+            f"{section}.{name} is a setting of other kinds of {section} ({', '.join(having)}), not "
+            f"of this one; give --{section}.kind as well, or leave it out"
+        )
+    known = [f"{section}.{field}" for field in fields]
+    return unknown_name(f"setting in {section}", f"{section}.{name}", known)
 
 
 def _refuse_nothing(cls: type[Any], settings: Mapping[str, Any], section: str) -> None:
@@ -247,6 +289,7 @@ def _complaint(text: str, section: str) -> str:
     if field is None or "Expected" not in text:
         return f"{' '.join(text.split())}; see the documentation of {section}"
     wanted, got = wrong_value(text)
+    wanted = wanted.replace("a list", f"a list such as '[{got}]'" if "[" not in got else "a list")
     return f"{field[1].removeprefix('run.')} must be {wanted}, got {got}"
 
 
@@ -284,7 +327,8 @@ def resolve(raw: Mapping[str, Any], facts: Mapping[str, Any]) -> RunConfig:
     optimizer = merged.get("optimizer", {})
     if not isinstance(optimizer, Mapping):
         raise UsageError("optimizer must be a mapping of rate and momentum")
-    merged["optimizer"] = make(PixelOptimizer, optimizer, "optimizer")
+    made: PixelOptimizer = make(PixelOptimizer, optimizer, "optimizer")
+    merged["optimizer"] = made.settled(facts["ipc"], facts["size"])
     scalars = {k: v for k, v in merged.items() if k not in SECTIONS}
     checked = make(Scalars, scalars, "run")
     merged.update(dataclasses.asdict(checked))

@@ -25,7 +25,7 @@ from .protocol import Protocol
 from .stopping import Convergence, window_of
 from .supply import Context, Supply
 from .task import Task
-from .train import Course, Trainer
+from .train import Course, Part, Split, Trainer
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class Condenser:
             self.train, ipc=config.ipc, seed=config.seed, flip=self.flip, dtype=plan.torch_dtype
         )
         _refuse_what_does_not_fit(self.task)
-        self.formation: Formation = build("formation", config.formation)
+        chosen: Formation = build("formation", config.formation)
+        self.formation = chosen.for_data(self.train.mean, self.train.std)
         self.objective: Objective = build("objective", config.objective)
         self.supply: Supply = build("supply", config.supply)
         self.augmentation: Augmentation = build("augmentation", config.augmentation).for_data(
@@ -71,6 +72,7 @@ class Condenser:
             formation=self.formation,
             augmentation=self.augmentation,
             real_batch=config.real_batch,
+            synthetic_batch=config.synthetic_batch,
         )
         self.supply.start(self.task)
         self.stored = self.formation.start(self.task, self.train).requires_grad_()
@@ -81,6 +83,7 @@ class Condenser:
         self.step_in_iteration = 0
         self.steps = 0
         self._network: nn.Module | None = None
+        self._split = Split(self.train, plan.torch_dtype)
         self._trainers: dict[str, Trainer] = {}
         self._loss = torch.zeros((), device=self.task.device, dtype=self.task.dtype)
         self._reported_steps = 0
@@ -92,13 +95,12 @@ class Condenser:
         """One pixel step; the loss stays on the device."""
         network = self._network if self._network is not None else self.supply.new(self.iteration)
         at = self.iteration, self.step_in_iteration
-        context = Context(*at, self._synthetic, self._query, self._mixed, self._course)
+        context = self.context()
         self.supply.prepare(network, context)
         loss, gradient = self.matcher.gradient(network, self.stored.detach(), *at, self.steps)
         self.stored.grad = gradient
         self.optimizer.param_groups[0]["lr"] = self.config.optimizer.rate_at(self.iteration)
         self.optimizer.step()
-        self.formation.project(self.stored.detach())
         self._loss += loss
         self._iteration_loss += loss
         self.steps += 1
@@ -107,11 +109,25 @@ class Condenser:
         if self._network is None:
             self._end_iteration()
 
+    def context(self) -> Context:
+        """What the supply may look at now."""
+        return Context(
+            self.iteration,
+            self.step_in_iteration,
+            synthetic=self._synthetic,
+            query=self._query,
+            statistics=self._statistics,
+            mixed=self._mixed,
+            real=self._split,
+            course=self._course,
+        )
+
     def _end_iteration(self) -> None:
         if self.config.until == "converged":
             mean = self._iteration_loss / self.step_in_iteration
             self.converged = self._convergence.add(mean)
         self._iteration_loss.zero_()
+        self.formation.project(self.stored.detach())
         self.iteration += 1
         self.step_in_iteration = 0
 
@@ -178,7 +194,9 @@ class Condenser:
             config=named,
         )
         # A copy: the run may go on, and a set does not change.
-        return CondensedSet(self.stored.detach().clone(), about, self.formation)
+        stored = self.stored.detach().clone()
+        self.formation.project(stored)
+        return CondensedSet(stored, about, self.formation)
 
     def _diverged(self) -> DivergedError:
         rates = {"optimizer.rate": self.config.optimizer.rate}
@@ -236,10 +254,16 @@ class Condenser:
         labels = torch.arange(len(decoded), device=decoded.device)
         return decoded.flatten(0, 1), labels.repeat_interleave(decoded.shape[1])
 
-    def _query(self, a_class: int, number: int) -> tuple[Tensor, Tensor]:
+    def _query(self, a_class: int, number: int) -> Part:
+        return self._each(a_class, f"query-{number}" if number else "query")
+
+    def _statistics(self, a_class: int) -> Part:
+        return self._each(a_class, "batch-statistics")
+
+    def _each(self, a_class: int, purpose: str) -> Part:
         at = self.iteration, self.step_in_iteration
-        purpose = f"query-{number}" if number else "query"
-        return self._real(torch.cat(draw_rows(self.train, a_class, self.task.seed, purpose, *at)))
+        rows = draw_rows(self.train, a_class, self.task.seed, purpose, *at)
+        return Part(self.train, torch.cat(rows), self.task.dtype)
 
     def _mixed(self, n: int) -> tuple[Tensor, Tensor]:
         at = self.iteration, self.step_in_iteration

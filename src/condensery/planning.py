@@ -58,6 +58,8 @@ def configure(
     supply = base.get("supply", {})
     net = given.get("supply.net", supply.get("net") if isinstance(supply, Mapping) else None)
     facts = facts_of(data, ipc, net if isinstance(net, str) and net != "default" else None)
+    if "optimizer.rate" in given:  # meant as it is typed
+        given = {"optimizer.rate_for_ipc": None, "optimizer.rate_for_size": None, **given}
     cased = with_cases(base, facts)
     raw = merge(cased, [("data", data.spec), *given.items()])
     schedule = cased.get("iterations")
@@ -81,7 +83,8 @@ def plan_for(
 ) -> Plan:
     """The execution plan of a run: what was asked for, or what suits its device and size."""
     real = sum(min(n, config.real_batch) for n in data.train.counts)
-    synthetic = data.train.classes * config.ipc
+    made = build("formation", config.formation).decoded(config.ipc)
+    synthetic = data.train.classes * made
     passes = build("objective", config.objective).passes
     steps, trained = build("supply", config.supply).effort(synthetic)
     # A pass back costs about twice a pass forward.

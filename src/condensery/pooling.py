@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,12 +25,10 @@ from .progress import Progress
 from .protocol import Protocol
 from .randomness import fork_rng, stream
 from .runs import Interrupted, difference, note_facts, stop_requests
-from .train import Course, Trainer
+from .train import Course, Part, Trainer
 
 #: Seconds between checkpoints, which lie at the ends of epochs.
 _CHECKPOINT_EVERY = 60.0
-#: Held-out images that an accuracy takes at once.
-_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +67,9 @@ class PoolSettings:
     """As a protocol's: batch_op (DSA), image_op (DC), idc."""
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch < 1 or self.seed < 0:
-            raise UsageError(
-                f"--epochs ({self.epochs}) and --batch ({self.batch}) must be at least 1, and "
-                f"--seed ({self.seed}) not negative"
-            )
+        for name, least in (("epochs", 1), ("batch", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(f"--{name} must be at least {least}, got {getattr(self, name)}")
         if not 0 < self.held_out < 1:
             raise UsageError(f"--held-out is a share between 0 and 1, got {self.held_out}")
         if not all(0 <= at <= self.epochs for at in self.snapshots):
@@ -82,11 +78,12 @@ class PoolSettings:
                 f"{', '.join(f'{at:g}' for at in self.snapshots)}"
             )
         decay = self.weight_decay
-        if not (0 < self.rate < math.inf and 0 <= self.momentum < 1 and 0 <= decay < math.inf):
-            raise UsageError(
-                f"--rate must be positive ({self.rate}), --momentum in 0 … 1 ({self.momentum}) "
-                f"and --weight-decay not negative ({decay}), all finite"
-            )
+        if not 0 < self.rate < math.inf:
+            raise UsageError(f"--rate must be positive and finite, got {self.rate}")
+        if not 0 <= self.momentum < 1:
+            raise UsageError(f"--momentum must lie in 0 … 1, below 1, got {self.momentum}")
+        if not 0 <= decay < math.inf:
+            raise UsageError(f"--weight-decay must be finite and not negative, got {decay}")
 
     @property
     def protocol(self) -> Protocol:
@@ -134,23 +131,6 @@ def pool_plan(
     """The execution plan of a pool's training."""
     images = 3.0 * len(data.train) * settings.epochs * count
     return choose_plan(plan, shape=data.train.shape, images=images, device=device, threads=threads)
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some rows of a split as a training set, normalised as they are taken."""
-
-    data: LabelledSet
-    rows: Tensor
-    dtype: torch.dtype
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised images and labels."""
-        chosen = self.rows[rows]
-        return self.data.normalised(chosen, dtype=self.dtype), self.data.labels[chosen]
 
 
 def divide(train: LabelledSet, share: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -214,9 +194,7 @@ class _Training:
             found = [Snapshot(**one) for one in state["snapshots"]]
         course = Course(self.trainer, network)
         self.steps = course.steps_of(self.part)
-        marks = self.settings.snapshots or [float(self.settings.epochs)]
-        #: Steps of training → epochs, as they were asked for.
-        self.marks = {round(at * self.steps): at for at in sorted(marks)}
+        self.marks = _marks(self.settings, self.steps)
         if state is not None:
             course.load_momenta(state.get("momenta", {}))
         else:
@@ -252,15 +230,11 @@ class _Training:
                 f"is {self.settings.rate:g})"
             )
         weights = course.network.state_dict()
-        found.append(self.pool.keep(weights, number, self.marks[steps], accuracy))
+        found.append(self.pool.keep(weights, number, steps, self.marks[steps], accuracy))
 
     def _accuracy(self, course: Course) -> float:
         """On the held-out images, in percent."""
-        right = 0.0
-        rows = torch.arange(len(self.held_out), device=self.held_out.rows.device)
-        for some in rows.split(_AT_ONCE):
-            right += course.accuracy(*self.held_out.take(some)) * len(some)
-        return round(100 * right / len(rows), 4)
+        return round(100 * course.accuracy(self.held_out), 4)
 
     def _checkpoint(
         self, course: Course, number: int, epoch: int, found: list[Snapshot], stops: list[int]
@@ -270,7 +244,7 @@ class _Training:
         state = {
             "number": number,
             "epoch": epoch,
-            "network": dict(course.network.state_dict()),
+            "network": {k: v.clone() for k, v in course.network.state_dict().items()},
             "momenta": course.momenta(),
             "snapshots": [dataclasses.asdict(one) for one in found],
         }
@@ -278,6 +252,24 @@ class _Training:
         self.saved = time.monotonic()
         if stops:
             raise Interrupted(stops[0])
+
+
+def _marks(settings: PoolSettings, each: int) -> dict[int, float]:
+    """Steps of training at which weights are kept → epochs, as they were asked for.
+
+    Raises:
+        UsageError: for points that lie within one step.
+    """
+    out: dict[int, float] = {}
+    for at in sorted(set(settings.snapshots)) or [float(settings.epochs)]:
+        step = math.ceil(at * each - 1e-9)
+        if step in out:
+            raise UsageError(
+                f"--snapshots {out[step]:g} and {at:g} fall on the same step: an epoch of these "
+                f"data has {each} of --batch {settings.batch}; leave one of them out"
+            )
+        out[step] = at
+    return out
 
 
 def train_pool(
@@ -290,6 +282,7 @@ def train_pool(
     device: str | None = None,
     threads: int | None = None,
     quiet: bool = True,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Pool:
     """Train ``count`` networks on the training split and keep their snapshots in a folder.
 
@@ -306,9 +299,11 @@ def train_pool(
         device: torch device.
         threads: CPU threads.
         quiet: show no progress.
+        say: called with a line about what is done.
 
     Raises:
         UsageError: when the folder holds something else, or another pool.
+        DataError: for a class that leaves nothing to hold out.
         Interrupted: when a signal asked to stop; the same call goes on.
     """
     if count < 1:
@@ -316,8 +311,16 @@ def train_pool(
     pool = _opened(out, settings)
     done = len({one.network for one in pool.snapshots})
     if done >= count:
+        say(f"{out} has {done} networks already; nothing to do")
         return pool
-    chosen = _plan_of(pool, data, settings, count, plan, device, threads)
+    rows = divide(data.train, settings.held_out, settings.seed)[0]
+    _marks(settings, -(-len(rows) // settings.batch))  # what is wrong is found before any work
+    chosen = _plan_of(pool, data, settings, count, plan, device, threads, say)
+    say(
+        f"training {count - done} networks {settings.net} for {settings.epochs} epochs on "
+        f"{data.name}, {settings.held_out:.0%} of each class held out: {out}"
+    )
+    say(f"plan: {chosen.describe()}")
     with stop_requests() as stops, chosen.applied():
         training = _Training(data, settings, chosen, pool)
         state = load_state(training.state_file) if training.state_file.exists() else None
@@ -344,6 +347,8 @@ def _opened(out: Path, settings: PoolSettings) -> Pool:
     wanted = dataclasses.asdict(settings)
     if (out / INDEX).exists():
         pool = Pool.read(out)
+        if not pool.snapshots and not (out / "checkpoints").exists():
+            return Pool(out, wanted, ())  # begun, and nothing done
         different = difference(dict(pool.settings), wanted)
         if different:
             raise UsageError(f"--out {out} holds another pool ({different}); choose another --out")
@@ -361,11 +366,18 @@ def _plan_of(
     plan: str | Plan,
     device: str | None,
     threads: int | None,
+    say: Callable[[str], None],
 ) -> Plan:
     """The plan that the pool was begun with, or a new one, written beside it."""
-    facts = note_facts(pool.path)
-    if isinstance(facts.get("plan"), dict):
-        held: Plan = make(Plan, facts["plan"], "plan")
+    facts = note_facts(pool.path).get("plan")
+    if isinstance(facts, dict) and ((pool.path / "checkpoints").exists() or pool.snapshots):
+        say(f"continuing {pool.path}, by the plan that it was begun with")
+        try:
+            held: Plan = make(Plan, facts, "plan")
+        except UsageError as error:
+            raise UsageError(
+                f"the plan that {pool.path} was begun with: {error}; choose another --out"
+            ) from error
         return held
     chosen = pool_plan(data, settings, count, plan, device, threads)
     pool.write()

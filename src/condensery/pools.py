@@ -64,7 +64,8 @@ class Pool:
         index = path / INDEX
         if not index.is_file():
             raise UsageError(
-                f"{path} holds no pool of networks; make one with condensery pool --out {path}"
+                f"{path} holds no pool of networks: name the folder of one, or make one with "
+                "condensery pool"
             )
         try:
             held = json.loads(index.read_text(encoding="utf-8"))
@@ -74,11 +75,32 @@ class Pool:
                     "update condensery"
                 )
             snapshots = tuple(Snapshot(**one) for one in held["snapshots"])
-            return cls(path, dict(held["settings"]), snapshots)
+            pool = cls(path, dict(held["settings"]), snapshots)
+            pool.check()
+            return pool
         except DataError:
             raise
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{index} is damaged ({error}); make the pool again") from error
+
+    def check(self) -> None:
+        """Refuse an index whose values are not what they should be.
+
+        Raises:
+            TypeError: naming what is wrong.
+        """
+        types: dict[str, type] = {"net": str, "data": str, "fingerprint": str, "classes": int}
+        wrong = [name for name, kind in types.items() if type(self.settings.get(name)) is not kind]
+        shape = self.settings.get("shape")
+        if not isinstance(shape, list) or [type(side) for side in shape] != [int] * 3:
+            wrong.append("shape")
+        for one in self.snapshots:
+            numbers = type(one.network) is int and isinstance(one.epoch, int | float)
+            accuracy = isinstance(one.accuracy, int | float) and 0 <= one.accuracy <= 100
+            if not (numbers and accuracy and isinstance(one.file, str)):
+                wrong.append(f"snapshot {one.file}")
+        if wrong:
+            raise TypeError(f"{', '.join(wrong)} in it is not what it should be")
 
     def write(self) -> None:
         """Write the index, whole."""
@@ -90,11 +112,12 @@ class Pool:
         write_json(self.path / INDEX, content)
 
     def keep(
-        self, weights: dict[str, Tensor], network: int, epoch: float, accuracy: float
+        self, weights: dict[str, Tensor], network: int, step: int, epoch: float, accuracy: float
     ) -> Snapshot:
         """Write one snapshot's file; it joins the index with its network."""
-        name = f"networks/{network:04d}-{epoch:08.3f}.safetensors"
-        content = save_tensors({k: v.detach().cpu().contiguous() for k, v in weights.items()})
+        name = f"networks/{network:04d}-{step:08d}.safetensors"
+        # Clones, because networks may share a parameter, and files do not.
+        content = save_tensors({k: v.detach().cpu().clone() for k, v in weights.items()})
         with whole_file(self.path / name) as temporary:
             temporary.write_bytes(content)
         return Snapshot(network, epoch, accuracy, name, hashlib.sha256(content).hexdigest())
@@ -116,15 +139,21 @@ class Pool:
         except (OSError, SafetensorError) as error:
             raise DataError(f"{file} cannot be read ({error}); make the pool again") from error
 
-    def within(self, above: float, below: float) -> list[Snapshot]:
-        """The snapshots whose accuracy lies in above ≤ a < below; 100 belongs to the last band."""
-        most = float("inf") if below >= 100 else below
-        return [one for one in self.snapshots if above <= one.accuracy < most]
+    def within(self, above: float, below: float, first: int | None = None) -> list[Snapshot]:
+        """The snapshots whose accuracy lies in above ≤ a < below; 100 belongs to the last band.
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 over the snapshots' content and accuracies."""
-        parts = [(one.network, one.epoch, one.accuracy, one.sha256) for one in self.snapshots]
+        Args:
+            above: in percent.
+            below: in percent.
+            first: how many of the snapshots are looked at; all when not given.
+        """
+        most = float("inf") if below >= 100 else below
+        return [one for one in self.snapshots[:first] if above <= one.accuracy < most]
+
+    def fingerprint(self, first: int | None = None) -> str:
+        """SHA-256 over the content and accuracies of the first snapshots, or of all of them."""
+        chosen = self.snapshots[:first]
+        parts = [(one.network, one.epoch, one.accuracy, one.sha256) for one in chosen]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def bands(self) -> dict[str, int]:

@@ -37,9 +37,10 @@ class Protocol:
     """When the rate drops, as fractions of the epochs."""
     drop_factor: float = 0.1
     """What the rate is multiplied by at each drop."""
-    augmentation: Literal["none", "batch_op", "image_op", "idc"] = "none"
+    augmentation: Literal["none", "batch_op", "image_op", "sequence", "idc"] = "none"
     """``batch_op``: one op a mini-batch, parameters per image (DSA); ``image_op``: one op an image
-    (DC); ``idc``: flip, colour and one of crop, scale and rotate."""
+    (DC); ``sequence``: every op, parameters per image; ``idc``: flip, colour and one of crop, scale
+    and rotate."""
     strategy: str = "color_crop_cutout_flip_scale_rotate"
     """The ops that may be drawn."""
     rotate: float = 15.0

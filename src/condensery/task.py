@@ -53,6 +53,8 @@ class Task:
     """Where stored tensors and networks live."""
     dtype: torch.dtype
     """Type of the stored tensors while they are learned."""
+    fingerprint: str = ""
+    """Of the training split's content."""
 
     @classmethod
     def of(
@@ -65,4 +67,5 @@ class Task:
         dtype: torch.dtype = torch.float32,
     ) -> Task:
         """The task of condensing one training split on the device that holds it."""
-        return cls(train.shape, train.classes, ipc, seed, flip, train.images.device, dtype)
+        device = train.images.device
+        return cls(train.shape, train.classes, ipc, seed, flip, device, dtype, train.fingerprint)

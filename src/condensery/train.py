@@ -14,7 +14,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import log_softmax, pad
 
-from .augment import Strategy, augment_batch, augment_each, augment_idc, cutmix, parse_strategy
+from .augment import (
+    Strategy,
+    augment_batch,
+    augment_each,
+    augment_idc,
+    augment_sequence,
+    cutmix,
+    parse_strategy,
+)
 from .augment.draws import to_device
 from .data import LabelledSet
 from .engine import Plan
@@ -22,6 +30,9 @@ from .engine.compiled import compiled
 from .nets import mixes_examples
 from .protocol import Protocol
 from .randomness import fork_rng, stream
+
+#: Images that an accuracy takes at once where the plan has no chunks.
+_WHOLE_CHECK = 256
 
 Loss = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]
 
@@ -67,6 +78,30 @@ class Split:
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised images and labels of some rows."""
         return self.data.normalised(rows, dtype=self.dtype), self.data.labels[rows]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of a split, normalised as they are taken."""
+
+    data: LabelledSet
+    """The split."""
+    rows: Tensor
+    """Positions in it."""
+    dtype: torch.dtype = torch.float32
+    """Type of the images."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised images and labels of some of the rows."""
+        chosen = self.rows[rows]
+        return self.data.normalised(chosen, dtype=self.dtype), self.data.labels[chosen]
+
+    def all(self) -> tuple[Tensor, Tensor]:
+        """Normalised images and labels of every row."""
+        return self.data.normalised(self.rows, dtype=self.dtype), self.data.labels[self.rows]
 
 
 class Trainer:
@@ -148,6 +183,8 @@ class Trainer:
             images = augment_batch(images, rng, self.strategy)
         elif kind == "image_op" and self.strategy.ops:
             images = augment_each(images, rng, self.strategy)
+        elif kind == "sequence" and self.strategy.ops:
+            images = augment_sequence(images, rng, self.strategy)
         elif kind == "idc":
             images = augment_idc(images, rng, self.flip)
         other, share = labels, 1.0
@@ -247,6 +284,30 @@ class Course:
             self._steps += 1
             yield step
 
+    def real_epochs(self, data: TrainingSet, numbers: range, address: tuple[int, int]) -> None:
+        """Some passes over the real set at the protocol's first rate."""
+        trainer = self.trainer
+        device = torch.device(trainer.plan.device)
+        for number in numbers:
+            rng = stream(trainer.seed, f"{trainer.purpose}-real-epoch", *address, number)
+            dropout = f"{trainer.purpose}-real-epoch-dropout"
+            with fork_rng(trainer.seed, dropout, *address, number, device=device):
+                self.epoch(data, rng, 0)
+
+    def some(self, data: TrainingSet, images: int, address: tuple[int, int]) -> None:
+        """Steps on so many images of a set, drawn without replacement; all of a smaller one."""
+        trainer = self.trainer
+        device = torch.device(trainer.plan.device)
+        rng = stream(trainer.seed, f"{trainer.purpose}-real", *address)
+        rows = rng.choice(len(data), min(images, len(data)), replace=False)
+        picked = to_device(torch.from_numpy(rows), device)
+        self.optimizer.param_groups[0]["lr"] = trainer.protocol.rate_at(0)
+        self.network.train()
+        dropout = f"{trainer.purpose}-real-dropout"
+        with fork_rng(trainer.seed, dropout, *address, device=device):
+            for part in _batches(picked, trainer.protocol.batch, self.whole):
+                trainer.step(self, data.take(part), rng)
+
     def steps_of(self, data: TrainingSet) -> int:
         """Steps that an epoch on a set takes."""
         return len(_batches(torch.arange(len(data)), self.trainer.protocol.batch, self.whole))
@@ -279,12 +340,23 @@ class Course:
         return torch.stack([function(self.weights, *piece) for piece in pieces]).sum()
 
     @torch.no_grad()
-    def accuracy(self, images: Tensor, labels: Tensor) -> float:
-        """Share of a batch that is classified rightly in evaluation mode; one host sync."""
-        function = self.trainer.hits(self.network)
-        pieces = self.trainer.pieces(images, plain_targets(images, labels), False)
-        hits = torch.stack([function(self.weights, *piece) for piece in pieces])
-        return int(hits.sum()) / len(images)
+    def accuracy(self, data: TrainingSet) -> float:
+        """Share of a set that is classified rightly in evaluation mode; one host sync."""
+        trainer = self.trainer
+        function = trainer.hits(self.network)
+        # Pieces of one shape: memory does not grow with the set.
+        count = -(-len(data) // (trainer.plan.chunk or _WHOLE_CHECK))
+        size = -(-len(data) // count)
+        device = torch.device(trainer.plan.device)
+        hits = []
+        for rows in torch.arange(len(data), device=device).split(size):
+            images, labels = data.take(rows)
+            targets, missing = plain_targets(images, labels), size - len(rows)
+            images = pad(images, (0, 0) * 3 + (0, missing))
+            targets = pad(targets, (0, 0, 0, missing))
+            for piece in trainer.pieces(images, targets, False):
+                hits.append(function(self.weights, *piece))
+        return int(torch.stack(hits).sum()) / len(data)
 
     def momenta(self) -> dict[str, Tensor]:
         """What SGD remembers of each parameter."""

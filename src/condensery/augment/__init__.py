@@ -10,7 +10,7 @@ from .choices import Augmentation, NoAugmentation, SiameseOp, SiameseSequence
 from .draws import Draw, cat, sample_all, sample_one
 from .ops import apply
 from .strategy import Strategy, parse_strategy
-from .training import augment_batch, augment_each, augment_idc, cutmix
+from .training import augment_batch, augment_each, augment_idc, augment_sequence, cutmix
 
 #: What a recipe calls each kind of augmentation while matching.
 KINDS: dict[str, type[Any]] = {
@@ -31,6 +31,7 @@ __all__ = [
     "augment_batch",
     "augment_each",
     "augment_idc",
+    "augment_sequence",
     "cat",
     "cutmix",
     "parse_strategy",

@@ -51,6 +51,19 @@ def augment_each(images: Tensor, rng: np.random.Generator, strategy: Strategy) -
     return _rows(torch.cat(done), np.argsort(order)) if done else images
 
 
+def augment_sequence(images: Tensor, rng: np.random.Generator, strategy: Strategy) -> Tensor:
+    """Every op of a strategy in order, with its own parameters for each image (IDC, C.1).
+
+    Args:
+        images: N×C×H×W, normalised.
+        rng: where the parameters are drawn from.
+        strategy: the ops.
+    """
+    for op in strategy.ops:
+        images = apply(images, sample(rng, op, len(images)), strategy)
+    return images
+
+
 def augment_idc(images: Tensor, rng: np.random.Generator, flip: bool) -> Tensor:
     """Flip, colour, then one of crop, scale and rotate (IDC's evaluation, small images).
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -150,20 +151,24 @@ def pool(options: Any) -> int:
         say(f"note: {note}")
     net = re.sub(r"[^\w.=,-]", "_", settings.net)
     out = folder_of(options.out, Path("runs") / f"{data.name}-{net}-pool")
-    say(
-        f"training {options.count} networks {settings.net} for {settings.epochs} epochs on "
-        f"{data.name}, {settings.held_out:.0%} of each class held out: {out}"
-    )
     where = {"plan": options.plan, "device": options.device, "threads": options.threads}
     try:
-        found = train_pool(data, settings, options.count, out, quiet=options.quiet, **where)
+        found = train_pool(
+            data, settings, options.count, out, quiet=options.quiet, say=say, **where
+        )
     except Interrupted as stop:
         print(f"condensery: stopped by {stop}; the same command continues {out}", file=sys.stderr)
         return 128 + stop.number
     say("\n".join(summary(found)))
     bands = ", ".join(f"{number} in {band} %" for band, number in found.bands().items())
     say(f"{len(found.snapshots)} snapshots: {bands}")
-    say(f"next: condensery condense --supply.kind pool --supply.path {out} --data {options.data}")
+    same = ["--data", options.data]
+    for flag in ("size", "channels"):
+        value = getattr(options, flag)
+        same += [f"--{flag}", str(value)] if value is not None else []
+    same += ["--no-flip"] if options.no_flip else []
+    again = shlex.join(["--supply.kind", "pool", "--supply.path", str(out), *same])
+    say(f"next: condensery condense {again}")
     listed = [dataclasses.asdict(one) for one in found.snapshots]
     write_result(options, {"out": str(out), "snapshots": listed, "bands": found.bands()})
     return 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +27,21 @@ class StepDraws:
     """Real images of each class, positions in the training split, on the data's device."""
     augmentation: list[tuple[Draw, ...]]
     """The augmentation of each class, the same for its real and its synthetic batch."""
+    synthetic: Tensor | None = None
+    """Which training images of the synthetic set each class takes, k×n; all when None."""
+
+    def with_synthetic(
+        self, task: Task, decoded: int, taken: int, iteration: int, step: int
+    ) -> StepDraws:
+        """With so many of each class's synthetic images, drawn without replacement."""
+        rows = [
+            stream(task.seed, "synthetic-batch", iteration, step, c).choice(
+                decoded, taken, replace=False
+            )
+            for c in range(task.classes)
+        ]
+        picked = torch.from_numpy(np.sort(np.stack(rows), axis=1))
+        return replace(self, synthetic=to_device(picked, task.device))
 
 
 def draw_rows(

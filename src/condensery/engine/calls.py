@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from condensery.errors import UsageError
 from condensery.nets import mixes_examples
 
 from .compiled import compiled
@@ -93,6 +94,12 @@ class View:
         total = call(weights, first.images, first.labels, first.share)
         for piece in rest:
             total = total + call(weights, piece.images, piece.labels, piece.share)
+        if len(total) != len(first.share) or total.dim() < 2:
+            raise UsageError(
+                f"an objective's statistic must have a row for each of the {len(first.share)} "
+                f"classes, k×…; it has the shape {'×'.join(map(str, total.shape))}. Its argument "
+                "weights is k×N: multiply by it"
+            )
         return total
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from condensery.augment.draws import to_device
+from condensery.errors import UsageError
 from condensery.task import Step
 
 from .calls import View
@@ -144,6 +145,11 @@ class Comparison:
         leaf = synthetic.detach().requires_grad_()
         with torch.enable_grad():
             loss = weight * self.objective.compare(real, leaf, self.moment)
+        if loss.dim() or not loss.requires_grad:
+            raise UsageError(
+                "an objective's compare must return a scalar that depends on the synthetic "
+                f"statistics; it returned {'×'.join(map(str, loss.shape)) or 'a constant'}"
+            )
         self.loss += loss.detach()
         (slope,) = torch.autograd.grad(loss, leaf)
         return slope

@@ -49,6 +49,7 @@ class Matcher:
         formation: Formation,
         augmentation: Augmentation,
         real_batch: int,
+        synthetic_batch: int | None = None,
     ) -> None:
         self.plan = plan
         self.task = task
@@ -57,6 +58,7 @@ class Matcher:
         self.formation = formation
         self.augmentation = augmentation
         self.real_batch = real_batch
+        self.synthetic_batch = synthetic_batch
         self._calls = Calls(plan, objective)
         self._shares: dict[tuple[tuple[int, ...], tuple[int, ...]], Tensor] = {}
         self._graph_bytes: float | None = None
@@ -73,13 +75,15 @@ class Matcher:
             step: pixel step within it, an address of the draws.
             number: pixel steps done in the run.
         """
+        decoded = self.formation.decoded(stored.shape[1])
+        taken = decoded if self.synthetic_batch is None else min(decoded, self.synthetic_batch)
         draws = draw_step(
             self.train, self.augmentation, self.task, self.real_batch, iteration, step
         )
+        if taken < decoded:
+            draws = draws.with_synthetic(self.task, decoded, taken, iteration, step)
         view = self._calls.view(network)
-        with torch.no_grad():
-            decoded = self.formation.decode(stored[:1]).shape[1]
-        sizes = [decoded] * len(stored)
+        sizes = [taken] * len(stored)
         real_sizes = tuple(len(rows) for rows in draws.rows)
         moment = Step(network, iteration, step, number, real_sizes, tuple(sizes))
         real = _Real(self, view, draws)
@@ -144,7 +148,11 @@ class Matcher:
     ) -> Block:
         part = stored[block.start : block.stop].detach().requires_grad_()
         sizes = layout.sizes_of(block)
-        decoded = self.formation.decode(part).flatten(0, 1)
+        decoded = self.formation.decode(part)
+        if draws.synthetic is not None:
+            rows = draws.synthetic[block.start : block.stop]
+            decoded = decoded[torch.arange(len(rows), device=rows.device)[:, None], rows]
+        decoded = decoded.flatten(0, 1)
         images = augment_classes(
             self.augmentation, decoded, sizes, [draws.augmentation[c] for c in block]
         )

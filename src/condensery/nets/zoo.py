@@ -137,6 +137,11 @@ def try_out(spec: str, shape: Shape, classes: int) -> nn.Module:
     return network
 
 
+def is_import_path(spec: str) -> bool:
+    """Whether a spec names a class of another package, which building it would import and call."""
+    return parse(spec).is_path
+
+
 def with_norm(spec: str, norm: str) -> str:
     """The same network with another normalisation.
 

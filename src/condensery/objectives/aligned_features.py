@@ -31,6 +31,8 @@ class AlignedFeatures:
     weights: list[float] = field(default_factory=lambda: [1.0])
     """What each of the network's layers counts, ending with its last one; in a network with more
     layers the first number stays for those before."""
+    repeat_last: bool = False
+    """Whether the last map counts once more as the vector that it is flattened to."""
     discrimination: float = 1.0
     """What the discrimination loss counts (β); 0 leaves it out."""
     reduction: Literal["mean", "sum"] = "mean"
@@ -110,7 +112,7 @@ class AlignedFeatures:
             embedding = embed(network, images)
             return weighted_mean_rows(embedding, shares), embedding
         found = features(network, images)
-        weights = self._weights_of(network, list(found))
+        weights = self._weights_of(network, self._layers_of(found))
         means = [
             math.sqrt(weight) * weighted_mean_rows(found[name], shares)
             for name, weight in weights.items()
@@ -119,6 +121,14 @@ class AlignedFeatures:
         if self.observes:
             means.append(weighted_mean_rows(embedding, shares))
         return torch.cat(means, 1), embedding
+
+    def _layers_of(self, found: dict[str, Tensor]) -> list[str]:
+        """The layers in order, without an embedding that is the layer before it, flattened."""
+        names = list(found)
+        if len(names) > 1 and not self.repeat_last:
+            last, before = (found[name][0].numel() for name in (names[-1], names[-2]))
+            return names[:-1] if last == before else names
+        return names
 
     def _weights_of(self, network: nn.Module, layers: list[str]) -> dict[str, float]:
         """The layers that count, in the network's order, and how much."""

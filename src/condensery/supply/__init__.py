@@ -7,6 +7,7 @@ from .base import Supply as Supply
 from .dynamic import Dynamic as Dynamic
 from .fresh import Fresh as Fresh
 from .pool import FromPool as FromPool
+from .real import TrainedOnReal as TrainedOnReal
 from .synthetic import TrainedOnSynthetic as TrainedOnSynthetic
 
 #: What a recipe calls each kind.
@@ -14,5 +15,6 @@ KINDS: dict[str, type[Any]] = {
     "dynamic": Dynamic,
     "fresh": Fresh,
     "pool": FromPool,
+    "trained_on_real": TrainedOnReal,
     "trained_on_synthetic": TrainedOnSynthetic,
 }

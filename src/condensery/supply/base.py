@@ -13,7 +13,7 @@ from condensery.task import Task
 if TYPE_CHECKING:
     # The room above, for types alone: the loop hands its training routine down.
     from condensery.protocol import Protocol as TrainingProtocol
-    from condensery.train import Course
+    from condensery.train import Course, Part, TrainingSet
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,14 @@ class Context:
     """Pixel steps done with this network."""
     synthetic: Callable[[], tuple[Tensor, Tensor]]
     """The decoded synthetic set and its labels, without gradient."""
-    query: Callable[[int, int], tuple[Tensor, Tensor]]
-    """So many real training images a class and their labels, of a numbered draw of this step."""
+    query: Callable[[int, int], Part]
+    """So many real training images a class, of a numbered draw of this step."""
+    statistics: Callable[[int], Part]
+    """So many real training images a class, for the statistics of batch norm in this step."""
     mixed: Callable[[int], tuple[Tensor, Tensor]]
     """So many real training images of any class and their labels, drawn for this step."""
+    real: TrainingSet
+    """The training split, to train networks on."""
     course: Callable[[nn.Module, TrainingProtocol], Course]
     """Begin to train a network, by the execution plan of the run."""
 

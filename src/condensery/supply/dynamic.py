@@ -180,8 +180,7 @@ class Dynamic:
         self._now["epochs_capped"] += 1
 
     def _accuracy(self, network: nn.Module, context: Context, check: int) -> float:
-        images, labels = context.query(self.query, check)
-        return self._learner.course(context, network).accuracy(images, labels)
+        return self._learner.course(context, network).accuracy(context.query(self.query, check))
 
     def _leave(self, steps: int, why: str) -> None:
         self._left.append({"steps": steps, **self._now, "ended": why})

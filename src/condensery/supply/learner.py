@@ -34,10 +34,10 @@ class Learner:
         self._course: Course | None = None
         self._momenta: dict[str, Tensor] = {}
 
-    def new(self, iteration: int) -> nn.Module:
-        """The random network of an outer iteration."""
+    def new(self, iteration: int, start: nn.Module | None = None) -> nn.Module:
+        """The network of an outer iteration: random, or the one that is given."""
         self.drop()
-        self.network = random_network(self.spec, self.task, iteration)
+        self.network = start or random_network(self.spec, self.task, iteration)
         return self.network
 
     def drop(self) -> None:

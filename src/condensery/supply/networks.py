@@ -42,7 +42,7 @@ def freeze_batch_norm(network: nn.Module, context: Context, a_class: int) -> Non
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     if not norms:
         return
-    images, _ = context.query(a_class, 0)
+    images, _ = context.statistics(a_class).all()
     held = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0  # the statistics of this batch alone

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from condensery import nets
-from condensery.augment.draws import to_device
-from condensery.errors import DataError, UsageError
-from condensery.pools import Pool, Snapshot
-from condensery.randomness import fork_rng, stream
+from condensery.errors import UsageError
 from condensery.task import Task
 
+from .band import Band, band_notes, check_limits, known_pool
 from .base import Context
 from .networks import freeze_batch_norm, still
 
@@ -41,26 +35,24 @@ class FromPool:
     freeze_with: int = 16
     """Real images a class whose statistics batch norm keeps during a pixel step; 0 leaves batch
     norm to the batches, all classes together."""
+    first: int | None = None
+    """How many of the pool's snapshots are looked at, in its order; filled in, so that a pool that
+    grows stays the same one for this run."""
     fingerprint: str | None = None
-    """Of the pool; filled in, and checked when a run goes on or is repeated."""
-    _task: Task = field(init=False, repr=False)
-    _pool: Pool = field(init=False, repr=False)
-    _band: list[Snapshot] = field(init=False, repr=False)
+    """Of these snapshots; filled in, and checked when a run goes on or is repeated."""
+    module: str | None = None
+    """Import path of the pool's network, where it is not one of this package."""
+    _band: Band = field(init=False, repr=False)
     _iteration: int | None = field(init=False, repr=False, default=None)
     _drawn: list[int] = field(init=False, repr=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.freeze_with < 0:
-            raise UsageError(
-                f"supply.steps must be at least 1, got {self.steps}, and supply.freeze_with not "
-                f"negative, got {self.freeze_with}"
-            )
-        highest = 100 if self.below == 100 else math.nextafter(self.below, 0)  # 100 itself counts
-        if not (0 <= self.above <= highest and self.below <= 100):
-            raise UsageError(
-                f"supply.above ({self.above:g}) and supply.below ({self.below:g}) are percent, "
-                "0 … 100, the first below the second"
-            )
+        for name, least in (("steps", 1), ("freeze_with", 0)):
+            if getattr(self, name) < least:
+                raise UsageError(
+                    f"supply.{name} must be at least {least}, got {getattr(self, name)}"
+                )
+        check_limits(self.above, self.below)
 
     def settled(self, ipc: int) -> FromPool:
         """A copy that knows which pool it is.
@@ -69,49 +61,17 @@ class FromPool:
             UsageError: without a pool.
             DataError: when it is not the one that is already named.
         """
-        if not self.path:
-            raise UsageError("supply.path is missing; name the folder of a pool of networks")
-        found = Pool.read(Path(self.path)).fingerprint
-        if self.fingerprint not in (None, found):
-            raise DataError(
-                f"the pool {self.path} has changed since this was configured: more networks, or "
-                "others; leave supply.fingerprint out to take it as it is"
-            )
-        return dataclasses.replace(self, fingerprint=found)
+        first, found = known_pool(self.path, self.first, self.fingerprint)
+        return dataclasses.replace(self, first=first, fingerprint=found)
 
     def notes(self, ipc: int) -> list[str]:
         """What is drawn from."""
-        pool = Pool.read(Path(self.path))
-        band = pool.within(self.above, self.below)
-        if not band:
-            return []
-        accuracies = [one.accuracy for one in band]
-        return [
-            f"networks: {len(band)} of {len(pool.snapshots)} snapshots in {self.path}, "
-            f"{pool.settings['net']} trained on {pool.settings['data']}, "
-            f"{min(accuracies):.1f} … {max(accuracies):.1f} % on held-out images"
-        ]
+        return band_notes(self.path, self.above, self.below, self.first)
 
     def start(self, task: Task) -> None:
         """Open the pool and refuse one that does not fit the task."""
-        self._task = task
-        self._pool = Pool.read(Path(self.path))
-        self.fingerprint = self.settled(task.ipc).fingerprint
-        held = self._pool.settings
-        if list(held["shape"]) != list(task.shape) or held["classes"] != task.classes:
-            raise UsageError(
-                f"the networks of {self.path} take images of {'×'.join(map(str, held['shape']))} "
-                f"and know {held['classes']} classes; these data have "
-                f"{'×'.join(map(str, task.shape))} and {task.classes}"
-            )
-        self._band = self._pool.within(self.above, self.below)
-        if not self._band:
-            bands = self._pool.bands()
-            there = ", ".join(f"{n} in {band} %" for band, n in bands.items()) or "none at all"
-            raise UsageError(
-                f"no snapshot of {self.path} lies in supply.above {self.above:g} … supply.below "
-                f"{self.below:g}; there are {there}"
-            )
+        self.first, self.fingerprint = known_pool(self.path, self.first, self.fingerprint)
+        self._band = Band(self.path, self.above, self.below, self.first, self.module, task)
 
     def effort(self, synthetic: int) -> tuple[float, float]:
         """Pixel steps, and no training."""
@@ -120,25 +80,9 @@ class FromPool:
     def new(self, iteration: int) -> nn.Module:
         """The network drawn for this iteration."""
         self._iteration = iteration
-        rng = stream(self._task.seed, "pool-draw", iteration)
-        chosen = int(rng.integers(len(self._band)))
+        chosen = self._band.draw(iteration)
         self._drawn.append(chosen)
-        return self._network(self._band[chosen])
-
-    def _network(self, snapshot: Snapshot) -> nn.Module:
-        with fork_rng(0, "pool-load"):
-            network = nets.build(self._pool.settings["net"], self._task.shape, self._task.classes)
-        try:
-            with torch.no_grad():
-                network.load_state_dict(self._pool.weights(snapshot))
-        except RuntimeError as error:
-            raise DataError(
-                f"{self._pool.path / snapshot.file} does not fit {self._pool.settings['net']}: "
-                f"{' '.join(str(error).split())}"
-            ) from error
-        network = still(network.to(self._task.dtype).requires_grad_(False))
-        placed: nn.Module = network._apply(lambda tensor: to_device(tensor, self._task.device))
-        return placed
+        return self._band.network(chosen)
 
     def prepare(self, network: nn.Module, context: Context) -> None:
         """Freeze batch statistics, unless they are left to the batches."""
@@ -157,7 +101,7 @@ class FromPool:
         drawn, self._drawn = self._drawn, []
         if not drawn:
             return {}
-        mean = sum(self._band[number].accuracy for number in drawn) / len(drawn)
+        mean = sum(self._band.snapshots[number].accuracy for number in drawn) / len(drawn)
         return {"networks": len(drawn), "accuracy": round(mean, 2)}
 
     def state(self) -> dict[str, Any]:

@@ -1,41 +1,19 @@
-"""What is stored, and how it is decoded into training images."""
+"""Stored images that are training images as they are, and where any formation starts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .data import LabelledSet, require_per_class
-from .errors import UsageError
-from .randomness import stream
-from .task import Task
-
-
-class Formation(Protocol):
-    """How stored numbers become training images.
-
-    Stored tensors are indexed by class first (classes × stored images × …), so that a chunk of
-    classes, or a rank's share of them, is a slice.
-    """
-
-    def start(self, task: Task, train: LabelledSet) -> Tensor:
-        """The stored tensor before anything is learned."""
-
-    def decode(self, stored: Tensor) -> Tensor:
-        """Training images of some classes, k×s×… → k×m×C×H×W, differentiable."""
-
-    def project(self, stored: Tensor) -> None:
-        """Bring the stored tensor back to what may be stored, in place, after each step."""
-
-    def state(self) -> dict[str, Any]:
-        """What a resumed run needs beside the stored tensor."""
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Take :meth:`state` back."""
+from condensery.data import LabelledSet, require_per_class
+from condensery.errors import UsageError
+from condensery.randomness import stream
+from condensery.task import Task
 
 
 def random_rows(train: LabelledSet, n: int, seed: int) -> Tensor:
@@ -66,6 +44,14 @@ class Pixels:
     start_from: Literal["real", "noise"] = "real"
     """``real``: random training images of the class; ``noise``: N(0, 1)."""
 
+    def for_data(self, mean: Sequence[float], std: Sequence[float]) -> Pixels:
+        """Itself: it stores what networks see."""
+        return self
+
+    def decoded(self, stored: int) -> int:
+        """As many."""
+        return stored
+
     def start(self, task: Task, train: LabelledSet) -> Tensor:
         """The stored tensor before anything is learned, classes × ipc × C×H×W."""
         if self.start_from == "noise":
@@ -89,7 +75,3 @@ class Pixels:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Nothing to take back."""
-
-
-#: What a recipe calls each kind.
-KINDS: dict[str, type[Any]] = {"pixels": Pixels}

@@ -1,0 +1,43 @@
+"""What every formation offers the loop and the finished set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, Self
+
+from torch import Tensor
+
+from condensery.data import LabelledSet
+from condensery.task import Task
+
+
+class Formation(Protocol):
+    """How stored numbers become training images.
+
+    Stored tensors are indexed by class first (classes × stored images × …), so that a chunk of
+    classes, or a rank's share of them, is a slice.
+    """
+
+    def for_data(self, mean: Sequence[float], std: Sequence[float]) -> Self:
+        """The same for data with this normalisation, black 0 and white 1."""
+
+    def decoded(self, stored: int) -> int:
+        """How many training images so many stored ones of a class make."""
+
+    def start(self, task: Task, train: LabelledSet) -> Tensor:
+        """The stored tensor before anything is learned."""
+
+    def decode(self, stored: Tensor) -> Tensor:
+        """Training images of some classes, normalised, k×s×… → k×m×C×H×W, differentiable."""
+
+    def project(self, stored: Tensor) -> None:
+        """Bring a stored tensor back to where it may be, in place.
+
+        Called at the end of every outer iteration, and on every set that is handed out.
+        """
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs beside the stored tensor."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take :meth:`state` back."""
