@@ -98,8 +98,11 @@ class PixelOptimizer:
         >>> PixelOptimizer(rate=0.01, rate_for_ipc=10, rate_for_size=32).settled(50, 16).rate
         0.0125
         """
-        rate = self.rate * ipc / (self.rate_for_ipc or ipc)
-        rate *= (size / (self.rate_for_size or size)) ** 2
+        rate = self.rate
+        if self.rate_for_ipc is not None:
+            rate *= max(ipc, 1) / self.rate_for_ipc
+        if self.rate_for_size is not None:
+            rate *= (size / self.rate_for_size) ** 2
         return dataclasses.replace(self, rate=rate, rate_for_ipc=None, rate_for_size=None)
 
     def rate_at(self, iteration: int) -> float:
