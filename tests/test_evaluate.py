@@ -16,7 +16,9 @@ from condensery import CondensedSet, DataError, UsageError, evaluate, select_ran
 from condensery.data import Data, load
 from condensery.engine import Plan, exact_plan
 from condensery.evaluation import Result
+from condensery.loop import Condenser
 from condensery.nets import build
+from condensery.planning import configure
 from condensery.protocol import Protocol, protocol, protocol_names
 from condensery.randomness import fork_rng, stream
 from condensery.train import Split, Tensors, Trainer, accuracy
@@ -28,6 +30,7 @@ FACTS: dict[str, Any] = {
     "data": "cifar10",
     "ipc": 10,
     "size": 32,
+    "classes": 10,
     "net": "convnet",
     "norm": "other",
 }
@@ -36,7 +39,7 @@ NET = "convnet2:width=8"
 
 
 def test_protocols_have_the_papers_constants() -> None:
-    assert set(protocol_names()) == {"dc", "dsa", "gm", "idc"}
+    assert set(protocol_names()) == {"dc", "dsa", "gm", "idc", "idc_steps"}
     dc = protocol("dc", FACTS)
     assert (dc.epochs, dc.batch, dc.rate, dc.momentum, dc.weight_decay) == (
         300,
@@ -76,8 +79,41 @@ def test_a_changed_protocol_says_so() -> None:
 def test_unknown_protocols_are_refused() -> None:
     with pytest.raises(UsageError, match="did you mean 'dsa'"):
         protocol("dsaa", FACTS)
-    with pytest.raises(UsageError, match="64 pixels"):
-        protocol("idc", {**FACTS, "size": 224})
+
+
+@pytest.mark.parametrize(
+    ("ipc", "classes", "epochs"),
+    [
+        *((1, 10, 2000), (10, 10, 2000), (20, 10, 1500), (50, 10, 1500), (51, 10, 1000)),
+        *((500, 10, 500), (501, 10, 300), (10, 100, 1333), (20, 100, 1000), (501, 100, 200)),
+    ],
+)
+def test_larger_photographs_have_their_own_protocol(ipc: int, classes: int, epochs: int) -> None:
+    facts = {**FACTS, "data": "", "size": 224, "ipc": ipc, "classes": classes}
+    one = protocol("idc", facts)
+    assert (one.epochs, one.augmentation, one.cutmix, one.batch) == (epochs, "photos", 1.0, 64)
+    assert protocol("idc", {**facts, "size": 64}).epochs == 1000
+
+
+def test_as_many_steps_for_every_set(tiny_data: Data) -> None:
+    one = protocol("idc_steps", FACTS)
+    assert protocol("idc", FACTS).settled(4.0).epochs == 1000
+    assert (one.settled(4.0).epochs, one.settled(1.0).epochs) == (250, 1000)
+    given = {"ipc": 1, "iterations": 0, "supply.net": NET}
+    made = [
+        Condenser(tiny_data, configure(tiny_data, recipe, given), EXACT).run()
+        for recipe in ("idc", "idc_i")
+    ]
+    short = evaluate(made[0], tiny_data, protocol="idc_steps", epochs=2, nets=NET, n=1, plan=EXACT)
+    assert short[0].protocol == "idc_steps+epochs=2"
+    from condensery import evaluation
+
+    options = evaluation._Options("idc_steps", 1, None, 0, EXACT, None, None, None)
+    epochs = [
+        evaluation._protocol(evaluation._Row.of(one), tiny_data, NET, options).epochs
+        for one in made
+    ]
+    assert epochs == [250, 1000]
 
 
 def plain_training(data: Tensors, one: Protocol, number: int, shape: Any, classes: int) -> Tensor:
@@ -279,9 +315,9 @@ def test_all_rows_share_one_flip_rule(tiny_data: Data, monkeypatch: pytest.Monke
     seen: list[bool] = []
     original = Trainer.__init__
 
-    def watched(self: Trainer, *args: Any, flip: bool, seed: int) -> None:
+    def watched(self: Trainer, *args: Any, flip: bool, **rest: Any) -> None:
         seen.append(flip)
-        original(self, *args, flip=flip, seed=seed)
+        original(self, *args, flip=flip, **rest)
 
     monkeypatch.setattr(Trainer, "__init__", watched)
     condensed = select_random(tiny_data, ipc=1)

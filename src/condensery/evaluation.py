@@ -242,14 +242,22 @@ def _size(shape: tuple[int, ...]) -> str:
 def _protocol(row: _Row, data: Data, net: str, options: _Options) -> Protocol:
     """How a row's networks are trained; the whole split has epochs of its own."""
     found = protocol(options.protocol, _facts(row, data, net))
-    return found if row.whole_epochs is not None else found.changed(epochs=options.epochs)
+    if row.whole_epochs is not None:
+        return found
+    if options.epochs is not None:
+        return found.changed(epochs=options.epochs)
+    first = row.sets[0]
+    return found.settled(len(first) / (len(first.stored) * first.stored.shape[1]))
 
 
 def _evaluate(row: _Row, data: Data, net: str, wanted: Protocol, options: _Options) -> Result:
     first = row.sets[0]
     images = 3.0 * len(first) * wanted.epochs * options.n * len(row.sets)
     plan = _plan(data, images, options)
-    trainer = Trainer(wanted, plan, flip=data.flip, seed=options.seed)
+    about = first.about
+    trainer = Trainer(
+        wanted, plan, flip=data.flip, seed=options.seed, mean=about.mean, std=about.std
+    )
     began, found = time.perf_counter(), []
     with plan.applied():
         test = data.test.to(torch.device(plan.device))
@@ -299,7 +307,9 @@ def _evaluate_whole(row: _Row, data: Data, net: str, wanted: Protocol, options: 
     plan = _plan(data, images, options)
     known, spent = cached(data, net, schedule, options.seed, plan.describe())
     began = time.perf_counter() - spent
-    trainer = Trainer(schedule.protocol, plan, flip=data.flip, seed=options.seed)
+    mean, std = data.train.mean, data.train.std
+    how = schedule.protocol
+    trainer = Trainer(how, plan, flip=data.flip, seed=options.seed, mean=mean, std=std)
     with plan.applied():
         train, test = (
             data.train.to(torch.device(plan.device)),
@@ -342,6 +352,7 @@ def _facts(row: _Row, data: Data, net: str) -> dict[str, Any]:
         "data": data.known_as,
         "ipc": row.sets[0].about.ipc if row.sets else math.inf,
         "size": max(shape[1:]),
+        "classes": data.train.classes,
         "net": re.split(r"[\d:]", net)[0],
         "norm": "batch" if zoo.has_batch_norm(network) else "other",
     }

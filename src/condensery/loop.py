@@ -284,6 +284,8 @@ class Condenser:
                 seed=self.task.seed,
                 purpose="update",
                 dtype=None if dtype == self.task.dtype else dtype,
+                mean=self.train.mean,
+                std=self.train.std,
             ),
         )
         return Course(trainer, network)

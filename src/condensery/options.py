@@ -101,8 +101,8 @@ class Pool(OutputFlags, PlanFlags, DataFlags):
     """SGD's weight decay (default 0.0005)."""
     batch: int | None = None
     """Images a step (default 256)."""
-    augmentation: Literal["none", "batch_op", "image_op", "idc"] | None = None
-    """none (default), batch_op as DSA trains, image_op as DC, or idc."""
+    augmentation: Literal["none", "batch_op", "image_op", "idc", "photos"] | None = None
+    """none (default), batch_op as DSA trains, image_op as DC, idc, or photos for larger images."""
     seed: int = 0
     """Where initialisation, shuffling and the held-out part derive from."""
     out: str | None = None
@@ -140,7 +140,7 @@ class Evaluate(OutputFlags, PlanFlags, DataFlags):
     nets: int = 5
     """Networks a set."""
     protocol: str = "dsa"
-    """How networks are trained: dc, dsa, gm or idc."""
+    """How networks are trained: dc, dsa, gm, idc or idc_steps."""
     epochs: int | None = None
     """Train so many epochs on each set; the result says so. whole(epochs=N) has its own."""
     seed: int = 0

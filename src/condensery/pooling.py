@@ -63,8 +63,8 @@ class PoolSettings:
     """SGD's weight decay."""
     batch: int = 256
     """Images a step."""
-    augmentation: Literal["none", "batch_op", "image_op", "idc"] = "none"
-    """As a protocol's: batch_op (DSA), image_op (DC), idc."""
+    augmentation: Literal["none", "batch_op", "image_op", "idc", "photos"] = "none"
+    """As a protocol's: batch_op (DSA), image_op (DC), idc, photos (larger images)."""
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch", 1), ("seed", 0)):
@@ -172,6 +172,8 @@ class _Training:
             seed=settings.seed,
             purpose="pool",
             dtype=None if narrow == plan.torch_dtype else narrow,
+            mean=train.mean,
+            std=train.std,
         )
         self.state_file = pool.path / "checkpoints" / "state.safetensors"
         self.saved = time.monotonic()

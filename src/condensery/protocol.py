@@ -37,16 +37,18 @@ class Protocol:
     """When the rate drops, as fractions of the epochs."""
     drop_factor: float = 0.1
     """What the rate is multiplied by at each drop."""
-    augmentation: Literal["none", "batch_op", "image_op", "sequence", "idc"] = "none"
+    augmentation: Literal["none", "batch_op", "image_op", "sequence", "idc", "photos"] = "none"
     """``batch_op``: one op a mini-batch, parameters per image (DSA); ``image_op``: one op an image
     (DC); ``sequence``: every op, parameters per image; ``idc``: flip, colour and one of crop, scale
-    and rotate."""
+    and rotate; ``photos``: resized crop, flip, colour jitter and lighting."""
     strategy: str = "color_crop_cutout_flip_scale_rotate"
     """The ops that may be drawn."""
     rotate: float = 15.0
     """Largest rotation in degrees."""
     cutmix: float = 0.0
     """Probability of CutMix a mini-batch."""
+    fixed_steps: bool = False
+    """Whether epochs are divided by the training images that a stored one makes."""
     nets: int = 20
     """Networks a set in the papers."""
     sets: int = 5
@@ -63,6 +65,12 @@ class Protocol:
             return self
         name = "+".join([self.name, *(f"{k}={v}" for k, v in new.items())])
         return dataclasses.replace(self, name=name, **new)
+
+    def settled(self, decoded: float) -> Protocol:
+        """With the epochs of a set whose stored images make so many training images each."""
+        if not self.fixed_steps:
+            return self
+        return dataclasses.replace(self, epochs=max(1, round(self.epochs / decoded)))
 
     def rate_at(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 0.
@@ -89,8 +97,6 @@ def protocol(name: str, facts: Mapping[str, Any]) -> Protocol:
     """
     if name not in protocol_names():
         raise unknown_name("protocol", name, protocol_names())
-    if name == "idc" and facts["size"] > 64:
-        raise UsageError("protocol idc is defined here for images up to 64 pixels; use dsa or dc")
     text = (resources.files("condensery") / "protocols" / f"{name}.yaml").read_text("utf-8")
     raw = with_cases(yaml.safe_load(text), facts)
     return make(Protocol, {"name": name, **raw}, "protocol")  # type: ignore[no-any-return]

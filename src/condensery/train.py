@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol as Interface
 
@@ -19,6 +19,7 @@ from .augment import (
     augment_batch,
     augment_each,
     augment_idc,
+    augment_photos,
     augment_sequence,
     cutmix,
     parse_strategy,
@@ -114,6 +115,8 @@ class Trainer:
         seed: where shuffling and augmentation derive from.
         purpose: what the draws are for, part of their address.
         dtype: type of the passes; weights keep theirs. Networks that mix examples ignore it.
+        mean: normalisation of the images, for augmentations that change colours.
+        std: normalisation.
     """
 
     def __init__(
@@ -125,7 +128,10 @@ class Trainer:
         seed: int,
         purpose: str = "training",
         dtype: torch.dtype | None = None,
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (1.0,),
     ) -> None:
+        self.mean, self.std = mean, std
         self.protocol = protocol
         self.plan = plan
         self.seed = seed
@@ -185,6 +191,8 @@ class Trainer:
             images = augment_each(images, rng, self.strategy)
         elif kind == "sequence" and self.strategy.ops:
             images = augment_sequence(images, rng, self.strategy)
+        elif kind == "photos":
+            images = augment_photos(images, rng, self.flip, self.mean, self.std)
         elif kind == "idc":
             images = augment_idc(images, rng, self.flip)
         other, share = labels, 1.0

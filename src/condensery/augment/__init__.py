@@ -9,6 +9,7 @@ from typing import Any
 from .choices import Augmentation, NoAugmentation, SiameseOp, SiameseSequence
 from .draws import Draw, cat, sample_all, sample_one
 from .ops import apply
+from .photos import augment_photos
 from .strategy import Strategy, parse_strategy
 from .training import augment_batch, augment_each, augment_idc, augment_sequence, cutmix
 
@@ -31,6 +32,7 @@ __all__ = [
     "augment_batch",
     "augment_each",
     "augment_idc",
+    "augment_photos",
     "augment_sequence",
     "cat",
     "cutmix",

@@ -47,9 +47,9 @@ class TrainedOnReal:
     """Weight decay of the network's SGD."""
     batch: int = 64
     """Real images a step of the network."""
-    augmentation: Literal["none", "batch_op", "image_op", "sequence"] = "sequence"
+    augmentation: Literal["none", "batch_op", "image_op", "sequence", "photos"] = "sequence"
     """``sequence``: every op of the strategy, parameters for each image; ``batch_op``: one op a
-    mini-batch; ``image_op``: one op an image."""
+    mini-batch; ``image_op``: one op an image; ``photos``: as larger images are tested."""
     strategy: str = "color_crop"
     """The ops; flip goes where data may not be flipped."""
     cutmix: float = 0.5
