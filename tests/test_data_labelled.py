@@ -21,6 +21,7 @@ from condensery.data import DataError, LabelledSet, as_json, describe, load, req
 from condensery.data.classes import hold_out
 from condensery.data.labelled import default_net, measure
 from condensery.errors import UsageError
+from condensery.nets import build
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -455,12 +456,21 @@ def test_loaded_data_are_returned_as_they_are() -> None:
 def test_the_default_network_follows_the_longer_side() -> None:
     sides = (8, 32, 33, 64, 65, 128, 129)
     nets = [default_net(64, s) for s in sides]
-    assert nets == ["convnet3"] + ["convnet4"] * 3 + ["convnet5"] * 2 + ["convnet6"]
+    assert nets == ["convnet3"] + ["convnet4"] * 3 + ["convnet5"] * 2 + ["resnetap10"]
 
 
 def test_the_default_network_is_no_deeper_than_the_shorter_side() -> None:
     nets = [default_net(side, 32) for side in (1, 2, 4, 7, 8, 32)]
     assert nets == ["convnet1", "convnet1", "convnet2", "convnet2", "convnet3", "convnet3"]
+    assert [default_net(side, 200) for side in (1, 16, 31, 32)] == [
+        "convnet1",
+        "convnet4",
+        "convnet4",
+        "resnetap10",
+    ]
+    for shape in [(3, 32, 129), (3, 31, 129), (1, 2, 200), (3, 129, 129)]:
+        with torch.device("meta"):
+            build(default_net(*shape[1:]), shape, 10)
 
 
 def test_describe_and_json_say_the_same() -> None:

@@ -228,11 +228,13 @@ class Data:
 
 
 def default_net(height: int, width: int) -> str:
-    """The network that suits an image size.
+    """The network that suits an image size, by its longer side.
 
     >>> default_net(28, 28), default_net(64, 64), default_net(224, 224), default_net(5, 90)
-    ('convnet3', 'convnet4', 'convnet6', 'convnet2')
+    ('convnet3', 'convnet4', 'resnetap10', 'convnet2')
     """
+    if max(height, width) > 128 and min(height, width) >= 32:
+        return "resnetap10"  # it shrinks both sides 32 times
     depth = 3 + sum(max(height, width) > limit for limit in (32, 64, 128))
     # A side can be halved only so often.
     return f"convnet{max(1, min(depth, min(height, width).bit_length() - 1))}"

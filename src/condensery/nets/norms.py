@@ -47,3 +47,27 @@ def make_norm(kind: str, channels: int, size: Size) -> nn.Module:
             )
         return nn.GroupNorm(GROUPS, channels)
     raise unknown_name("norm", kind, NORMS)
+
+
+def make_conv(
+    norm: str, channels: int, width: int, kernel: int, stride: int = 1, groups: int = 1
+) -> nn.Conv2d:
+    """A padded convolution of a network with this norm.
+
+    Args:
+        norm: a kind of :func:`make_norm`; it shifts anyway, so that only ``none`` needs a bias.
+        channels: of its input.
+        width: filters.
+        kernel: side of a filter, odd.
+        stride: of the filters.
+        groups: parts of the channels that see nothing of each other.
+    """
+    return nn.Conv2d(
+        channels,
+        width,
+        kernel,
+        stride=stride,
+        padding=kernel // 2,
+        groups=groups,
+        bias=norm == "none",
+    )

@@ -14,11 +14,14 @@ from condensery.randomness import fork_rng
 
 from .alexnet import AlexCifarNet, AlexNet
 from .convnet import ConvNet
+from .densenet import DenseNet121
+from .efficientnet import EfficientNetB0
 from .foreign import build_foreign
 from .lenet import LeNet
 from .mlp import MLP
 from .norms import NORMS
-from .resnet import ResNet18
+from .resnet import ResNet10, ResNet18, ResNet18ImageNet
+from .resnetap import ResNetAP10
 from .sizes import Shape, first_padding, halvings
 from .spec import Spec, parse
 from .vgg import VGG11
@@ -59,10 +62,15 @@ _FAMILIES: dict[str, Callable[..., nn.Module]] = {
     "alexcifarnet": AlexCifarNet,
     "alexnet": AlexNet,
     "convnet": _convnet,
+    "densenet121": DenseNet121,
+    "efficientnet_b0": EfficientNetB0,
     "lenet": LeNet,
     "mlp": MLP,
+    "resnet10": ResNet10,
     "resnet18": _resnet18,
     "resnet18_ap": _resnet18_ap,
+    "resnet18_imagenet": ResNet18ImageNet,
+    "resnetap10": ResNetAP10,
     "vgg11": VGG11,
 }
 #: ``convnetN`` is a ConvNet of any depth N; these are the ones that lists show.
