@@ -484,23 +484,6 @@ def test_classes_without_training_images_are_left_out(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_recordings_are_refused_for_now(tmp_path: Path) -> None:
-    import datasets
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    features = datasets.Features(
-        {"audio": datasets.Audio(decode=False), "label": datasets.Value("int64")}
-    )
-    held = {"audio": [{"bytes": b"RIFF", "path": None}] * 4, "label": [0, 1, 0, 1]}
-    schema = features.arrow_schema
-    pq.write_table(pa.Table.from_pydict(held, schema=schema), tmp_path / "x.parquet")
-    with pytest.raises(DataError, match="holds recordings; this version reads images only"):
-        load(tmp_path / "x.parquet")
-    with pytest.raises(DataError, match="'mini_speech_commands' holds recordings"):
-        load("mini_speech_commands")
-
-
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str | None], Any]:
     """A hub that holds what a test puts there."""

@@ -58,7 +58,7 @@ def _refuse_what_eight_bits_cannot_hold(condensed: CondensedSet, to: str) -> Non
     channels = condensed.images.shape[1]
     if channels not in (1, 3):
         raise UsageError(f"--to {to} holds grey or RGB pictures, not {channels} channels; use npz")
-    if not fits_eight_bits(condensed.pixels()):
+    if not fits_eight_bits(condensed):
         raise UsageError(f"--to {to} holds values from 0 to 1 in 8 bits, not this scale; use npz")
 
 

@@ -1,11 +1,12 @@
-"""Decoded pictures on disk, so that a data set is decoded once."""
+"""Decoded images on disk, so that a data set is decoded once."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from torch import Tensor
 from condensery.errors import UsageError
 from condensery.files import whole_file
 
+from . import pictures, recordings
 from .labelled import LabelledSet
-from .pictures import Pair, Source, decode
+from .pictures import Pair, Source, Wanted
 
-_FORMAT = 1  # raise it whenever the same files would decode to other pixels or facts
+_FORMAT = 2  # raise it whenever the same files would decode to other pixels or facts
 _SPLITS = ("train", "test")
 
 
@@ -31,22 +33,19 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("condensery"))
 
 
-def decoded(
-    source: Source,
-    *,
-    size: int | None,
-    channels: int | None,
-    subset: Mapping[str, str] | None,
-    cache: bool,
-) -> Pair:
+def decoded(source: Source, wanted: Wanted, *, cache: bool) -> Pair:
     """Both splits of a source, from the cache where they lie in it."""
 
     def fresh() -> Pair:
-        return decode(source.read(), source.name, size=size, channels=channels, subset=subset)
+        splits = source.read()
+        if splits.recordings:
+            return recordings.decode(splits, source.name, wanted)
+        return pictures.decode(splits, source.name, wanted)
 
     if not cache:
         return fresh()
-    asked = (_FORMAT, source.fingerprint, size, channels, list(subset or ()))
+    plain = (wanted.size, wanted.channels, wanted.rate, list(wanted.subset or ()), wanted.one_of)
+    asked = (_FORMAT, source.fingerprint, *plain)
     key = hashlib.sha256(repr(asked).encode()).hexdigest()[:32]
     path = cache_folder() / "data" / f"{key}.safetensors"
     return _through(path, source.name, fresh)
@@ -62,7 +61,7 @@ def _through(path: Path, name: str, fresh: Callable[[], Pair]) -> Pair:
     except (OSError, UsageError) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
         note = f"decoded images could not be kept in the cache ({why}); set CONDENSERY_CACHE"
-        return Pair(made.train, made.test, (*made.notes, note))
+        return replace(made, notes=(*made.notes, note))
     return made
 
 
@@ -75,6 +74,7 @@ def _write(path: Path, made: Pair) -> None:
         "std": made.train.std,
         "fingerprints": {s: getattr(made, s).fingerprint for s in _SPLITS},
         "notes": made.notes,
+        "rate": made.rate,
     }
     tensors: dict[str, Tensor] = {}
     for split in _SPLITS:
@@ -103,6 +103,6 @@ def _read(path: Path, name: str) -> Pair | None:
                 )
                 for split in _SPLITS
             )
-            return Pair(train, test, tuple(facts["notes"]))
+            return Pair(train, test, tuple(facts["notes"]), facts["rate"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         return None  # a damaged file is written anew

@@ -19,7 +19,8 @@ class Entry:
     """What is known about a data set beside its pictures."""
 
     hub: str | None = None
-    """Repository on the hub, ``owner/name``; none for a part of another entry."""
+    """Repository on the hub, ``owner/name``; none for a part of another entry, and for what lies in
+    ``$CONDENSERY_DATA`` only."""
     config: str | None = None
     """Configuration of the repository."""
     image: str | None = None
@@ -41,9 +42,11 @@ class Entry:
     part_of: str | None = None
     """The entry that this one is a part of."""
     subset: Mapping[str, str] | None = field(default=None)
-    """WordNet id → word of the classes of a part, in order."""
-    audio: bool = False
-    """Whether it holds recordings."""
+    """Identifier → word of the classes of a part, in order."""
+    rate: int | None = None
+    """Samples a second that recordings are brought to."""
+    one_of: int = 5
+    """One of so many is set aside for testing, where there is no test split."""
 
 
 @cache
@@ -56,8 +59,11 @@ def _entry(fields: dict[str, Any]) -> Entry:
     for name in ("mean", "std"):
         if name in fields:
             fields[name] = tuple(fields[name])
-    if "subset" in fields:
-        fields["subset"] = dict(islice(_yaml("imagenet100.yaml").items(), fields["subset"]))
+    subset = fields.get("subset")
+    if isinstance(subset, int):
+        fields["subset"] = dict(islice(_yaml("imagenet100.yaml").items(), subset))
+    elif subset is not None:
+        fields["subset"] = {word: word for word in subset}
     return Entry(**fields)
 
 

@@ -121,15 +121,17 @@ def _place(labels: NDArray[Any], present: NDArray[Any], names: Sequence[str] | N
     return np.searchsorted(present, labels).astype(np.int64)
 
 
-def hold_out(labels: Rows, classes: int, purpose: str = "test-split") -> tuple[Rows, Rows]:
-    """A stratified fifth for testing: positions of training and test images, ascending.
+def hold_out(
+    labels: Rows, classes: int, purpose: str = "test-split", one_of: int = 5
+) -> tuple[Rows, Rows]:
+    """A stratified fifth (or so) for testing: positions of training and test images, ascending.
 
     Every class with at least two images gives at least one; the draw depends on the labels alone.
     """
     test: list[Rows] = []
     for c in range(classes):
         members = np.flatnonzero(labels == c)
-        n = max(1, round(len(members) / 5)) if len(members) > 1 else 0
+        n = max(1, round(len(members) / one_of)) if len(members) > 1 else 0
         test.append(stream(0, purpose, group=c).permutation(members)[:n])
     held = np.sort(np.concatenate(test))
     if not len(held):
@@ -158,7 +160,7 @@ def choose(names: Sequence[str], wanted: Mapping[str, str]) -> list[int]:
         if position is None:
             raise DataError(
                 f"the source has no class {identifier} ('{word}'), which the subset needs; "
-                "check that it is the whole ImageNet-1k"
+                "check that it is the whole collection"
             )
         chosen.append(position)
     return chosen

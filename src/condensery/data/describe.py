@@ -21,6 +21,7 @@ def as_json(data: Data) -> dict[str, Any]:
         "channels": channels,
         "height": height,
         "width": width,
+        "rate": data.rate,
         "dtype": str(train.images.dtype).removeprefix("torch."),
         "bytes": train.nbytes,
         "mean": list(train.mean),
@@ -47,11 +48,13 @@ def describe(data: Data) -> list[str]:
     channels, height, width = train.shape
     names = ", ".join(train.class_names[:10]) + ", …" * (train.classes > 10)
     how = "published" if data.published else "measured on training"
+    sound = [f"recordings: one second each, {data.rate} samples a second"] if data.rate else []
     return [
         f"data: {data.name}" + (f" ({data.spec})" if data.spec != data.name else ""),
         f"train: {_counted(train)}",
         f"test: {_counted(test)}",
         f"classes: {train.classes} ({names})",
+        *sound,
         f"images: {width}×{height} pixels, {_channels(channels)}, "
         f"{str(train.images.dtype).removeprefix('torch.')}",
         f"size in memory: train {_bytes(train.nbytes)}, test {_bytes(test.nbytes)}",

@@ -10,8 +10,8 @@ import numpy as np
 
 from condensery.errors import DataError
 
+from . import images, sound
 from .classes import Rows
-from .images import EXTENSIONS
 from .pictures import Pictures, Source, Splits
 from .stack import Item
 from .tables import file_table, split_of, splits_of
@@ -21,7 +21,7 @@ _IGNORED = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
 def source(root: Path, name: str) -> Source:
-    """Pictures in a folder, or in one ``.parquet`` or ``.arrow`` file.
+    """Pictures or recordings in a folder, or in one ``.parquet`` or ``.arrow`` file.
 
     Raises:
         DataError: when there is nothing in it to read.
@@ -34,7 +34,7 @@ def source(root: Path, name: str) -> Source:
         return Source(name, _fingerprint(tables, root), lambda: _tables(tables, root))
     if not files:
         raise DataError(f"folder '{root.name}' is empty; class folders of images are needed")
-    return Source(name, _fingerprint(files, root), lambda: _class_folders(root))
+    return Source(name, _fingerprint(files, root), lambda: _class_folders(root, files))
 
 
 def _is_table(path: Path) -> bool:
@@ -94,32 +94,37 @@ def _tables(files: Sequence[Path], root: Path) -> Splits:
     )
 
 
-def _class_folders(root: Path) -> Splits:
+def _class_folders(root: Path, files: Sequence[Path]) -> Splits:
     """One folder a class, under ``train`` and ``test`` or right here."""
+    kinds = [f.suffix.lower() for f in files]
+    # A few pictures among recordings are no data set, and the other way round.
+    sounds = sum(k in sound.EXTENSIONS for k in kinds) > sum(k in images.EXTENSIONS for k in kinds)
+    kind = "recording" if sounds else "image"
     inner = [p for p in sorted(root.iterdir()) if p.is_dir() and not _hidden(p)]
     # Whole names, not words in them: 'train-ticket' may well be a class.
     parts = {split_of(p.name): p for p in reversed(inner) if split_of(p.name) and p.name.isalpha()}
     if "train" not in parts:
-        listing = _Listing(root)
-        return Splits(listing.pictures(), None, listing.names, listing.notes())
-    train = _Listing(parts["train"])
+        listing = _Listing(root, kind)
+        return Splits(listing.pictures(), None, listing.names, listing.notes(), sounds)
+    train = _Listing(parts["train"], kind)
     notes = [*train.notes()]
     held = parts.get("test", parts.get("validation"))
     others = [p.name for p in inner if p not in (parts["train"], held)]
     if others:
         notes.append(f"left out: {', '.join(others[:5])}{', …' * (len(others) > 5)}")
     if held is None:
-        return Splits(train.pictures(), None, train.names, tuple(notes))
-    test = _Listing(held, train.names)
-    return Splits(train.pictures(), test.pictures(), train.names, (*notes, *test.notes()))
+        return Splits(train.pictures(), None, train.names, tuple(notes), sounds)
+    test = _Listing(held, kind, train.names)
+    notes += test.notes()
+    return Splits(train.pictures(), test.pictures(), train.names, tuple(notes), sounds)
 
 
 class _Listing:
     """The class folders of one split."""
 
-    def __init__(self, root: Path, names: tuple[str, ...] | None = None) -> None:
-        """List a split; ``names`` are the classes that another split has fixed."""
-        self.root = root
+    def __init__(self, root: Path, kind: str, names: tuple[str, ...] | None = None) -> None:
+        """List a split of images or recordings; another split may have fixed the classes."""
+        self.root, self.kind = root, kind
         self.files: list[Path] = []
         self.labels: list[int] = []
         self.others: list[Path] = []
@@ -127,7 +132,7 @@ class _Listing:
         loose = [p for p in sorted(root.iterdir()) if p.is_file() and not _hidden(p)]
         if not folders:
             raise DataError(
-                f"folder '{root.name}' has no class folders; put the images of each class into a "
+                f"folder '{root.name}' has no class folders; put the {kind}s of each class into a "
                 "folder that bears its name"
             )
         self.others += loose
@@ -137,27 +142,28 @@ class _Listing:
 
     def _take(self, folder: Path, *, fixed: bool) -> None:
         pictures: list[Path] = []
+        wanted = images.EXTENSIONS if self.kind == "image" else sound.EXTENSIONS
         for path in _walk(folder):
-            (pictures if path.suffix.lower() in EXTENSIONS else self.others).append(path)
+            (pictures if path.suffix.lower() in wanted else self.others).append(path)
         if not pictures and not fixed:
             raise DataError(
-                f"class folder '{folder.name}' holds no images; add some or remove the folder"
+                f"class folder '{folder.name}' holds no {self.kind}s; add some or remove the folder"
             )
         if pictures and folder.name not in self.names:
             raise DataError(
-                f"class '{folder.name}' has test images but no training images; "
-                "add training images or leave it out of the test split"
+                f"class '{folder.name}' has test {self.kind}s but no training {self.kind}s; "
+                f"add training {self.kind}s or leave it out of the test split"
             )
         if pictures:
             self.labels += [self.names.index(folder.name)] * len(pictures)
             self.files += pictures
 
     def notes(self) -> tuple[str, ...]:
-        """What was not an image."""
+        """What was neither an image nor, where they are wanted, a recording."""
         if not self.others:
             return ()
         shown = ", ".join(p.name for p in self.others[:5]) + ", …" * (len(self.others) > 5)
-        return (f"left out, not being images: {shown} ({len(self.others)} in all)",)
+        return (f"left out, not being {self.kind}s: {shown} ({len(self.others)} in all)",)
 
     def pictures(self) -> Pictures:
         """The images with their labels."""

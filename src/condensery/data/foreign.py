@@ -16,7 +16,7 @@ from condensery.errors import DataError
 from .arrays import pair
 from .classes import as_labels
 from .images import Content, UnreadableError, is_picture, pixels
-from .pictures import Pair, Pictures, Splits, decode
+from .pictures import Pair, Pictures, Splits, Wanted, decode
 
 _NPZ_NAMES = (
     ("images", "labels", "images_test", "labels_test"),
@@ -71,7 +71,7 @@ def from_torch(
             raise DataError("training images are pictures but test images arrays; make them alike")
         held = None if second is None else _pictures(second, test_labels, "test")
         splits = Splits(_pictures(first, labels, "training"), held, names)
-        return decode(splits, name, size=size, channels=channels)
+        return decode(splits, name, Wanted(size=size, channels=channels))
     both = None if second is None else (second, test_labels)
     return pair((first, labels), both, name, class_names=names, size=size, channels=channels)
 

@@ -88,12 +88,12 @@ def _choose(
 
 
 def _table(dataset: Any, where: str, image: str | None) -> Table:
-    from datasets import Image
+    from datasets import Audio, Image
 
     features = dict(dataset.features)
     for column, feature in features.items():
-        if isinstance(feature, Image):
-            dataset = dataset.cast_column(column, Image(decode=False))
+        if isinstance(feature, (Audio, Image)):
+            dataset = dataset.cast_column(column, type(feature)(decode=False))
 
     def batches(columns: list[str]) -> Iterator[Any]:
         part = dataset.select_columns(columns).with_format("arrow")

@@ -32,7 +32,7 @@ _BROKEN = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, EO
 
 
 class UnreadableError(Exception):
-    """A picture that cannot be decoded."""
+    """A picture, or a recording, that cannot be decoded."""
 
 
 def pixels(content: Content, size: int | None) -> Pixels:

@@ -212,6 +212,8 @@ class Data:
     """Sentences on what was decided or left out while reading."""
     published: bool = False
     """Whether mean and std are published constants; otherwise they are measured on ``train``."""
+    rate: int | None = None
+    """Samples a second of the recordings that the images are spectrograms of; none of pictures."""
 
     @property
     def known_as(self) -> str:

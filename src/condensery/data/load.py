@@ -17,12 +17,12 @@ from . import arrays, catalogue, folders, foreign, hub, memory
 from .cache import decoded
 from .catalogue import Entry
 from .labelled import Data, LabelledSet, default_net
-from .pictures import Pair, Source
+from .pictures import Pair, Source, Wanted
+from .spectrograms import MOST_RATE
 
 DataLike: TypeAlias = "str | Path | Data | LabelledSet | tuple[Any, Any] | Dataset[Any]"
 """What :func:`load` takes."""
 
-Subset: TypeAlias = "Mapping[str, str] | None"
 _DIGITS_FLIP = False  # a mirrored digit is another sign, or none
 
 
@@ -32,6 +32,7 @@ def load(
     test: LabelledSet | tuple[Any, Any] | Dataset[Any] | None = None,
     size: int | None = None,
     channels: int | None = None,
+    rate: int | None = None,
     flip: bool | None = None,
     cache: bool = True,
 ) -> Data:
@@ -45,8 +46,10 @@ def load(
             returned as it is.
         test: the test split, of the same kind as ``data``, where that is not a name or a path.
             Where there is no test split a stratified fifth of the training images is set aside.
-        size: side in pixels to bring the images to.
+        size: side in pixels to bring the images to; spectrograms of recordings have 64.
         channels: 1 (grey) or 3 (colour) to convert to.
+        rate: samples a second to bring recordings to; by default those of the first recording, at
+            most 16000.
         flip: whether augmentation may flip left and right; by default the data set's own rule.
         cache: whether decoded pictures are kept in, and taken from, the user's cache folder.
 
@@ -54,25 +57,33 @@ def load(
         DataError: when the data cannot be used; it names the file or class and the remedy.
         UsageError: when the options contradict each other.
     """
-    _check(size, channels)
+    _check(size, channels, rate)
     if isinstance(data, Data):
-        return _again(data, test, size, channels, flip)
+        return _again(data, test, size, channels, rate, flip)
     if isinstance(data, (str, Path)):
         if test is not None:
             raise UsageError(
                 "test= goes with arrays, tensors and data sets in memory; "
                 "put the images of a folder under train/ and test/ instead"
             )
-        return _named(data, size, channels, flip, cache)
-    pair, name = memory.in_memory(data, test, size, channels)
-    return _finish(pair, name, name, flip)
+        made = _named(data, Wanted(size=size, channels=channels, rate=rate), flip, cache)
+    else:
+        pair, name = memory.in_memory(data, test, size, channels)
+        made = _finish(pair, name, name, flip)
+    if rate is not None and made.rate is None:
+        raise UsageError(
+            f"rate= goes with recordings, but '{made.name}' holds images; leave it out"
+        )
+    return made
 
 
-def _check(size: int | None, channels: int | None) -> None:
+def _check(size: int | None, channels: int | None, rate: int | None) -> None:
     if size is not None and size < 4:
         raise UsageError(f"size must be at least 4 pixels, got {size}")
     if channels not in (None, 1, 3):
         raise UsageError(f"channels must be 1 or 3, got {channels}")
+    if rate is not None and not 1000 <= rate <= MOST_RATE:
+        raise UsageError(f"rate must be from 1000 to {MOST_RATE} samples a second, got {rate}")
 
 
 def _finish(
@@ -82,7 +93,7 @@ def _finish(
     train, test, notes = pair.train, pair.test, list(pair.notes)
     channels, height, width = train.shape
     published = False
-    flips = True if entry is None else entry.flip
+    flips = pair.rate is None and (entry is None or entry.flip)
     if entry is not None and entry.mean and entry.std and len(entry.mean) == channels:
         train, test = (replace(s, mean=entry.mean, std=entry.std) for s in (train, test))
         published = True
@@ -99,7 +110,7 @@ def _finish(
         notes.append(f"the test split has no images of {shown}")
     decided = flips if flip is None else flip
     net = default_net(height, width)
-    return Data(train, test, name, spec, decided, net, tuple(notes), published)
+    return Data(train, test, name, spec, decided, net, tuple(notes), published, pair.rate)
 
 
 def _constant_channels(train: LabelledSet) -> list[int]:
@@ -110,7 +121,12 @@ def _constant_channels(train: LabelledSet) -> list[int]:
 
 
 def _again(
-    data: Data, test: object, size: int | None, channels: int | None, flip: bool | None
+    data: Data,
+    test: object,
+    size: int | None,
+    channels: int | None,
+    rate: int | None,
+    flip: bool | None,
 ) -> Data:
     """A data set that has been loaded already."""
     c, height, width = data.train.shape
@@ -121,31 +137,38 @@ def _again(
             f"this data set was loaded as {c}×{height}×{width}; load it anew from its source "
             "to give it another size or other channels"
         )
+    if rate not in (None, data.rate):
+        raise UsageError("this data set was loaded already; load it anew to give it another rate")
     return data if flip in (None, data.flip) else replace(data, flip=bool(flip))
 
 
-def _named(
-    given: str | Path, size: int | None, channels: int | None, flip: bool | None, cache: bool
-) -> Data:
+def _named(given: str | Path, wanted: Wanted, flip: bool | None, cache: bool) -> Data:
     """A name or a path."""
     spec = str(given)
+    size, channels = wanted.size, wanted.channels
     if isinstance(given, str):
         if spec.startswith("hub:"):
             source = _hub(spec)
-            return _finish(_decode(source, size, channels, None, cache), source.name, spec, flip)
+            return _finish(decoded(source, wanted, cache=cache), source.name, spec, flip)
         if spec == "digits":
             pair = _digits(size, channels)
             return _finish(pair, spec, spec, _DIGITS_FLIP if flip is None else flip)
         entry = catalogue.entries().get(spec)
         if entry is not None:
-            size = size or entry.size
             source, subset = _known(spec, entry)
-            return _finish(_decode(source, size, channels, subset, cache), spec, spec, flip, entry)
+            wanted = replace(
+                wanted,
+                size=size or entry.size,
+                rate=wanted.rate or entry.rate,
+                subset=subset,
+                one_of=entry.one_of,
+            )
+            return _finish(decoded(source, wanted, cache=cache), spec, spec, flip, entry)
         bare = re.fullmatch(r"\w[\w.-]*", spec)
         folder = catalogue.local(spec) if bare else None
         if folder is not None:
             source = folders.source(folder, spec)
-            return _finish(_decode(source, size, channels, None, cache), spec, spec, flip)
+            return _finish(decoded(source, wanted, cache=cache), spec, spec, flip)
     path = Path(given).expanduser()
     if not path.exists():
         raise _missing(spec)
@@ -158,28 +181,24 @@ def _named(
             "convert it to one of these"
         )
     source = folders.source(path, name)
-    return _finish(_decode(source, size, channels, None, cache), name, spec, flip)
+    return _finish(decoded(source, wanted, cache=cache), name, spec, flip)
 
 
-def _decode(
-    source: Source, size: int | None, channels: int | None, subset: Any, cache: bool
-) -> Pair:
-    return decoded(source, size=size, channels=channels, subset=subset, cache=cache)
-
-
-def _known(name: str, entry: Entry) -> tuple[Source, Subset]:
+def _known(name: str, entry: Entry) -> tuple[Source, Mapping[str, str] | None]:
     """Where a data set of the catalogue lies, and which of its classes are meant."""
-    if entry.audio:
-        raise DataError(f"'{name}' holds recordings; this version reads images only")
     folder = catalogue.local(name)
     if folder is not None:
-        return folders.source(folder, name), None
+        return folders.source(folder, name), None if entry.part_of else entry.subset
     whole = entry
     if entry.part_of is not None:
         folder, whole = catalogue.local(entry.part_of), catalogue.entries()[entry.part_of]
         if folder is not None:
             return folders.source(folder, name), entry.subset
-    assert whole.hub is not None  # every entry has one, or is a part of one that has
+    if whole.hub is None:
+        raise DataError(
+            f"'{name}' is not downloaded by this library; put it into $CONDENSERY_DATA/{name} as "
+            "parquet files or class folders"
+        )
     columns = {"image": whole.image, "label": whole.label}
     splits = {"train": whole.train, "test": whole.test}
     return hub.source(whole.hub, whole.config, name, **columns, **splits), entry.subset

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +38,24 @@ class Splits:
     test: Pictures | None
     class_names: tuple[str, ...] | None
     notes: tuple[str, ...] = ()
+    recordings: bool = False
+    """Whether they are recordings instead of pictures."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user, or the catalogue, asks of a source."""
+
+    size: int | None = None
+    """Side in pixels; ``None`` keeps the pictures' own, common size."""
+    channels: int | None = None
+    """1 or 3; ``None``: 1 where every training picture is grey."""
+    rate: int | None = None
+    """Samples a second of recordings; ``None`` keeps their own."""
+    subset: Mapping[str, str] | None = None
+    """Identifier → word of the classes to keep, in their new order."""
+    one_of: int = 5
+    """One of so many is set aside for testing, where there is no test split."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +75,28 @@ class Pair:
     train: LabelledSet
     test: LabelledSet
     notes: tuple[str, ...] = ()
+    rate: int | None = None
+    """Samples a second, where the images are spectrograms of recordings."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of a split that are wanted."""
+
+    pictures: Pictures
+    rows: Rows
+    labels: Rows
+    """Class numbers of all of the split's rows."""
+
+
+@dataclass(frozen=True)
+class Division:
+    """Which rows go where, before decoding."""
+
+    train: Part
+    test: Part
+    names: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -65,26 +106,27 @@ class _Block:
     notes: list[str]
 
 
-def decode(
-    splits: Splits,
-    name: str,
-    *,
-    size: int | None = None,
-    channels: int | None = None,
-    subset: Mapping[str, str] | None = None,
-) -> Pair:
-    """Decode both splits; the test split follows what training decided and decides nothing.
+def decode(splits: Splits, name: str, wanted: Wanted) -> Pair:
+    """Decode both splits; the test split follows what training decided and decides nothing."""
+    division = divide(splits, wanted)
+    names, size = division.names, wanted.size
+    train = _block(division.train, names, size, wanted.channels, "training")
+    shape = train.images.shape[1:]
+    test = _block(division.test, names, size, shape[0], "test", shape)
+    first, second = two_sets(division, train.images, train.kept, test.images, test.kept, name)
+    return Pair(first, second, (*division.notes, *train.notes, *test.notes))
 
-    Args:
-        splits: what to decode.
-        name: short name of the data set.
-        size: side in pixels; ``None`` keeps the pictures' own, common size.
-        channels: 1 or 3; ``None``: 1 where every training picture is grey.
-        subset: identifier → word of the classes to keep, in their new order.
+
+def divide(splits: Splits, wanted: Wanted) -> Division:
+    """Number the classes, keep the wanted ones, and draw a test split where there is none.
+
+    Raises:
+        DataError: when a split is left without rows, among others.
     """
     test_labels = None if splits.test is None else splits.test.labels
     labels = number(splits.train.labels, test_labels, splits.class_names)
     names, notes = labels.names, [*splits.notes, *labels.notes]
+    subset = wanted.subset
     chosen = list(range(len(names))) if subset is None else choose(names, subset)
     place = np.full(len(names), -1, dtype=np.int64)
     place[chosen] = np.arange(len(chosen))
@@ -92,45 +134,52 @@ def decode(
 
     train_labels = place[labels.train]
     train_rows = np.flatnonzero(train_labels >= 0)
-    test_source = splits.test
-    if test_source is None or labels.test is None:
-        kept, held = hold_out(train_labels[train_rows], len(names))
-        test_source, test_labels, test_rows = splits.train, train_labels, train_rows[held]
+    if splits.test is None or labels.test is None:
+        kept, held = hold_out(train_labels[train_rows], len(names), one_of=wanted.one_of)
+        test = Part(splits.train, train_rows[held], train_labels)
         train_rows = train_rows[kept]
-        notes.append(drawn_note(len(test_rows)))
+        notes.append(drawn_note(len(test.rows), wanted.one_of))
     else:
-        test_labels = place[labels.test]
-        test_rows = np.flatnonzero(test_labels >= 0)
+        test_numbers = place[labels.test]
+        test = Part(splits.test, np.flatnonzero(test_numbers >= 0), test_numbers)
+    train = Part(splits.train, train_rows, train_labels)
+    for part, split in ((train, "training"), (test, "test")):
+        if not len(part.rows):
+            raise DataError(f"the {split} split has no images at all; check the source")
+    return Division(train, test, names, tuple(notes))
 
-    train = _block(splits.train, train_rows, train_labels, names, size, channels, "training")
-    shape = train.images.shape[1:]
-    test = _block(test_source, test_rows, test_labels, names, size, shape[0], "test", shape)
-    train_set = LabelledSet.of(
-        torch.from_numpy(train.images),
-        torch.from_numpy(train_labels[train_rows][train.kept]),
-        names,
+
+def two_sets(
+    division: Division,
+    images: NDArray[Any],
+    kept: NDArray[np.bool_],
+    test_images: NDArray[Any],
+    test_kept: NDArray[np.bool_],
+    name: str,
+) -> tuple[LabelledSet, LabelledSet]:
+    """Decoded images with their labels; normalisation is measured on training."""
+    train, test = division.train, division.test
+    labels = torch.from_numpy(train.labels[train.rows][kept])
+    first = LabelledSet.of(torch.from_numpy(images), labels, division.names, name)
+    second = LabelledSet.of(
+        torch.from_numpy(test_images),
+        torch.from_numpy(test.labels[test.rows][test_kept]),
+        division.names,
         name,
+        mean=first.mean,
+        std=first.std,
     )
-    test_set = LabelledSet.of(
-        torch.from_numpy(test.images),
-        torch.from_numpy(test_labels[test_rows][test.kept]),
-        names,
-        name,
-        mean=train_set.mean,
-        std=train_set.std,
-    )
-    return Pair(train_set, test_set, (*notes, *train.notes, *test.notes))
+    return first, second
 
 
-def drawn_note(n: int) -> str:
+def drawn_note(n: int, one_of: int = 5) -> str:
     """The sentence on a test split that was drawn."""
-    return f"no test split was given: a fifth of every class, {n} images in all, was set aside"
+    share = {5: "a fifth", 8: "an eighth"}.get(one_of, f"one of {one_of}")
+    return f"no test split was given: {share} of every class, {n} images in all, was set aside"
 
 
 def _block(
-    pictures: Pictures,
-    rows: Rows,
-    labels: Rows,
+    part: Part,
     names: tuple[str, ...],
     size: int | None,
     channels: int | None,
@@ -138,15 +187,14 @@ def _block(
     shape: tuple[int, ...] | None = None,
 ) -> _Block:
     """Decode some rows of a split, leaving out what cannot be read."""
-    if not len(rows):
-        raise DataError(f"the {split} split has no images at all; check the source")
+    rows = part.rows
     with warnings.catch_warnings():
         # PIL's remarks on odd metadata would say nothing that a reader could act on.
         warnings.filterwarnings("ignore", module="PIL")
-        stack, bad = stack_up(pictures.pick(rows), len(rows), size, channels, split)
+        stack, bad = stack_up(part.pictures.pick(rows), len(rows), size, channels, split)
     kept = np.ones(len(rows), dtype=bool)
     kept[list(bad)] = False
-    notes = _judge(bad, kept, labels[rows], names, split)
+    notes = judge(bad, kept, part.labels[rows], names, split, "image")
     images = stack.images()
     if shape is not None and images.shape[1:] != shape:
         raise DataError(
@@ -162,18 +210,23 @@ def _block(
     return _Block(images, kept, notes)
 
 
-def _judge(
-    bad: dict[int, str], kept: NDArray[np.bool_], labels: Rows, names: tuple[str, ...], split: str
+def judge(
+    bad: dict[int, str],
+    kept: NDArray[np.bool_],
+    labels: Rows,
+    names: tuple[str, ...],
+    split: str,
+    kind: str,
 ) -> list[str]:
-    """Unreadable pictures: a note while they are few, an error when they are many."""
+    """What cannot be read: a note while they are few, an error when they are many."""
     if not bad:
         return []
     shown = ", ".join(list(bad.values())[:5]) + ", …" * (len(bad) > 5)
-    count = f"{len(bad)} of {len(kept)} {split} images cannot be read ({shown})"
+    count = f"{len(bad)} of {len(kept)} {split} {kind}s cannot be read ({shown})"
     for c in np.unique(labels):
         if not kept[labels == c].any():
             raise DataError(
-                f"no {split} image of class '{names[c]}' can be read; repair or replace the "
+                f"no {split} {kind} of class '{names[c]}' can be read; repair or replace the "
                 f"files, or leave the class out. In all, {count}"
             )
     if len(bad) > _MOST_UNREADABLE * len(kept):

@@ -1,4 +1,4 @@
-"""Arrow tables: parquet and arrow files, and what the hub gives; images stay encoded here."""
+"""Arrow tables: parquet and arrow files, and what the hub gives; contents stay encoded here."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from .classes import Rows
 from .pictures import Pictures, Splits
 from .stack import Item
 
-_BATCH = 256  # rows of encoded images held at a time
+_BATCH = 256  # rows of encoded images or recordings held at a time
 _IMAGES = ("image", "img", "png", "picture", "jpg", "webp")
+_SOUNDS = ("audio", "speech", "sound", "recording", "wav")
 _LABELS = ("label", "labels", "fine_label", "class", "target", "digit")
 _SPLITS = {
     "train": ("train", "training"),
@@ -125,14 +126,13 @@ def splits_of(
     label: str | None = None,
     notes: tuple[str, ...] = (),
 ) -> Splits:
-    """Pictures and labels of tables whose columns are named or found.
+    """Pictures, or recordings, and labels of tables whose columns are named or found.
 
     Raises:
-        DataError: when there is no image or no label column, or more than one candidate.
+        DataError: when there is no image (or audio) or no label column, or more than one candidate.
     """
-    columns = _columns(train, image, label)
-    feature = train.features[columns[1]]
-    names = getattr(feature, "names", None)
+    content, labels = columns = _columns(train, image, label)
+    names = getattr(train.features[labels], "names", None)
     held = None
     if test is not None:
         held_columns = _columns(test, *columns)
@@ -141,28 +141,33 @@ def splits_of(
                 f"{test.where} names its classes differently from {train.where}; make them alike"
             )
         held = _pictures(test, *held_columns)
-    return Splits(_pictures(train, *columns), held, tuple(names) if names else None, notes)
+    sounds = _is_sound(train, content)
+    return Splits(_pictures(train, *columns), held, tuple(names) if names else None, notes, sounds)
+
+
+def _is_sound(table: Table, column: str) -> bool:
+    kind = type(table.features[column]).__name__
+    return kind == "Audio" or (column in _SOUNDS and kind != "Image")
 
 
 def _columns(table: Table, image: str | None, label: str | None) -> tuple[str, str]:
-    """Names of the image and the label column."""
+    """Names of the column of images or recordings and of the label column."""
     kinds = {name: type(f).__name__ for name, f in table.features.items()}
-    pictures = [n for n, k in kinds.items() if k == "Image"]
-    classes = [n for n, k in kinds.items() if k == "ClassLabel"]
-    if "Audio" in kinds.values() and not pictures and image not in kinds:
-        raise DataError(f"{table.where} holds recordings; this version reads images only")
+    pictures, sounds, classes = (
+        [n for n, k in kinds.items() if k == kind] for kind in ("Image", "Audio", "ClassLabel")
+    )
     asked_image, asked_label = ((image,) if image else ()), ((label,) if label else ())
-    found_image = _find(kinds, (*asked_image, *_IMAGES), pictures)
+    found = _find(kinds, (*asked_image, *_IMAGES), pictures) or _find(kinds, _SOUNDS, sounds)
     found_label = _find(kinds, (*asked_label, *_LABELS), classes)
-    for what, found, usual in (("image", found_image, _IMAGES), ("label", found_label, _LABELS)):
-        if found is None:
+    for what, column, usual in (("image", found, _IMAGES), ("label", found_label, _LABELS)):
+        if column is None:
             raise DataError(
                 f"{table.where} has no {what} column among {', '.join(sorted(kinds))}; "
-                f"call it '{usual[0]}'"
+                f"call it '{usual[0]}'" + " ('audio' for recordings)" * (what == "image")
             )
-    assert found_image is not None
+    assert found is not None
     assert found_label is not None
-    return found_image, found_label
+    return found, found_label
 
 
 def _find(kinds: dict[str, str], usual: Sequence[str], of_kind: list[str]) -> str | None:
@@ -193,18 +198,19 @@ def _labels(table: Table, column: str) -> NDArray[np.int64] | NDArray[np.str_]:
 
 
 def _pick(table: Table, column: str, rows: Rows) -> Iterator[Item]:
-    """Encoded images at ascending positions."""
+    """Encoded images or recordings at ascending positions."""
     start = 0
+    kind = "recording" if _is_sound(table, column) else "image"
     for batch in table.batches([column]):
         low, high = np.searchsorted(rows, (start, start + batch.num_rows))
         inside = rows[low:high] - start
         if len(inside):
             for row, value in zip(inside, batch.column(0).take(inside).to_pylist(), strict=True):
-                yield _item(value, int(row) + start, table.where, column)
+                yield _item(value, int(row) + start, f"column '{column}' of {table.where}", kind)
         start += batch.num_rows
 
 
-def _item(value: Any, row: int, where: str, column: str) -> Item:
+def _item(value: Any, row: int, where: str, kind: str) -> Item:
     name = f"row {row}"
     if isinstance(value, bytes):
         return name, value
@@ -213,8 +219,9 @@ def _item(value: Any, row: int, where: str, column: str) -> Item:
     if isinstance(value, dict) and value.get("path"):
         return name, Path(value["path"])
     if value is None or isinstance(value, dict):
-        return name, ValueError("no image")
+        return name, ValueError(f"no encoded {kind}")
+    feature = "Image, or pass arrays" if kind == "image" else "Audio"
     raise DataError(
-        f"column '{column}' of {where} holds {type(value).__name__}, not encoded images; "
-        "write it with the feature Image, or pass arrays"
+        f"{where} holds {type(value).__name__}, not encoded {kind}s; "
+        f"write it with the feature {feature}"
     )

@@ -27,7 +27,7 @@ def picture(condensed: CondensedSet) -> Image:
     """The decoded images on a sheet: rows are classes, columns the images of a class."""
     from PIL import Image as Pillow
 
-    pixels = _visible(condensed.pixels())
+    pixels = _visible(condensed)
     rows = len(condensed.stored)
     each = len(pixels) // rows
     grid = pixels.unflatten(0, (rows, each))[:MOST_ROWS, :MOST_COLUMNS]
@@ -38,18 +38,24 @@ def picture(condensed: CondensedSet) -> Image:
     return Pillow.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
 
 
-def _visible(pixels: Tensor) -> Tensor:
+def _visible(condensed: CondensedSet) -> Tensor:
     """N×1 or 3×H×W on a scale of 0 to 1, for images of any channels and any scale."""
+    pixels = condensed.pixels()
     if pixels.shape[1] not in (1, 3):
         pixels = pixels.mean(1, keepdim=True)
-    if fits_eight_bits(pixels):
+    if fits_eight_bits(condensed):
         return pixels
     low, high = pixels.amin(), pixels.amax()
     return (pixels - low) / (high - low).clamp(min=1e-12)
 
 
-def fits_eight_bits(pixels: Tensor) -> bool:
+def fits_eight_bits(condensed: CondensedSet) -> bool:
     """Whether black is 0 and white 1: most pixels lie there, though learned ones may overshoot."""
+    # Nothing between 0 and 1 has another mean or a larger std; 1 stands for a std of 0.
+    for mean, std in zip(condensed.about.mean, condensed.about.std, strict=True):
+        if not 0 <= mean <= 1 or (std > 0.5 and std != 1):
+            return False
+    pixels = condensed.pixels()
     inside = (pixels >= -0.5) & (pixels <= 1.5)
     return bool(inside.float().mean() > 0.5)
 
