@@ -14,7 +14,7 @@ from condensery.errors import UsageError
 from condensery.planning import configure
 from condensery.recipe import matches, read_recipe, recipe_names, with_cases
 
-FACTS = {"data": "cifar10", "ipc": 10, "size": 32, "classes": 10, "net": "convnet3"}
+FACTS = {"data": "cifar10", "ipc": 10, "size": 32, "classes": 10, "audio": False, "net": "convnet3"}
 
 
 def dm(**facts: Any) -> RunConfig:

@@ -31,6 +31,7 @@ FACTS: dict[str, Any] = {
     "ipc": 10,
     "size": 32,
     "classes": 10,
+    "audio": False,
     "net": "convnet",
     "norm": "other",
 }
@@ -93,6 +94,9 @@ def test_larger_photographs_have_their_own_protocol(ipc: int, classes: int, epoc
     one = protocol("idc", facts)
     assert (one.epochs, one.augmentation, one.cutmix, one.batch) == (epochs, "photos", 1.0, 64)
     assert protocol("idc", {**facts, "size": 64}).epochs == 1000
+    for name in ("idc", "dsa"):
+        spoken = protocol(name, {**FACTS, "size": 64, "audio": True})
+        assert (spoken.augmentation, spoken.cutmix, spoken.epochs) == ("none", 0.0, 1000)
 
 
 def test_as_many_steps_for_every_set(tiny_data: Data) -> None:

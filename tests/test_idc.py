@@ -15,7 +15,7 @@ from condensery.augment import augment_sequence, parse_strategy
 from condensery.augment.draws import sample
 from condensery.augment.ops import apply
 from condensery.checkpoint import load_state, save_state
-from condensery.data import Data
+from condensery.data import Data, load
 from condensery.engine import Plan, exact_plan
 from condensery.loop import Condenser
 from condensery.nets import build
@@ -25,6 +25,7 @@ from condensery.randomness import fork_rng, stream
 
 from .conftest import tiny
 
+EXACT = exact_plan("cpu", 1)
 FLOAT64 = exact_plan("cpu", 1, "float64")
 NET = "convnet2:width=4"
 SMALL: dict[str, Any] = {"ipc": 1, "iterations": 1, "real_batch": 6, "supply.net": NET}
@@ -183,7 +184,7 @@ def test_constants(recipe: str, data: str, ipc: int, expected: tuple[Any, ...]) 
 
     side = 28 if "mnist" in data else 32
     facts = {"data": data, "ipc": ipc, "size": side, "classes": 10, "net": "convnet3"}
-    facts |= {"family": "convnet", "norm": "default"}
+    facts |= {"family": "convnet", "norm": "default", "audio": False}
     raw = {**read_recipe(recipe), "data": data, "ipc": ipc}
     config = resolve(raw, facts)
     supply = config.supply.settings
@@ -216,7 +217,7 @@ def test_constants_of_larger_images() -> None:
     from condensery.recipe import read_recipe
 
     facts = {"data": "imagenet10", "ipc": 20, "size": 224, "classes": 10, "net": "convnet3"}
-    facts |= {"family": "convnet", "norm": "default"}
+    facts |= {"family": "convnet", "norm": "default", "audio": False}
     config = resolve({**read_recipe("idc"), "data": "imagenet10", "ipc": 20}, facts)
     assert config.formation.settings["factor"] == 3
     assert config.optimizer.rate == pytest.approx(0.006)
@@ -226,6 +227,26 @@ def test_constants_of_larger_images() -> None:
     half = {**facts, "size": 112, "data": ""}
     raw = {**read_recipe("idc"), "data": "x", "ipc": 20}
     assert resolve(raw, half).optimizer.rate == pytest.approx(0.006 / 4)
+
+
+def test_constants_of_speech(real_data: Path) -> None:
+    data = load("fsdd")
+    config = configure(data, "idc", {"ipc": 20})
+    assert config.formation.settings["along"] == "time"
+    assert config.formation.settings["factor"] == 2
+    assert config.objective.settings["distance"] == "l1"
+    assert config.augmentation.kind == "none"
+    named: dict[str, Any] = {"rate": 0.0003, "augmentation": "none", "cutmix": 0.0, "images": 500}
+    assert {**named, "net": "convnet4"}.items() <= config.supply.settings.items()
+    assert config.optimizer.rate == pytest.approx(0.006)
+    assert config.iterations == 1000
+    for recipe in ("dm", "dsa", "cafe_dsa", "dm_mf"):
+        assert configure(data, recipe).augmentation.kind == "none"
+    given = {"ipc": 1, "iterations": 1, "supply.steps": 2, "supply.images": 8, "real_batch": 4}
+    run = Condenser(data, configure(data, "idc", {**given, "supply.net": NET}), EXACT)
+    made = run.run()
+    assert made.images.shape == (20, 1, 64, 64)
+    assert float(made.stored.max()) > 1, "decibels are no colours, and are not clamped"
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4])

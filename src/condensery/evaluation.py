@@ -353,6 +353,7 @@ def _facts(row: _Row, data: Data, net: str) -> dict[str, Any]:
         "ipc": row.sets[0].about.ipc if row.sets else math.inf,
         "size": max(shape[1:]),
         "classes": data.train.classes,
+        "audio": data.rate is not None,
         "net": re.split(r"[\d:]", net)[0],
         "norm": "batch" if zoo.has_batch_norm(network) else "other",
     }

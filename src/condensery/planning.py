@@ -30,6 +30,7 @@ def facts_of(data: Data, ipc: int, net: str | None = None) -> dict[str, Any]:
         "ipc": ipc,
         "size": max(height, width),
         "classes": data.train.classes,
+        "audio": data.rate is not None,
         "net": data.net,
         "family": re.split(r"[\d:]", net or data.net)[0],
         "norm": "given" if "norm=" in (net or data.net) else "default",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol as Interface
 
 import numpy as np
 import torch
@@ -31,78 +29,15 @@ from .engine.compiled import compiled
 from .nets import mixes_examples
 from .protocol import Protocol
 from .randomness import fork_rng, stream
+from .training_sets import Part as Part
+from .training_sets import Split as Split
+from .training_sets import Tensors as Tensors
+from .training_sets import TrainingSet as TrainingSet
 
 #: Images that an accuracy takes at once where the plan has no chunks.
 _WHOLE_CHECK = 256
 
 Loss = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]
-
-
-class TrainingSet(Interface):
-    """What a network is trained on."""
-
-    def __len__(self) -> int: ...
-
-    def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised images and labels of some rows."""
-
-
-@dataclass(frozen=True)
-class Tensors:
-    """A set of normalised images in memory, such as a decoded condensed set."""
-
-    images: Tensor
-    """N×C×H×W."""
-    labels: Tensor
-    """N."""
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised images and labels of some rows."""
-        return self.images[rows], self.labels[rows]
-
-
-@dataclass(frozen=True)
-class Split:
-    """A split of real data, normalised as it is taken."""
-
-    data: LabelledSet
-    """The split."""
-    dtype: torch.dtype = torch.float32
-    """Type of the images."""
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised images and labels of some rows."""
-        return self.data.normalised(rows, dtype=self.dtype), self.data.labels[rows]
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some rows of a split, normalised as they are taken."""
-
-    data: LabelledSet
-    """The split."""
-    rows: Tensor
-    """Positions in it."""
-    dtype: torch.dtype = torch.float32
-    """Type of the images."""
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised images and labels of some of the rows."""
-        chosen = self.rows[rows]
-        return self.data.normalised(chosen, dtype=self.dtype), self.data.labels[chosen]
-
-    def all(self) -> tuple[Tensor, Tensor]:
-        """Normalised images and labels of every row."""
-        return self.data.normalised(self.rows, dtype=self.dtype), self.data.labels[self.rows]
 
 
 class Trainer:
