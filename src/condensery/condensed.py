@@ -16,15 +16,16 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .config import Choice, build
-from .errors import DataError
+from .errors import DataError, UsageError
 from .files import whole_file
-from .formation import Formation
+from .formation import Formation, weights_of
 
 #: The version of the file format that this program writes; it reads this one and older ones.
 FORMAT = 1
 #: The file's name in a run folder.
 FILE = "condensed.safetensors"
 _KEY = "condensery"
+_WEIGHTS = "formation."
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,22 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
         about: where it comes from.
     """
 
-    def __init__(self, stored: Tensor, about: About, formation: Formation | None = None) -> None:
+    def __init__(
+        self,
+        stored: Tensor,
+        about: About,
+        formation: Formation | None = None,
+        weights: dict[str, Tensor] | None = None,
+    ) -> None:
         self.stored = stored.detach().to(device="cpu", dtype=torch.float32).contiguous()
         self.about = about
         # A file may not name code to run: only built-in formations are built from its metadata.
         chosen: Formation = formation or build("formation", about.formation, foreign=False)
         self.formation = chosen.for_data(about.mean, about.std)
+        learned = weights_of(self.formation) if weights is None else weights
+        if learned:  # on the CPU, as everything in a set
+            here = {name: w.detach().to("cpu", torch.float32) for name, w in learned.items()}
+            self.formation.load_weights(here)  # type: ignore[attr-defined]
         with torch.no_grad():
             decoded = self.formation.decode(self.stored)
         self.images = decoded.flatten(0, 1).contiguous()
@@ -148,8 +159,13 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
 
     @property
     def stored_bytes(self) -> int:
-        """Size of the stored tensors, which the budget limits."""
-        return self.stored.numel() * self.stored.element_size()
+        """Size of the stored tensors, which the budget limits, and of what a formation learned."""
+        return self.stored.nbytes + self.formation_bytes
+
+    @property
+    def formation_bytes(self) -> int:
+        """Size of what the formation learned beside the stored tensors."""
+        return sum(weight.nbytes for weight in weights_of(self.formation).values())
 
     @property
     def shrinkage(self) -> float:
@@ -169,6 +185,8 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
             target = target / FILE
         labels = torch.arange(len(self.stored)).repeat_interleave(self.stored.shape[1])
         tensors = {"stored": self.stored.flatten(0, 1), "labels": labels}
+        for name, weight in weights_of(self.formation).items():
+            tensors[_WEIGHTS + name] = weight.detach().cpu().float().contiguous()
         with whole_file(target) as temporary:
             save_file(tensors, temporary, metadata={_KEY: self.about.dump()})
         return target
@@ -189,6 +207,8 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
             with safe_open(file, framework="pt") as opened:
                 about = About.parse((opened.metadata() or {})[_KEY])
                 stored, labels = opened.get_tensor("stored"), opened.get_tensor("labels")
+                found = [name for name in opened.keys() if name.startswith(_WEIGHTS)]  # noqa: SIM118
+                weights = {name.removeprefix(_WEIGHTS): opened.get_tensor(name) for name in found}
         except OSError as error:
             raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
         except DataError as error:
@@ -197,7 +217,13 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
             raise DataError(f"{file} is not a condensed set, or it is damaged") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{file} is not a condensed set, or it is damaged: {error}") from error
-        condensed = cls(_by_class(stored, labels, about, file), about, formation)
+        by_class = _by_class(stored, labels, about, file)
+        try:
+            condensed = cls(by_class, about, formation, weights or None)
+        except (AttributeError, KeyError, RuntimeError, ValueError) as error:
+            if isinstance(error, UsageError | DataError):
+                raise
+            raise DataError(f"{file} is damaged: its formation does not decode it") from error
         if condensed.images.shape[1] != len(about.mean):
             raise DataError(f"{file} is damaged: {len(about.mean)} means for its channels")
         return condensed

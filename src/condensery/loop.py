@@ -18,7 +18,7 @@ from .data import Data, load
 from .engine import Matcher, Plan
 from .engine.batches import draw_mixed, draw_rows
 from .errors import DivergedError, UsageError
-from .formation import Formation
+from .formation import Formation, weights_of
 from .objectives import Objective
 from .planning import configure, plan_for
 from .protocol import Protocol
@@ -76,8 +76,12 @@ class Condenser:
         )
         self.supply.start(self.task)
         self.stored = self.formation.start(self.task, self.train).requires_grad_()
+        groups: list[dict[str, Any]] = [{"params": [self.stored]}]
+        if weights := weights_of(self.formation):
+            rate = config.formation.settings["rate"]
+            groups.append({"params": list(weights.values()), "lr": rate})
         self.optimizer = torch.optim.SGD(
-            [self.stored], lr=config.optimizer.rate, momentum=config.optimizer.momentum
+            groups, lr=config.optimizer.rate, momentum=config.optimizer.momentum
         )
         self.iteration = 0
         self.step_in_iteration = 0
@@ -97,6 +101,7 @@ class Condenser:
         at = self.iteration, self.step_in_iteration
         context = self.context()
         self.supply.prepare(network, context)
+        self.optimizer.zero_grad()
         loss, gradient = self.matcher.gradient(network, self.stored.detach(), *at, self.steps)
         self.stored.grad = gradient
         self.optimizer.param_groups[0]["lr"] = self.config.optimizer.rate_at(self.iteration)
@@ -212,7 +217,7 @@ class Condenser:
         """All that a run needs to go on from between two steps: tensors and plain values."""
         return {
             "stored": self.stored.detach().clone(),
-            "optimizer": _optimizer_state(self.optimizer),
+            "optimizer": self._momenta(),
             "iteration": self.iteration,
             "step_in_iteration": self.step_in_iteration,
             "steps": self.steps,
@@ -231,10 +236,7 @@ class Condenser:
         """Go on from :meth:`state`."""
         with torch.no_grad():
             self.stored.copy_(state["stored"])
-        momentum = state["optimizer"]["momentum"]
-        self.optimizer.state[self.stored]["momentum_buffer"] = (
-            None if momentum is None else momentum.to(self.stored).clone()
-        )
+        self._load_momenta(state["optimizer"])
         self.iteration = int(state["iteration"])
         self.step_in_iteration = int(state["step_in_iteration"])
         self.steps = int(state["steps"])
@@ -247,6 +249,24 @@ class Condenser:
         self.objective.load_state(state["objective"])
         self.augmentation.load_state(state["augmentation"])
         self._network = self.supply.load_state(state["supply"])
+
+    def _learned(self) -> dict[str, Tensor]:
+        """Everything that the pixel optimiser moves, by name."""
+        return {"momentum": self.stored, **weights_of(self.formation)}
+
+    def _momenta(self) -> dict[str, Tensor | None]:
+        found = {}
+        for name, leaf in self._learned().items():
+            momentum = self.optimizer.state[leaf].get("momentum_buffer")
+            found[name] = None if momentum is None else momentum.clone()
+        return found
+
+    def _load_momenta(self, held: Mapping[str, Tensor | None]) -> None:
+        for name, leaf in self._learned().items():
+            momentum = held[name]
+            self.optimizer.state[leaf]["momentum_buffer"] = (
+                None if momentum is None else momentum.to(leaf).clone()
+            )
 
     def _synthetic(self) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
@@ -310,12 +330,6 @@ def _refuse_what_does_not_fit(task: Task) -> None:
             f"{task.ipc} images a class need {wanted / 1e9:.0f} GB while they are learned, and "
             f"this machine has {memory / 1e9:.0f}; use a smaller --ipc or --size"
         )
-
-
-def _optimizer_state(optimizer: torch.optim.SGD) -> dict[str, Tensor | None]:
-    (pixels,) = optimizer.param_groups[0]["params"]
-    momentum = optimizer.state[pixels].get("momentum_buffer")
-    return {"momentum": None if momentum is None else momentum.clone()}
 
 
 def condense(

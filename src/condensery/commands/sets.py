@@ -77,6 +77,7 @@ def show(options: Any) -> int:
     found = load_sets(path)
     condensed = found[0]
     about, stored = condensed.about, condensed.stored
+    extra = condensed.formation_bytes
     picture = Path(options.picture) if options.picture else path / "images.png"
     if options.picture or (path.is_dir() and not picture.exists()):
         save_picture(condensed, picture)
@@ -86,7 +87,8 @@ def show(options: Any) -> int:
     lines = [
         f"{path}{several}: {about.method} of {about.source.name}",
         f"  stored        {stored.shape[0] * stored.shape[1]} × {shape}, "
-        f"{about.ipc} a class in {len(stored)} classes, {size_text(condensed.stored_bytes)}",
+        f"{about.ipc} a class in {len(stored)} classes, {size_text(condensed.stored_bytes)}"
+        + (f", {size_text(extra)} of them the formation's weights" if extra else ""),
         f"  decoded       {len(condensed)} training images",
         f"  source        {about.source.images} images, {size_text(about.source.bytes)}: "
         f"{condensed.shrinkage:.0f} times as many images, "

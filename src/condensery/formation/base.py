@@ -16,6 +16,10 @@ class Formation(Protocol):
 
     Stored tensors are indexed by class first (classes × stored images × …), so that a chunk of
     classes, or a rank's share of them, is a slice.
+
+    A formation that learns beside the pixels has three members more: a setting ``rate``,
+    ``weights()``, the leaves that it learns by name, and ``load_weights(weights)``, which takes
+    them from a set's file. They are stored in the set, and count in its bytes.
     """
 
     def for_data(self, mean: Sequence[float], std: Sequence[float]) -> Self:
@@ -41,3 +45,9 @@ class Formation(Protocol):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take :meth:`state` back."""
+
+
+def weights_of(formation: Formation) -> dict[str, Tensor]:
+    """What a formation learns beside the stored tensors; nothing for most."""
+    weights: dict[str, Tensor] = getattr(formation, "weights", dict)()
+    return weights

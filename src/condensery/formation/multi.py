@@ -153,12 +153,17 @@ class MultiFormation:
         images = train.normalised(members[rows.to(members.device)], dtype=task.dtype)
         return pack(images, task.shape, self.factor, self.along)
 
+    def normalised(self, stored: Tensor) -> Tensor:
+        """Stored pixels as networks see them."""
+        if self.space == "normalised" or not self._mean:
+            return stored
+        shape = (-1, 1, 1)
+        mean, std = (stored.new_tensor(v).view(shape) for v in (self._mean, self._std))
+        return (stored - mean) / std
+
     def decode(self, stored: Tensor) -> Tensor:
         """Training images of some classes, normalised, k×s×C×H×W → k×m×C×H×W."""
-        if self.space == "unit" and self._mean:
-            shape = (-1, 1, 1)
-            mean, std = (stored.new_tensor(v).view(shape) for v in (self._mean, self._std))
-            stored = (stored - mean) / std
+        stored = self.normalised(stored)
         if self.mode == "uniform":
             return unpack(stored, self.factor, self.along)
         if self.mode == "multi_scale":
