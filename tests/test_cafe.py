@@ -309,6 +309,8 @@ def test_constants(tiny_data: Data) -> None:
         }
         named |= {"step_cap": 100, "epoch_cap": 50, "momentum": 0.0, "net": "convnet3"}
         assert named.items() <= config.supply.settings.items()
+        limits = tuple(config.supply.settings[f"lambda{n}"] for n in (1, 2))
+        assert limits == ((0.05, 0.05) if config is paper else (0.04, 0.03))
 
 
 class Bare(nn.Module):
