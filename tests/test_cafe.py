@@ -302,8 +302,6 @@ def test_constants(tiny_data: Data) -> None:
         assert config.formation.settings["start_from"] == "noise"
         named: dict[str, Any] = {
             "gamma": 10,
-            "lambda1": 0.05,
-            "lambda2": 0.05,
             "query": 128,
             "rate": 0.01,
         }

@@ -59,20 +59,29 @@ def read_recipe(name: str) -> dict[str, Any]:
     if name not in recipe_names():
         raise unknown_name("recipe", name, recipe_names())
     text = (resources.files("condensery") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
-    return {"recipe": name, **yaml.safe_load(text)}
+    found = on_top({"recipe": name, **yaml.safe_load(text)}, name)
+    if OVER in found:
+        found[OVER]["recipe"] = name
+    return found
 
 
 #: Where the fields of a file wait until the cases of the recipe below them have been applied.
 OVER = "over"
 
 
-def on_top(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A file's content; one that lacks a choice stands on top of the recipe that it names."""
+def on_top(content: Mapping[str, Any], own: str | None = None) -> dict[str, Any]:
+    """A file's content; one that lacks a choice stands on top of the recipe that it names.
+
+    Args:
+        content: of the file.
+        own: the recipe's own name, on which it cannot stand.
+    """
     named = content.get("recipe")
     complete = all(choice in content for choice in CHOICES)
-    if complete or named not in recipe_names():
+    if complete or named == own or named not in recipe_names():
         return dict(content)
-    return {**read_recipe(str(named)), OVER: dict(content)}
+    over = {name: value for name, value in content.items() if name != "about"}
+    return {**read_recipe(str(named)), OVER: over}
 
 
 def flattened(content: Mapping[str, Any]) -> list[tuple[str, Any]]:
