@@ -59,14 +59,25 @@ def lives(folder: Path, until: int) -> dict[str, Any]:
     return out
 
 
+def known(answer: Path, nets: int, epochs: int | None) -> dict[str, Any] | None:
+    """The result of an evaluation that was done before, with as many networks and epochs."""
+    if not answer.exists():
+        return None
+    (row,) = json.loads(answer.read_text())["results"]
+    same = row["n"] == nets * len(row["sets"])
+    short = f"+epochs={epochs}" in row["protocol"] if epochs else "+" not in row["protocol"]
+    return dict(row) if same and short else None
+
+
 def described(row: dict[str, Any], name: str, place: Path) -> dict[str, Any]:
     """A result with what its run tells."""
-    folder = place if place.is_dir() else place.parent.parent
+    early = place.is_file() and place.parent.name == "checkpoints"
+    folder = place if place.is_dir() else place.parent.parent if early else place.parent
     facts: dict[str, Any] = {}
     if (folder / "run.json").exists():
         held = json.loads((folder / "run.json").read_text())
         facts = {"condensing_plan": held["plan"], "condensing_commit": held["commit"]}
-    until = int(place.stem) if place.is_file() else sys.maxsize
+    until = int(place.stem) if early else sys.maxsize
     return {**row, "set": name, **lives(folder, until), **facts}
 
 
@@ -109,10 +120,14 @@ def main() -> None:
     results = []
     for name, (place, nets) in places.items():
         answer = options.runs / f"{name}.{options.protocol}.json"
-        if not answer.exists():
-            how = ["--protocol", options.protocol, *short, "--nets", str(nets), *threads]
-            run(commands, "evaluate", str(place), *data, *how, "--json", str(answer))
-        (row,) = json.loads(answer.read_text())["results"]
+        how = ["--protocol", options.protocol, *short, "--nets", str(nets), *threads]
+        words = ["evaluate", str(place), *data, *how, "--json", str(answer)]
+        row = known(answer, nets, options.epochs)
+        if row is None:
+            run(commands, *words)
+            (row,) = json.loads(answer.read_text())["results"]
+        else:
+            commands.append("condensery " + " ".join(words))
         results.append(described(row, name, place))
     content = {
         "benchmark": "several",
