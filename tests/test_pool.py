@@ -535,6 +535,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["--epochs", "0"], "--epochs"),
         (["--net", "convnt3"], "convnet3"),
         (["--snapshot", "1"], "did you mean --snapshots"),
+        (["--snapshots", "0,0.5"], "must be a number (several are separated by spaces), got 0,0.5"),
         (["--seed", "7"], "holds another pool (seed there: 0, here: 7)"),
         (["--supply.net", "mlp"], "only condense takes it"),
     ],

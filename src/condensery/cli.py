@@ -195,5 +195,8 @@ def _plainly(error: Exception, arguments: Sequence[str]) -> str:
     if wrong:
         flag = "--" + wrong[1].rpartition(".")[2].replace("_", "-")
         wanted, got = wrong_value(text)
-        return f"{flag} must be {wanted}, got {got}; see condensery {command} --help"
+        several = (
+            " (several are separated by spaces)" if wanted == "a number" and "," in got else ""
+        )
+        return f"{flag} must be {wanted}{several}, got {got}; see condensery {command} --help"
     return f"{' '.join(text.split())}; see condensery {command} --help"
