@@ -129,6 +129,8 @@ class Scalars:
     """1 for grey, 3 for colour."""
     flip: bool | None = None
     """Whether augmentation may flip left and right; the data set's own rule when not given."""
+    zca: bool = False
+    """Whether images are whitened by the training split."""
     ipc: int = 10
     """Budget: full-size images' worth of stored numbers a class."""
     seed: int = 0

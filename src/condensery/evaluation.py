@@ -208,6 +208,12 @@ class _Row:
                     f"set {self.name} holds images of {_size(shape)}, but {data.name} has "
                     f"{_size(data.train.shape)}; give the --size and --channels it was made with"
                 )
+            if bool(one.about.config.get("zca")) != data.zca:
+                which = "whitened" if data.zca else "not whitened"
+                raise DataError(
+                    f"the images of {data.name} are {which} here, and those of set {self.name} "
+                    "were not so: evaluate with the flags that it was made with"
+                )
             # Copies of one well-known set may differ by a byte; anything else must be the same.
             known = data.known_as and one.about.config.get("data") == data.known_as
             if one.about.source.fingerprint != data.train.fingerprint and not known:

@@ -14,6 +14,8 @@ class DataFlags:
     """Side in pixels that pictures are brought to; needed when a folder's pictures differ."""
     channels: Literal[1, 3] | None = None
     """1 for grey, 3 for colour; found out when not given."""
+    zca: bool = False
+    """Whiten the images by the training split (ZCA, IDC's appendix E.6)."""
     no_flip: bool = False
     """Never flip left and right when augmenting (for digits, text and the like)."""
 

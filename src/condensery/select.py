@@ -53,6 +53,7 @@ def select_random(
             "size": size,
             "channels": channels,
             "flip": None if loaded.flip else False,
+            "zca": loaded.zca,
             "ipc": ipc,
             "seed": seed,
         },

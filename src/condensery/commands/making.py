@@ -37,6 +37,7 @@ def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
         "size": options.size,
         "channels": options.channels,
         "flip": False if options.no_flip else None,
+        "zca": True if options.zca else None,
         "ipc": options.ipc,
         "iterations": options.iterations,
         "until": options.until,
@@ -47,10 +48,10 @@ def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
     given = {name: value for name, value in flags.items() if value is not None}
     # What decides how data are read is checked before they are.
     named = {"recipe": "", "data": options.data or "digits"}
-    known = {n: base[n] for n in ("data", "size", "channels", "flip") if n in base}
+    known = {n: base[n] for n in ("data", "size", "channels", "flip", "zca") if n in base}
     data_as = {"data": options.data} if options.data else {}
     how: Scalars = make(Scalars, {**named, **known, **given, **data_as}, "run")
-    data = load(how.data, size=how.size, channels=how.channels, flip=how.flip)
+    data = load(how.data, size=how.size, channels=how.channels, flip=how.flip, zca=how.zca)
     planned = {name[5:]: value for name, value in dotted if name.startswith("plan.")}
     settings = {name: value for name, value in dotted if not name.startswith("plan.")}
     config = configure(data, base, {**given, **settings})
@@ -142,7 +143,8 @@ def pool(options: Any) -> int:
     """Train networks on the real training split and keep their snapshots."""
     keep_memory()
     flip = False if options.no_flip else None
-    data = load(options.data, size=options.size, channels=options.channels, flip=flip)
+    size, channels = options.size, options.channels
+    data = load(options.data, size=size, channels=channels, flip=flip, zca=options.zca)
     names = ("epochs", "snapshots", "held_out", "rate", "momentum", "weight_decay", "batch")
     given = {name: getattr(options, name) for name in (*names, "augmentation", "seed")}
     settings = pool_settings(data, options.net, **given)
@@ -167,6 +169,7 @@ def pool(options: Any) -> int:
         value = getattr(options, flag)
         same += [f"--{flag}", str(value)] if value is not None else []
     same += ["--no-flip"] if options.no_flip else []
+    same += ["--zca"] if options.zca else []
     again = shlex.join(["--supply.kind", "pool", "--supply.path", str(out), *same])
     say(f"next: condensery condense {again}")
     listed = [dataclasses.asdict(one) for one in found.snapshots]

@@ -44,7 +44,8 @@ def evaluate(options: Any) -> int:
 def data(options: Any) -> int:
     """Say what was understood of a data set."""
     flip = False if options.no_flip else None
-    loaded = load(options.spec, size=options.size, channels=options.channels, flip=flip)
+    size, channels = options.size, options.channels
+    loaded = load(options.spec, size=size, channels=channels, flip=flip, zca=options.zca)
     printer(options)("\n".join(describe(loaded)))
     write_result(options, as_json(loaded))
     return 0

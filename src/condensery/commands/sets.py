@@ -35,7 +35,8 @@ def select(options: Any) -> int:
     if options.sets < 1:
         raise UsageError(f"--sets must be at least 1, got {options.sets}")
     flip = False if options.no_flip else None
-    data = load(options.data, size=options.size, channels=options.channels, flip=flip)
+    size, channels = options.size, options.channels
+    data = load(options.data, size=size, channels=channels, flip=flip, zca=options.zca)
     name = f"{data.name}-{options.method}-ipc{options.ipc}"
     out = folder_of(options.out, Path("runs") / name)
     say = printer(options)

@@ -35,6 +35,7 @@ def data_of(names: list[str], options: Any) -> Data:
             size=config.get("size") if options.size is None else options.size,
             channels=config.get("channels") if options.channels is None else options.channels,
             flip=False if options.no_flip else config.get("flip"),
+            zca=options.zca or config.get("zca") is True,
         )
     except ValueError as error:
         if options.data:

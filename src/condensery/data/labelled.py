@@ -214,6 +214,8 @@ class Data:
     """Whether mean and std are published constants; otherwise they are measured on ``train``."""
     rate: int | None = None
     """Samples a second of the recordings that the images are spectrograms of; none of pictures."""
+    zca: bool = False
+    """Whether the images are whitened."""
 
     @property
     def known_as(self) -> str:

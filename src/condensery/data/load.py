@@ -19,6 +19,7 @@ from .catalogue import Entry
 from .labelled import Data, LabelledSet, default_net
 from .pictures import Pair, Source, Wanted
 from .spectrograms import MOST_RATE
+from .whitening import whitened
 
 DataLike: TypeAlias = "str | Path | Data | LabelledSet | tuple[Any, Any] | Dataset[Any]"
 """What :func:`load` takes."""
@@ -34,6 +35,7 @@ def load(
     channels: int | None = None,
     rate: int | None = None,
     flip: bool | None = None,
+    zca: bool = False,
     cache: bool = True,
 ) -> Data:
     """Read a data set.
@@ -51,6 +53,7 @@ def load(
         rate: samples a second to bring recordings to; by default those of the first recording, at
             most 16000.
         flip: whether augmentation may flip left and right; by default the data set's own rule.
+        zca: whether images are whitened by the training split (IDC, appendix E.6).
         cache: whether decoded pictures are kept in, and taken from, the user's cache folder.
 
     Raises:
@@ -59,6 +62,8 @@ def load(
     """
     _check(size, channels, rate)
     if isinstance(data, Data):
+        if zca and not data.zca:
+            return _whitened(_again(data, test, size, channels, rate, flip))
         return _again(data, test, size, channels, rate, flip)
     if isinstance(data, (str, Path)):
         if test is not None:
@@ -74,7 +79,15 @@ def load(
         raise UsageError(
             f"rate= goes with recordings, but '{made.name}' holds images; leave it out"
         )
-    return made
+    return _whitened(made) if zca else made
+
+
+def _whitened(data: Data) -> Data:
+    """A data set whose images are whitened."""
+    train, test = whitened(data.train, data.test)
+    note = "images were whitened (ZCA) by the mean and covariance of the training split"
+    notes = (*data.notes, note)
+    return replace(data, train=train, test=test, notes=notes, published=False, zca=True)
 
 
 def _check(size: int | None, channels: int | None, rate: int | None) -> None:
