@@ -59,14 +59,18 @@ def lives(folder: Path, until: int) -> dict[str, Any]:
     return out
 
 
-def known(answer: Path, nets: int, epochs: int | None) -> dict[str, Any] | None:
-    """The result of an evaluation that was done before, with as many networks and epochs."""
+def known(
+    answer: Path, place: Path, nets: int, protocol: str, epochs: int | None
+) -> dict[str, Any] | None:
+    """The result of the same evaluation of the same set, where it was done before."""
     if not answer.exists():
         return None
     (row,) = json.loads(answer.read_text())["results"]
-    same = row["n"] == nets * len(row["sets"])
-    short = f"+epochs={epochs}" in row["protocol"] if epochs else "+" not in row["protocol"]
-    return dict(row) if same and short else None
+    name = f"{protocol}+epochs={epochs}" if epochs else protocol
+    files = [place] if place.is_file() else list(place.glob("**/condensed.safetensors"))
+    newer = any(file.stat().st_mtime > answer.stat().st_mtime for file in files)
+    same = row["n"] == nets * len(row["sets"]) and row["protocol"] == name
+    return dict(row) if same and row["set"] == str(place) and not newer else None
 
 
 def described(row: dict[str, Any], name: str, place: Path) -> dict[str, Any]:
@@ -122,7 +126,7 @@ def main() -> None:
         answer = options.runs / f"{name}.{options.protocol}.json"
         how = ["--protocol", options.protocol, *short, "--nets", str(nets), *threads]
         words = ["evaluate", str(place), *data, *how, "--json", str(answer)]
-        row = known(answer, nets, options.epochs)
+        row = known(answer, place, nets, options.protocol, options.epochs)
         if row is None:
             run(commands, *words)
             (row,) = json.loads(answer.read_text())["results"]

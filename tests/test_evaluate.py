@@ -118,6 +118,15 @@ def test_as_many_steps_for_every_set(tiny_data: Data) -> None:
         for one in made
     ]
     assert epochs == [250, 1000]
+    row = evaluation._Row.of(made[0])
+    named = [
+        evaluation._protocol(row, tiny_data, NET, dataclasses.replace(options, epochs=n))
+        for n in (250, 1000)
+    ]
+    assert [(p.name, p.epochs) for p in named] == [
+        ("idc_steps", 250),
+        ("idc_steps+epochs=1000", 1000),
+    ]
 
 
 def plain_training(data: Tensors, one: Protocol, number: int, shape: Any, classes: int) -> Tensor:

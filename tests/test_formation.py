@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from condensery import CondensedSet, UsageError
+from condensery import CondensedSet, DataError, UsageError
 from condensery.cli import main
 from condensery.data import Data, load
 from condensery.engine import Plan, exact_plan
@@ -114,7 +114,7 @@ def test_packing_keeps_the_mean_and_knows_areas() -> None:
 
 
 def formation(**settings: Any) -> MultiFormation:
-    return MultiFormation(**settings).for_data((0.4, 0.5), (0.2, 0.25))
+    return MultiFormation(space="unit", **settings).for_data((0.4, 0.5), (0.2, 0.25))
 
 
 @pytest.mark.parametrize("mode", ["uniform", "multi_scale", "bounded"])
@@ -167,7 +167,7 @@ def test_a_factor_of_one_is_pixels(tiny_data: Data) -> None:
 def test_the_start_is_packed_real_images(tiny_data: Data) -> None:
     task = Task.of(tiny_data.train, ipc=2, seed=3, dtype=torch.float64)
     train = tiny_data.train
-    chosen = MultiFormation(factor=2).for_data(train.mean, train.std)
+    chosen = MultiFormation(factor=2, space="unit").for_data(train.mean, train.std)
     stored = chosen.start(task, train)
     assert stored.shape == (3, 2, 1, 8, 8)
     assert 0 <= float(stored.min()) <= float(stored.max()) <= 1
@@ -254,7 +254,8 @@ def test_the_command_says_what_is_stored_and_what_is_decoded(
     with np.load(tmp_path / "s.npz") as stored:
         assert stored["stored"].shape == (10, 1, 8, 8)
         how = str(stored["decode"]) if "decode" in stored else json.dumps(stored.files)
-        assert "multi_formation" in how
+        assert "(stored - mean) / std; its cells are the training images" in how
+        assert "'kind': 'multi_formation'" in how
 
 
 @pytest.mark.parametrize(
@@ -339,3 +340,53 @@ def test_plans_count_what_is_decoded(tiny_data: Data) -> None:
     start = exact.stored.detach().clone()
     moved = exact.run().stored - start
     assert 0 < (quick.run().stored - start - moved).norm() < 0.2 * moved.norm()
+
+
+def changed(made: CondensedSet, file: Path, **settings: Any) -> Path:
+    """A set's file whose metadata claims another formation."""
+    from safetensors.torch import load_file, save_file
+
+    made.save(file)
+    about = json.loads(made.about.dump())
+    about["formation"] |= settings
+    save_file(load_file(file), file, metadata={"condensery": json.dumps(about)})
+    return file
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"factor": 9},
+        {"factor": 5000},
+        {"factor": 20, "mode": "multi_scale"},
+        {"factor": 20, "mode": "bounded"},
+        {"factor": 9, "along": "time"},
+        {"factor": "two"},
+        {"kind": "fsrcnn"},
+    ],
+)
+def test_a_file_that_claims_another_formation_is_refused(
+    settings: dict[str, Any], tiny_data: Data, tmp_path: Path
+) -> None:
+    given = {"ipc": 1, "iterations": 0, "supply.net": "convnet2:width=4"}
+    made = Condenser(tiny_data, configure(tiny_data, "idc", given), exact_plan("cpu", 1)).run()
+    with pytest.raises(ValueError, match="set"):
+        CondensedSet.load(changed(made, tmp_path / "set.safetensors", **settings))
+
+
+def test_a_file_whose_numbers_are_no_images_is_refused(tiny_data: Data, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    given = {"ipc": 1, "iterations": 0, "supply.net": "convnet2:width=4"}
+    made = Condenser(tiny_data, configure(tiny_data, "idc", given), exact_plan("cpu", 1)).run()
+    file = made.save(tmp_path / "set.safetensors")
+    whole, about = load_file(file), json.loads(made.about.dump())
+    for stored in (whole["stored"].flatten(2), whole["stored"][..., :0].contiguous()):
+        metadata = {"condensery": json.dumps(about)}
+        save_file({**whole, "stored": stored.contiguous()}, file, metadata=metadata)
+        with pytest.raises(DataError, match="is damaged"):
+            CondensedSet.load(file)
+    three = {**about, "mean": [0.5] * 3, "std": [0.2] * 3}
+    save_file(whole, file, metadata={"condensery": json.dumps(three)})
+    with pytest.raises(DataError, match="no images with 3 channels"):
+        CondensedSet.load(file)

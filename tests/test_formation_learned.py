@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,8 +14,10 @@ from torch.nn.functional import interpolate
 
 from condensery import CondensedSet, DataError, UsageError
 from condensery.checkpoint import load_state, save_state
+from condensery.cli import main
 from condensery.data import Data
 from condensery.engine import exact_plan
+from condensery.errors import DivergedError
 from condensery.formation import Fsrcnn, MultiFormation
 from condensery.formation.multi import cells
 from condensery.loop import Condenser
@@ -151,7 +154,14 @@ def test_weights_that_do_not_fit_are_refused(tiny_data: Data, tmp_path: Path) ->
     file = made.save(tmp_path / "set")
     about = {"condensery": made.about.dump()}
     whole = load_file(file)
-    for name, value in (("formation.last", torch.zeros(3, 1, 9, 9)), ("formation.first", None)):
+    nothing = torch.full_like(whole["formation.shrink"], float("nan"))
+    for name, value in (
+        ("formation.last", torch.zeros(3, 1, 9, 9)),
+        ("formation.first", None),
+        ("formation.shrink", nothing),
+        ("formation.more", torch.zeros(9)),
+        ("formation.middle", torch.zeros(4, 4, 5, 5)),
+    ):
         damaged = {**whole, name: value} if value is not None else dict(whole)
         if value is None:
             del damaged[name]
@@ -175,3 +185,27 @@ def test_wrong_settings_of_a_learned_upsampling(
     with pytest.raises(UsageError) as refused:
         configure(tiny_data, "dm", {**LEARNED, **settings})
     assert words in str(refused.value)
+
+
+def test_its_rate_falls_with_the_pixels(tiny_data: Data) -> None:
+    config = configure(tiny_data, "dm", {**LEARNED, "optimizer.drops": [1], "iterations": 2})
+    run = Condenser(tiny_data, config, FLOAT64)
+    seen = []
+    run.run(after_step=lambda r: seen.append([g["lr"] for g in r.optimizer.param_groups]))
+    assert seen == [[1.0, 0.05], [0.5, 0.025]]
+
+
+def test_a_divergence_names_its_rate(tiny_data: Data) -> None:
+    config = configure(tiny_data, "dm", {**LEARNED, "formation.rate": 1e30})
+    with pytest.raises(DivergedError, match=r"formation\.rate"):
+        Condenser(tiny_data, config, exact_plan("cpu", 1)).run()
+
+
+def test_its_weights_are_exported_with_what_is_stored(tiny_data: Data, tmp_path: Path) -> None:
+    made = Condenser(tiny_data, configure(tiny_data, "dm", LEARNED), exact_plan("cpu", 1)).run()
+    made.save(tmp_path / "run")
+    file = tmp_path / "stored.npz"
+    assert main(["export", str(tmp_path / "run"), "--stored", "--out", str(file)]) == 0
+    with np.load(file) as held:
+        assert held["formation.last"].shape == (8, 1, 9, 9)
+        assert "transposed convolution" in str(held["decode"])

@@ -224,6 +224,12 @@ def test_constants_of_larger_images() -> None:
     assert config.iterations == 500
     named = {"pretrain": 10, "cutmix": 1.0, "images": 500}
     assert named.items() <= config.supply.settings.items()
+    many = resolve({**read_recipe("idc"), "data": "x", "ipc": 20}, {**facts, "classes": 100})
+    assert many.optimizer.rate == pytest.approx(0.002)
+    named = {"rate": 0.1, "weight_decay": 1e-4, "pretrain": 5}
+    assert named.items() <= many.supply.settings.items()
+    spoken = resolve({**read_recipe("idc"), "data": "x", "ipc": 20}, {**facts, "audio": True})
+    assert spoken.formation.settings["factor"] == 2
     half = {**facts, "size": 112, "data": ""}
     raw = {**read_recipe("idc"), "data": "x", "ipc": 20}
     assert resolve(raw, half).optimizer.rate == pytest.approx(0.006 / 4)
@@ -240,8 +246,11 @@ def test_constants_of_speech(real_data: Path) -> None:
     assert {**named, "net": "convnet4"}.items() <= config.supply.settings.items()
     assert config.optimizer.rate == pytest.approx(0.006)
     assert config.iterations == 1000
-    for recipe in ("dm", "dsa", "cafe_dsa", "dm_mf"):
-        assert configure(data, recipe).augmentation.kind == "none"
+    for recipe in ("dm", "dsa", "cafe_dsa", "dm_mf", "idc_i_real_mse", "idc_i_real_cosine"):
+        assert configure(data, recipe).augmentation.kind == "none", recipe
+    assert configure(data, "dm_mf").formation.settings["along"] == "time"
+    table5 = configure(data, "idc_i_real_mse").supply.settings
+    assert (table5["augmentation"], table5["cutmix"]) == ("none", 0.0)
     given = {"ipc": 1, "iterations": 1, "supply.steps": 2, "supply.images": 8, "real_batch": 4}
     run = Condenser(data, configure(data, "idc", {**given, "supply.net": NET}), EXACT)
     made = run.run()
@@ -255,6 +264,8 @@ def test_a_run_from_a_pool_goes_on(steps: int, tiny_data: Data, tmp_path: Path) 
     pool = train_pool(tiny_data, settings, 2, tmp_path / "pool", plan=exact_plan("cpu", 1))
     given = {**SMALL, "supply.path": str(pool.path), "supply.steps": 3, "supply.images": 9}
     config = configure(tiny_data, "idc", {**given, "iterations": 2, "supply.pretrain": 1})
+    other = configure(tiny_data, "idc", {**given, "supply.net": "mlp"})
+    assert other.supply.settings["net"] == NET, "networks are the pool's"
     whole, first, second = (Condenser(tiny_data, config, exact_plan("cpu", 1)) for _ in range(3))
     start = whole.supply.new(0)
     drawn = pool.weights(pool.snapshots[whole.supply._band.draw(0)])  # type: ignore[attr-defined]

@@ -26,6 +26,11 @@ FORMAT = 1
 FILE = "condensed.safetensors"
 _KEY = "condensery"
 _WEIGHTS = "formation."
+#: What decoding may raise on numbers that are not what the metadata claims.
+_WRONG = (
+    *(AttributeError, IndexError, KeyError, MemoryError, OverflowError),
+    *(RuntimeError, TypeError, ValueError),
+)
 
 
 @dataclass(frozen=True)
@@ -218,11 +223,16 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{file} is not a condensed set, or it is damaged: {error}") from error
         by_class = _by_class(stored, labels, about, file)
+        if formation is None and (by_class.dim() != 5 or by_class.shape[2] != len(about.mean)):
+            raise DataError(
+                f"{file} is damaged: {tuple(stored.shape)} numbers are no images with "
+                f"{len(about.mean)} channels"
+            )
         try:
             condensed = cls(by_class, about, formation, weights or None)
-        except (AttributeError, KeyError, RuntimeError, ValueError) as error:
-            if isinstance(error, UsageError | DataError):
-                raise
+        except UsageError as error:
+            raise DataError(f"{file} cannot be decoded: {error}") from error
+        except _WRONG as error:
             raise DataError(f"{file} is damaged: its formation does not decode it") from error
         if condensed.images.shape[1] != len(about.mean):
             raise DataError(f"{file} is damaged: {len(about.mean)} means for its channels")
@@ -233,7 +243,7 @@ def _by_class(stored: Tensor, labels: Tensor, about: About, file: Path) -> Tenso
     """Stored tensors indexed by class first, after checking that they are what they claim."""
     classes = len(about.class_names)
     fits = classes > 0 and stored.is_floating_point() and len(stored) % classes == 0
-    if not fits or len(stored) == 0 or stored.dim() < 2:
+    if not fits or stored.numel() == 0 or stored.dim() < 2:
         raise DataError(f"{file} is damaged: {tuple(stored.shape)} numbers for {classes} classes")
     expected = torch.arange(classes).repeat_interleave(len(stored) // classes)
     if labels.shape != expected.shape or not bool((labels == expected).all()):

@@ -250,10 +250,9 @@ def _protocol(row: _Row, data: Data, net: str, options: _Options) -> Protocol:
     found = protocol(options.protocol, _facts(row, data, net))
     if row.whole_epochs is not None:
         return found
-    if options.epochs is not None:
-        return found.changed(epochs=options.epochs)
     first = row.sets[0]
-    return found.settled(len(first) / (len(first.stored) * first.stored.shape[1]))
+    own = found.settled(len(first) / (len(first.stored) * first.stored.shape[1]))
+    return own.changed(epochs=options.epochs)
 
 
 def _evaluate(row: _Row, data: Data, net: str, wanted: Protocol, options: _Options) -> Result:

@@ -12,6 +12,7 @@ from torch import Tensor
 from .condensed import CondensedSet
 from .errors import UsageError, unknown_name
 from .files import safe_names, whole_file, whole_folder
+from .formation import weights_of
 from .report.pictures import fits_eight_bits
 
 FORMATS = ("images", "npz", "parquet")
@@ -80,6 +81,8 @@ def _npz(condensed: CondensedSet, path: Path, stored: bool) -> None:
         per_class = condensed.stored.shape[1]
         content["labels"] = np.repeat(np.arange(len(condensed.stored)), per_class)
         content["decode"] = np.array(_how_to_decode(condensed), dtype=np.str_)
+        for name, weight in weights_of(condensed.formation).items():
+            content[f"formation.{name}"] = weight.detach().numpy()
     else:
         content["images"] = condensed.pixels().numpy()
         content["labels"] = condensed.labels.numpy()
@@ -91,7 +94,28 @@ def _how_to_decode(condensed: CondensedSet) -> str:
     formation = condensed.about.formation
     if formation.kind == "pixels":
         return "training image = stored; black-to-white pixels = stored * std + mean"
-    return f"condensery.CondensedSet.load(...).images; formation {formation.as_dict()}"
+    settings = dict(formation.settings)
+    start = "stored" if settings.get("space") == "normalised" else "(stored - mean) / std"
+    if formation.kind not in ("multi_formation", "fsrcnn"):
+        return f"by condensery.CondensedSet.load alone; formation {formation.as_dict()}"
+    text = (
+        f"x = {start}; its cells are the training images, image by image in reading order, each "
+        "upsampled to full size (bilinear, corners not aligned); a side of n pixels is cut at "
+        f"floor(i*n/factor + 1/2), i = 0 ... factor; formation {formation.as_dict()}"
+    )
+    if formation.kind == "fsrcnn":
+        text += (
+            "; to that is added a network's output on the cell: convolutions first, shrink, middle "
+            "and expand, each with bias and PReLU slope, and last, a transposed convolution with "
+            "stride factor, padding 4 and output padding factor - 1 (arrays formation.*)"
+        )
+    elif settings.get("mode") == "multi_scale":
+        text += "; the same for every factor from 1 to factor, one after the other"
+    elif settings.get("mode") == "bounded":
+        text += "; before them the stored images whole, and no more than bound in all a class"
+    if settings.get("along") == "time":
+        text += "; only the last axis is cut"
+    return text
 
 
 def _pictures(condensed: CondensedSet) -> list[bytes]:

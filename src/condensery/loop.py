@@ -81,6 +81,7 @@ class Condenser:
         if weights := weights_of(self.formation):
             rate = config.formation.settings["rate"]
             groups.append({"params": list(weights.values()), "lr": rate})
+        self._rates = [group.get("lr", config.optimizer.rate) for group in groups]
         self.optimizer = torch.optim.SGD(
             groups, lr=config.optimizer.rate, momentum=config.optimizer.momentum
         )
@@ -105,7 +106,9 @@ class Condenser:
         self.optimizer.zero_grad()
         loss, gradient = self.matcher.gradient(network, self.stored.detach(), *at, self.steps)
         self.stored.grad = gradient
-        self.optimizer.param_groups[0]["lr"] = self.config.optimizer.rate_at(self.iteration)
+        falls = self.config.optimizer.rate_at(self.iteration) / self.config.optimizer.rate
+        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * falls
         self.optimizer.step()
         self._loss += loss
         self._iteration_loss += loss
@@ -181,7 +184,7 @@ class Condenser:
     def result(self) -> CondensedSet:
         """The condensed set as it is now."""
         train, config = self.train, self.config
-        if not bool(torch.isfinite(self.stored).all()):
+        if not all(bool(torch.isfinite(leaf).all()) for leaf in self._learned().values()):
             raise self._diverged()
         # A known name goes into the file, but not where somebody keeps data of their own.
         named = _without_places(config.as_dict())
@@ -209,6 +212,8 @@ class Condenser:
         rates = {"optimizer.rate": self.config.optimizer.rate}
         if "rate" in self.config.supply.settings:
             rates["supply.rate"] = self.config.supply.settings["rate"]
+        if weights_of(self.formation):
+            rates["formation.rate"] = self.config.formation.settings["rate"]
         lower = " or ".join(f"--{name} (it is {rate:g})" for name, rate in rates.items())
         return DivergedError(
             f"the loss or the pixels are no longer finite at iteration {self.iteration}; "

@@ -50,15 +50,18 @@ def configure(
     """
     base = read_recipe(recipe) if isinstance(recipe, str) else on_top(recipe)
     over = base.pop(OVER, {})
-    given = {**dict(flattened(over)), **dict(flattened(overrides or {}))}
+    plain = {name: value for name, value in over.items() if name != "cases"}
+    given = {**dict(flattened(plain)), **dict(flattened(overrides or {}))}
     ipc = given.get("ipc", base.get("ipc", RunConfig.ipc))
     if isinstance(ipc, bool) or not isinstance(ipc, int | np.integer):
         raise UsageError(f"ipc must be a whole number, got {ipc!r}")
-    given = {"ipc": int(ipc), **{name: v for name, v in given.items() if name != "ipc"}}
     ipc = int(ipc)
     supply = base.get("supply", {})
     net = given.get("supply.net", supply.get("net") if isinstance(supply, Mapping) else None)
     facts = facts_of(data, ipc, net if isinstance(net, str) and net != "default" else None)
+    # Cases of what stands on top come before what is typed.
+    given = {**dict(flattened(with_cases(over, facts))), **dict(flattened(overrides or {}))}
+    given = {"ipc": ipc, **{name: v for name, v in given.items() if name != "ipc"}}
     if "optimizer.rate" in given:  # meant as it is typed
         given = {"optimizer.rate_for_ipc": None, "optimizer.rate_for_size": None, **given}
     cased = with_cases(base, facts)
@@ -85,7 +88,7 @@ def plan_for(
     """The execution plan of a run: what was asked for, or what suits its device and size."""
     real = sum(min(n, config.real_batch) for n in data.train.counts)
     made = build("formation", config.formation).decoded(config.ipc)
-    synthetic = data.train.classes * made
+    synthetic = data.train.classes * min(made, config.synthetic_batch or made)
     passes = build("objective", config.objective).passes
     steps, trained = build("supply", config.supply).effort(synthetic)
     # A pass back costs about twice a pass forward.

@@ -40,9 +40,9 @@ class Fsrcnn:
     """Maps between them (s of FSRCNN)."""
     rate: float = 0.001
     """Learning rate of the network's weights; their momentum is the pixels'."""
-    space: Literal["unit", "normalised"] = "unit"
-    """``unit``: pixels are stored with black 0 and white 1, and kept there; ``normalised``: as
-    networks see them, and free."""
+    space: Literal["unit", "normalised"] = "normalised"
+    """``normalised``: pixels are stored as networks see them, and free; ``unit``: with black 0 and
+    white 1, and kept there, which a pixel rate has to be meant for."""
     start_from: Literal["real", "noise"] = "real"
     """``real``: random training images of the class, packed into the cells; ``noise``."""
     _cells: MultiFormation = field(init=False, repr=False)
@@ -81,28 +81,15 @@ class Fsrcnn:
     def start(self, task: Task, train: LabelledSet) -> Tensor:
         """Packed images, as multi-formation's; the network's weights are drawn as well."""
         stored = self._cells.start(task, train)
-        colours = task.shape[0]
-        wide, narrow = self.channels, self.shrunk
-        shapes = {
-            "first": (wide, colours, _FIRST, _FIRST),
-            "shrink": (narrow, wide, 1, 1),
-            "middle": (narrow, narrow, _MIDDLE, _MIDDLE),
-            "expand": (wide, narrow, 1, 1),
-            "last": (wide, colours, _LAST, _LAST),
-        }
-        for number, (name, shape) in enumerate(shapes.items()):
-            drawn = stream(task.seed, "formation", number).standard_normal(shape)
-            deviation = 0.0 if name == "last" else math.sqrt(2 / math.prod(shape[1:]))
-            weight = torch.from_numpy(drawn * deviation)
-            outputs = colours if name == "last" else shape[0]
+        for number, (name, shape) in enumerate(self._shapes(task.shape[0]).items()):
+            if name.endswith(".bias") or name == "last":
+                weight = torch.zeros(shape)  # it begins as bilinear upsampling
+            elif name.endswith(".slope"):
+                weight = torch.full(shape, 0.25)
+            else:
+                drawn = stream(task.seed, "formation", number).standard_normal(shape)
+                weight = torch.from_numpy(drawn * math.sqrt(2 / math.prod(shape[1:])))
             self._weights[name] = weight.to(device=task.device, dtype=task.dtype)
-            self._weights[f"{name}.bias"] = torch.zeros(
-                outputs, device=task.device, dtype=task.dtype
-            )
-            if name != "last":
-                self._weights[f"{name}.slope"] = torch.full(
-                    (outputs,), 0.25, device=task.device, dtype=task.dtype
-                )
         for weight in self._weights.values():
             weight.requires_grad_(True)
         return stored
@@ -117,15 +104,34 @@ class Fsrcnn:
         Raises:
             ValueError: when they are not those of these sizes.
         """
-        colours = weights["last"].shape[1]
-        wanted = (self.channels, colours, _LAST, _LAST)
-        first = (self.channels, colours, _FIRST, _FIRST)
-        if weights["last"].shape != wanted or weights["first"].shape != first:
+        found = {name: tuple(weight.shape) for name, weight in weights.items()}
+        if found != self._shapes(weights["last"].shape[1]):
             raise ValueError("the weights of its formation do not have the sizes that it names")
+        if not all(bool(torch.isfinite(weight).all()) for weight in weights.values()):
+            raise ValueError("the weights of its formation are not finite")
         self._weights = dict(weights)
+
+    def _shapes(self, colours: int) -> dict[str, tuple[int, ...]]:
+        """Of the kernels, their biases and the slopes of the activations."""
+        wide, narrow = self.channels, self.shrunk
+        kernels = {
+            "first": (wide, colours, _FIRST, _FIRST),
+            "shrink": (narrow, wide, 1, 1),
+            "middle": (narrow, narrow, _MIDDLE, _MIDDLE),
+            "expand": (wide, narrow, 1, 1),
+            "last": (wide, colours, _LAST, _LAST),
+        }
+        out: dict[str, tuple[int, ...]] = {}
+        for name, shape in kernels.items():
+            outputs = colours if name == "last" else shape[0]
+            out |= {name: shape, f"{name}.bias": (outputs,)}
+            if name != "last":
+                out[f"{name}.slope"] = (outputs,)
+        return out
 
     def decode(self, stored: Tensor) -> Tensor:
         """Training images of some classes, normalised, k×s×C×H×W → k×s·f²×C×H×W."""
+        self._cells.check(*stored.shape[-2:])
         normal = self._cells.normalised(stored)
         height, width = normal.shape[-2:]
         made = []

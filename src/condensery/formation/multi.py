@@ -84,9 +84,9 @@ class MultiFormation:
     """Most training images a class, for ``bounded``."""
     along: Literal["area", "time"] = "area"
     """Whether both axes are cut, or the last one alone, as for spectrograms."""
-    space: Literal["unit", "normalised"] = "unit"
-    """``unit``: pixels are stored with black 0 and white 1, and kept there; ``normalised``: as
-    networks see them, and free."""
+    space: Literal["unit", "normalised"] = "normalised"
+    """``normalised``: pixels are stored as networks see them, and free; ``unit``: with black 0 and
+    white 1, and kept there, which a pixel rate has to be meant for."""
     start_from: Literal["real", "noise"] = "real"
     """``real``: random training images of the class, packed into the cells; ``noise``."""
     _mean: tuple[float, ...] = field(init=False, repr=False, default=())
@@ -122,13 +122,7 @@ class MultiFormation:
 
     def start(self, task: Task, train: LabelledSet) -> Tensor:
         """The stored tensor before anything is learned, classes × ipc × C×H×W."""
-        height, width = task.shape[1:]
-        least = min(height, width) if self.along == "area" else width
-        if self.factor > least // 2:
-            raise UsageError(
-                f"formation.factor {self.factor} leaves less than 2 pixels of {height}×{width} to "
-                f"a cell; use at most {least // 2}"
-            )
+        self.check(*task.shape[1:])
         self._clamps = self.space == "unit" and train.images.dtype == torch.uint8
         if self.start_from == "noise":
             out = noise(task).to(device=task.device, dtype=task.dtype)
@@ -153,6 +147,19 @@ class MultiFormation:
         images = train.normalised(members[rows.to(members.device)], dtype=task.dtype)
         return pack(images, task.shape, self.factor, self.along)
 
+    def check(self, height: int, width: int) -> None:
+        """Refuse images that are too small for the cells.
+
+        Raises:
+            UsageError: naming the largest factor.
+        """
+        least = min(height, width) if self.along == "area" else width
+        if self.factor > 1 and self.factor > least // 2:
+            raise UsageError(
+                f"formation.factor {self.factor} leaves less than 2 pixels of {height}×{width} to "
+                f"a cell; use at most {max(1, least // 2)}"
+            )
+
     def normalised(self, stored: Tensor) -> Tensor:
         """Stored pixels as networks see them."""
         if self.space == "normalised" or not self._mean:
@@ -163,6 +170,7 @@ class MultiFormation:
 
     def decode(self, stored: Tensor) -> Tensor:
         """Training images of some classes, normalised, k×s×C×H×W → k×m×C×H×W."""
+        self.check(*stored.shape[-2:])
         stored = self.normalised(stored)
         if self.mode == "uniform":
             return unpack(stored, self.factor, self.along)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from torch import nn
@@ -12,6 +13,7 @@ from torch import nn
 from condensery import nets
 from condensery.augment import parse_strategy
 from condensery.errors import UsageError
+from condensery.pools import Pool
 from condensery.protocol import Protocol
 from condensery.task import Task
 
@@ -30,7 +32,7 @@ class TrainedOnReal:
     """
 
     net: str = "convnet3"
-    """The network, with options, such as ``convnet3:width=64``."""
+    """The network, with options, such as ``convnet3:width=64``; with ``path`` the pool's."""
     norm: Literal["none", "batch", "layer", "instance", "group"] | None = None
     """Its normalisation; the network's own when not given."""
     steps: int = 100
@@ -100,7 +102,8 @@ class TrainedOnReal:
         if self.path is None:
             return self
         first, found = known_pool(self.path, self.first, self.fingerprint)
-        return dataclasses.replace(self, first=first, fingerprint=found)
+        net = str(Pool.read(Path(self.path)).settings["net"])  # networks are the pool's
+        return dataclasses.replace(self, first=first, fingerprint=found, net=net, norm=None)
 
     def notes(self, ipc: int) -> list[str]:
         """What is drawn from, where networks come out of a pool."""
