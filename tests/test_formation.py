@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from condensery import CondensedSet, DataError, UsageError
+from condensery import CondensedSet, UsageError
 from condensery.cli import main
 from condensery.data import Data, load
 from condensery.engine import Plan, exact_plan
@@ -139,6 +139,19 @@ def test_what_is_decoded(mode: Any, factor: int, along: Any) -> None:
     assert found.shape[1] == chosen.decoded(3)
     (slope,) = torch.autograd.grad(found.square().sum(), stored)
     assert (slope != 0).all(), "gradients reach every stored number"
+
+
+@pytest.mark.parametrize("mode", ["uniform", "multi_scale", "bounded"])
+@pytest.mark.parametrize("side", [8, 9])
+def test_some_of_what_is_decoded(mode: Any, side: int) -> None:
+    stored = torch.rand(2, 3, 2, side, side, dtype=torch.float64)
+    rows = torch.tensor([[0, 4, 5], [2, 3, 11]])
+    chosen: list[Any] = [formation(mode=mode, factor=2), Pixels()]
+    for one in chosen:
+        wanted = rows % one.decoded(3)
+        whole = one.decode(stored)
+        expected = torch.stack([whole[c][wanted[c]] for c in range(2)])
+        torch.testing.assert_close(one.decode(stored, wanted), expected)
 
 
 def test_a_bound_never_drops_a_stored_image() -> None:
@@ -302,10 +315,11 @@ def test_a_step_takes_a_part_of_the_decoded_images(
     parts = stored.clone()
     whole = run.formation.decode
 
-    def decode(stored: Tensor) -> Tensor:
+    def decode(stored: Tensor, rows: Tensor | None = None) -> Tensor:
+        assert rows is None
         first = next(c for c in range(3) if torch.equal(stored[0], parts[c]))
-        rows = [torch.from_numpy(picked[first + k]) for k in range(len(stored))]
-        return torch.stack([one[r] for one, r in zip(whole(stored), rows, strict=True)])
+        some = [torch.from_numpy(picked[first + k]) for k in range(len(stored))]
+        return torch.stack([one[r] for one, r in zip(whole(stored), some, strict=True)])
 
     other = Condenser(
         tiny_data, configure(tiny_data, recipe, {**given, "synthetic_batch": None}), plan
@@ -340,53 +354,3 @@ def test_plans_count_what_is_decoded(tiny_data: Data) -> None:
     start = exact.stored.detach().clone()
     moved = exact.run().stored - start
     assert 0 < (quick.run().stored - start - moved).norm() < 0.2 * moved.norm()
-
-
-def changed(made: CondensedSet, file: Path, **settings: Any) -> Path:
-    """A set's file whose metadata claims another formation."""
-    from safetensors.torch import load_file, save_file
-
-    made.save(file)
-    about = json.loads(made.about.dump())
-    about["formation"] |= settings
-    save_file(load_file(file), file, metadata={"condensery": json.dumps(about)})
-    return file
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"factor": 9},
-        {"factor": 5000},
-        {"factor": 20, "mode": "multi_scale"},
-        {"factor": 20, "mode": "bounded"},
-        {"factor": 9, "along": "time"},
-        {"factor": "two"},
-        {"kind": "fsrcnn"},
-    ],
-)
-def test_a_file_that_claims_another_formation_is_refused(
-    settings: dict[str, Any], tiny_data: Data, tmp_path: Path
-) -> None:
-    given = {"ipc": 1, "iterations": 0, "supply.net": "convnet2:width=4"}
-    made = Condenser(tiny_data, configure(tiny_data, "idc", given), exact_plan("cpu", 1)).run()
-    with pytest.raises(ValueError, match="set"):
-        CondensedSet.load(changed(made, tmp_path / "set.safetensors", **settings))
-
-
-def test_a_file_whose_numbers_are_no_images_is_refused(tiny_data: Data, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    given = {"ipc": 1, "iterations": 0, "supply.net": "convnet2:width=4"}
-    made = Condenser(tiny_data, configure(tiny_data, "idc", given), exact_plan("cpu", 1)).run()
-    file = made.save(tmp_path / "set.safetensors")
-    whole, about = load_file(file), json.loads(made.about.dump())
-    for stored in (whole["stored"].flatten(2), whole["stored"][..., :0].contiguous()):
-        metadata = {"condensery": json.dumps(about)}
-        save_file({**whole, "stored": stored.contiguous()}, file, metadata=metadata)
-        with pytest.raises(DataError, match="is damaged"):
-            CondensedSet.load(file)
-    three = {**about, "mean": [0.5] * 3, "std": [0.2] * 3}
-    save_file(whole, file, metadata={"condensery": json.dumps(three)})
-    with pytest.raises(DataError, match="no images with 3 channels"):
-        CondensedSet.load(file)

@@ -148,11 +148,8 @@ class Matcher:
     ) -> Block:
         part = stored[block.start : block.stop].detach().requires_grad_()
         sizes = layout.sizes_of(block)
-        decoded = self.formation.decode(part)
-        if draws.synthetic is not None:
-            rows = draws.synthetic[block.start : block.stop]
-            decoded = decoded[torch.arange(len(rows), device=rows.device)[:, None], rows]
-        decoded = decoded.flatten(0, 1)
+        rows = None if draws.synthetic is None else draws.synthetic[block.start : block.stop]
+        decoded = self.formation.decode(part, rows).flatten(0, 1)
         images = augment_classes(
             self.augmentation, decoded, sizes, [draws.augmentation[c] for c in block]
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, Self
 
+import torch
 from torch import Tensor
 
 from condensery.data import LabelledSet
@@ -31,8 +32,13 @@ class Formation(Protocol):
     def start(self, task: Task, train: LabelledSet) -> Tensor:
         """The stored tensor before anything is learned."""
 
-    def decode(self, stored: Tensor) -> Tensor:
-        """Training images of some classes, normalised, k×s×… → k×m×C×H×W, differentiable."""
+    def decode(self, stored: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Training images of some classes, normalised, k×s×… → k×m×C×H×W, differentiable.
+
+        Args:
+            stored: of these classes.
+            rows: k×n, which of each class's training images are wanted; all when not given.
+        """
 
     def project(self, stored: Tensor) -> None:
         """Bring a stored tensor back to where it may be, in place.
@@ -45,6 +51,13 @@ class Formation(Protocol):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take :meth:`state` back."""
+
+
+def some_of(images: Tensor, rows: Tensor | None) -> Tensor:
+    """The wanted images of each class, k×m×… → k×n×…"""
+    if rows is None:
+        return images
+    return images[torch.arange(len(rows), device=rows.device)[:, None], rows]
 
 
 def weights_of(formation: Formation) -> dict[str, Tensor]:

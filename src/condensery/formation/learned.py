@@ -16,6 +16,7 @@ from condensery.errors import UsageError
 from condensery.randomness import stream
 from condensery.task import Task
 
+from .base import some_of
 from .multi import MultiFormation, cells
 from .resize import upsample
 
@@ -129,18 +130,18 @@ class Fsrcnn:
                 out[f"{name}.slope"] = (outputs,)
         return out
 
-    def decode(self, stored: Tensor) -> Tensor:
+    def decode(self, stored: Tensor, rows: Tensor | None = None) -> Tensor:
         """Training images of some classes, normalised, k×s×C×H×W → k×s·f²×C×H×W."""
         self._cells.check(*stored.shape[-2:])
         normal = self._cells.normalised(stored)
         height, width = normal.shape[-2:]
         made = []
-        for rows, columns in cells(height, width, self.factor, "area"):
-            cell = normal[..., rows, columns]
+        for high, wide in cells(height, width, self.factor, "area"):
+            cell = normal[..., high, wide]
             more = self._network(cell.flatten(0, 1)).unflatten(0, cell.shape[:2])
             more = upsample(more, height, width) if more.shape[-2:] != (height, width) else more
             made.append(upsample(cell, height, width) + more)
-        return torch.stack(made, 2).flatten(1, 2)
+        return some_of(torch.stack(made, 2).flatten(1, 2), rows)
 
     def _network(self, images: Tensor) -> Tensor:
         """FSRCNN: N×C×h×w → N×C×f·h×f·w."""

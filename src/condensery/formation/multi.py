@@ -16,6 +16,7 @@ from condensery.errors import DataError, UsageError
 from condensery.randomness import stream
 from condensery.task import Task
 
+from .base import some_of
 from .pixels import noise
 from .resize import shrink, upsample
 
@@ -51,20 +52,23 @@ def pack(images: Tensor, shape: tuple[int, int, int], factor: int, along: str) -
     return out
 
 
-def unpack(stored: Tensor, factor: int, along: str) -> Tensor:
-    """The cells of stored images at full size, k×s×C×H×W → k×s·n×C×H×W, image by image."""
+def unpack(stored: Tensor, factor: int, along: str, rows: Tensor | None = None) -> Tensor:
+    """The cells of stored images at full size, k×s×C×H×W → k×s·n×C×H×W, image by image.
+
+    ``rows``, k×m, picks some of each class.
+    """
     height, width = stored.shape[-2:]
     grid = cells(height, width, factor, along)
     if len(grid) == 1:
-        return stored
+        return some_of(stored, rows)
     if height % factor in (0, height) and width % factor == 0:  # one product for all of them
         down = factor if along == "area" else 1
         parts = stored.unflatten(4, (factor, -1)).unflatten(3, (down, -1))
         # k×s×C×rows×h×columns×w → k×s×rows×columns×C×h×w
-        parts = parts.permute(0, 1, 3, 5, 2, 4, 6)
-        return upsample(parts, height, width).flatten(1, 3)
-    made = [upsample(stored[..., rows, columns], height, width) for rows, columns in grid]
-    return torch.stack(made, 2).flatten(1, 2)
+        parts = parts.permute(0, 1, 3, 5, 2, 4, 6).flatten(1, 3)
+        return upsample(some_of(parts, rows), height, width)
+    made = [upsample(stored[..., high, wide], height, width) for high, wide in grid]
+    return some_of(torch.stack(made, 2).flatten(1, 2), rows)
 
 
 @dataclass(kw_only=True)
@@ -168,17 +172,17 @@ class MultiFormation:
         mean, std = (stored.new_tensor(v).view(shape) for v in (self._mean, self._std))
         return (stored - mean) / std
 
-    def decode(self, stored: Tensor) -> Tensor:
+    def decode(self, stored: Tensor, rows: Tensor | None = None) -> Tensor:
         """Training images of some classes, normalised, k×s×C×H×W → k×m×C×H×W."""
         self.check(*stored.shape[-2:])
         stored = self.normalised(stored)
         if self.mode == "uniform":
-            return unpack(stored, self.factor, self.along)
+            return unpack(stored, self.factor, self.along, rows)
         if self.mode == "multi_scale":
             scales = [unpack(stored, f, self.along) for f in range(1, self.factor + 1)]
-            return torch.cat(scales, 1)
+            return some_of(torch.cat(scales, 1), rows)
         both = [stored] if self.factor == 1 else [stored, unpack(stored, self.factor, self.along)]
-        return torch.cat(both, 1)[:, : self.decoded(stored.shape[1])]
+        return some_of(torch.cat(both, 1)[:, : self.decoded(stored.shape[1])], rows)
 
     def project(self, stored: Tensor) -> None:
         """Back between black and white, where stored pixels are colours."""

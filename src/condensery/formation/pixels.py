@@ -15,6 +15,8 @@ from condensery.errors import UsageError
 from condensery.randomness import stream
 from condensery.task import Task
 
+from .base import some_of
+
 
 def random_rows(train: LabelledSet, n: int, seed: int) -> Tensor:
     """``n`` random images of every class, without replacement: their positions, classes × n."""
@@ -62,9 +64,9 @@ class Pixels:
             images = flat.reshape(task.classes, task.ipc, *task.shape)
         return images.to(device=task.device, dtype=task.dtype).contiguous()
 
-    def decode(self, stored: Tensor) -> Tensor:
+    def decode(self, stored: Tensor, rows: Tensor | None = None) -> Tensor:
         """The stored images themselves."""
-        return stored
+        return some_of(stored, rows)
 
     def project(self, stored: Tensor) -> None:
         """Nothing: learned pixels are free."""
