@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,13 +10,12 @@ from typing import Any, Literal
 from torch import nn
 
 from condensery import nets
-from condensery.augment import parse_strategy
 from condensery.errors import UsageError
 from condensery.protocol import Protocol
 from condensery.task import Task
 
 from .base import Context
-from .learner import Learner
+from .learner import Learner, check_learning, protocol_of
 from .networks import freeze_batch_norm, still
 
 #: An accuracy check costs a forward pass, a third of what training on an image does.
@@ -97,22 +95,13 @@ class Dynamic:
     _now: dict[str, int] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        parse_strategy(self.strategy)
         least = {"gamma": 2, "query": 1, "step_cap": 1, "epoch_cap": 1, "batch": 1}
-        for name, low in {**least, "freeze_with": 1}.items():
-            if getattr(self, name) < low:
-                raise UsageError(f"supply.{name} must be at least {low}, got {getattr(self, name)}")
+        check_learning(self, {**least, "freeze_with": 1})
         for name in ("lambda1", "lambda2"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(
                     f"supply.{name} is a difference of accuracies, 0 … 1, got {getattr(self, name)}"
                 )
-        decay = self.weight_decay
-        if not (0 < self.rate < math.inf and 0 <= self.momentum < 1 and 0 <= decay < math.inf):
-            raise UsageError(
-                f"supply.rate must be positive ({self.rate}), supply.momentum in 0 … 1 "
-                f"({self.momentum}) and supply.weight_decay not negative ({decay}), all finite"
-            )
 
     @property
     def spec(self) -> str:
@@ -188,15 +177,7 @@ class Dynamic:
 
     @property
     def _protocol(self) -> Protocol:
-        return Protocol(
-            name="update",
-            batch=self.batch,
-            rate=self.rate,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            augmentation=self.augmentation,
-            strategy=self.strategy,
-        )
+        return protocol_of(self)
 
     def report(self) -> dict[str, Any]:
         """Every network left since the last report: its steps, epochs, and why it was left.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from condensery.augment import parse_strategy
+from condensery.errors import UsageError
 from condensery.protocol import Protocol
 from condensery.task import Task
 
@@ -15,6 +19,44 @@ from .networks import random_network
 
 if TYPE_CHECKING:
     from condensery.train import Course
+
+
+def check_learning(supply: Any, least: Mapping[str, int]) -> None:
+    """Refuse settings that no network can learn by.
+
+    Args:
+        supply: what has them.
+        least: smallest values of its counts.
+
+    Raises:
+        UsageError: naming the setting.
+    """
+    parse_strategy(supply.strategy)
+    for name, low in least.items():
+        if getattr(supply, name) < low:
+            raise UsageError(f"supply.{name} must be at least {low}, got {getattr(supply, name)}")
+    if not 0 < supply.rate < math.inf:
+        raise UsageError(f"supply.rate must be positive and finite, got {supply.rate}")
+    if not 0 <= supply.momentum < 1:
+        raise UsageError(f"supply.momentum must lie in 0 … 1, below 1, got {supply.momentum}")
+    if not 0 <= supply.weight_decay < math.inf:
+        raise UsageError(
+            f"supply.weight_decay must be finite and not negative, got {supply.weight_decay}"
+        )
+
+
+def protocol_of(supply: Any, cutmix: float = 0.0) -> Protocol:
+    """How a supply's networks learn."""
+    return Protocol(
+        name="update",
+        batch=supply.batch,
+        rate=supply.rate,
+        momentum=supply.momentum,
+        weight_decay=supply.weight_decay,
+        augmentation=supply.augmentation,
+        strategy=supply.strategy,
+        cutmix=cutmix,
+    )
 
 
 class Learner:

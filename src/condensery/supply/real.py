@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +10,6 @@ from typing import Any, Literal
 from torch import nn
 
 from condensery import nets
-from condensery.augment import parse_strategy
 from condensery.errors import UsageError
 from condensery.pools import Pool
 from condensery.protocol import Protocol
@@ -19,7 +17,7 @@ from condensery.task import Task
 
 from .band import Band, band_notes, check_limits, known_pool
 from .base import Context
-from .learner import Learner
+from .learner import Learner, check_learning, protocol_of
 from .networks import freeze_batch_norm, still
 
 
@@ -77,17 +75,8 @@ class TrainedOnReal:
     _done: dict[str, int] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        parse_strategy(self.strategy)
         least = {"steps": 1, "images": 0, "pretrain": 0, "batch": 1, "freeze_with": 1}
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise UsageError(f"supply.{name} must be at least {low}, got {getattr(self, name)}")
-        decay = self.weight_decay
-        if not (0 < self.rate < math.inf and 0 <= self.momentum < 1 and 0 <= decay < math.inf):
-            raise UsageError(
-                f"supply.rate must be positive ({self.rate}), supply.momentum in 0 … 1 "
-                f"({self.momentum}) and supply.weight_decay not negative ({decay}), all finite"
-            )
+        check_learning(self, least)
         check_limits(self.above, self.below)
         if not 0 <= self.cutmix <= 1:
             raise UsageError(f"supply.cutmix is a probability, 0 … 1, got {self.cutmix}")
@@ -154,16 +143,7 @@ class TrainedOnReal:
 
     @property
     def _protocol(self) -> Protocol:
-        return Protocol(
-            name="update",
-            batch=self.batch,
-            rate=self.rate,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            augmentation=self.augmentation,
-            strategy=self.strategy,
-            cutmix=self.cutmix,
-        )
+        return protocol_of(self, self.cutmix)
 
     def _count(self, what: str, more: int) -> None:
         self._done[what] = self._done.get(what, 0) + more

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor, nn
 
 from condensery import nets
-from condensery.augment import parse_strategy
 from condensery.errors import UsageError
 from condensery.protocol import Protocol
 from condensery.task import Task
 
 from .base import Context
-from .learner import Learner
+from .learner import Learner, check_learning, protocol_of
 from .networks import freeze_batch_norm, still
 from .schedules import fixed_schedule, is_published
 
@@ -69,21 +68,11 @@ class TrainedOnSynthetic:
     _done: dict[str, int] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        parse_strategy(self.strategy)
-        least = {"cap": 1, "validation": 1, "batch": 1, "freeze_with": 1}
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise UsageError(f"supply.{name} must be at least {low}, got {getattr(self, name)}")
+        check_learning(self, {"cap": 1, "validation": 1, "batch": 1, "freeze_with": 1})
         if self.steps is not None and self.steps < 1:
             raise UsageError(f"supply.steps must be at least 1, got {self.steps}")
         if self.epochs == [] or min(_listed(self.epochs or 0)) < 0:
             raise UsageError(f"supply.epochs must be one number or more, ≥ 0, got {self.epochs}")
-        decay = self.weight_decay
-        if not (0 < self.rate < math.inf and 0 <= self.momentum < 1 and 0 <= decay < math.inf):
-            raise UsageError(
-                f"supply.rate must be positive ({self.rate}), supply.momentum in 0 … 1 "
-                f"({self.momentum}) and supply.weight_decay not negative ({decay}), all finite"
-            )
         if not 0 <= self.gap < math.inf:
             raise UsageError(f"supply.gap must be finite and not negative, got {self.gap}")
 
@@ -177,15 +166,7 @@ class TrainedOnSynthetic:
 
     @property
     def _protocol(self) -> Protocol:
-        return Protocol(
-            name="update",
-            batch=self.batch,
-            rate=self.rate,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            augmentation=self.augmentation,
-            strategy=self.strategy,
-        )
+        return protocol_of(self)
 
     def _count(self, what: str, more: int) -> None:
         self._done[what] = self._done.get(what, 0) + more
