@@ -361,3 +361,25 @@ def test_recipe_yaml_is_complete(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert held["data"] == "digits"
     assert held["objective"]["kind"] == "mean_features"
     assert held["supply"] == {"kind": "fresh", "net": "convnet2:width=4", "norm": None}
+
+
+def test_a_run_of_before_a_field_was_there_is_still_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    small = ["condense", "--recipe", "dc", "--ipc", "1", "--iterations", "1", "--plan", "exact"]
+    small += ["--supply.net", "convnet1:width=4", "--real-batch", "2", "--out", str(out)]
+    assert main(small) == 0
+    file = out / "recipe.yaml"
+    held = yaml.safe_load(file.read_text())
+    del held["zca"], held["optimizer"]["drops"], held["supply"]["norm"], held["synthetic_batch"]
+    file.write_text(yaml.safe_dump(held))
+    assert main(small) == 0
+    assert "is finished" in capsys.readouterr().out
+    for more, words in (
+        (["--zca"], "zca there: False, here: True"),
+        (["--optimizer.drops", "[3]"], "optimizer.drops there: [], here: [3]"),
+        (["--objective.distance", "l2"], "objective.distance there: cosine, here: l2"),
+    ):
+        assert main([*small, *more]) == 2
+        assert words in capsys.readouterr().err

@@ -375,3 +375,24 @@ def merge(base: Mapping[str, Any], overrides: Sequence[tuple[str, Any]]) -> dict
             raise unknown_name("field", name, [*_RUN_FIELDS, *(f"{s}.…" for s in SECTIONS)])
         set_dotted(out, name, value)
     return out
+
+
+def defaults_of(config: RunConfig) -> dict[str, Any]:
+    """What every field of a configuration is when nothing is said, for its kinds of choices."""
+    out: dict[str, Any] = {}
+    for item in dataclasses.fields(RunConfig):
+        value = getattr(config, item.name)
+        if isinstance(value, Choice):
+            known = dataclasses.fields(choice_class(item.name, value.kind))
+            out[item.name] = {f.name: _default(f) for f in known if f.init}
+        elif isinstance(value, PixelOptimizer):
+            out[item.name] = {f.name: _default(f) for f in dataclasses.fields(value)}
+        else:
+            out[item.name] = _default(item)
+    return out
+
+
+def _default(item: dataclasses.Field[Any]) -> Any:
+    if item.default_factory is not dataclasses.MISSING:
+        return item.default_factory()
+    return None if item.default is dataclasses.MISSING else item.default

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ import yaml
 
 from .checkpoint import load_state, save_state
 from .condensed import FILE, CondensedSet
-from .config import RunConfig, make
+from .config import RunConfig, defaults_of, make
 from .data import Data
 from .engine import Plan
 from .errors import DataError, UsageError
@@ -72,7 +72,7 @@ class RunFolder:
             held = yaml.safe_load(recipe.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise UsageError(f"{recipe} cannot be read ({error}); choose another --out") from error
-        different = difference(held, config.as_dict())
+        different = difference(held, config.as_dict(), defaults_of(config))
         if different:
             raise UsageError(
                 f"--out {self.path} holds another run ({different}); choose another --out"
@@ -174,14 +174,24 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def difference(held: Any, wanted: dict[str, Any]) -> str:
-    """The first field in which two configurations differ, empty when they agree."""
+def difference(held: Any, wanted: dict[str, Any], defaults: Mapping[str, Any] | None = None) -> str:
+    """The first field in which two configurations differ, empty when they agree.
+
+    Args:
+        held: what a folder has; a field that it lacks was not there yet, and had its default.
+        wanted: what is asked for.
+        defaults: of the fields.
+    """
     if not isinstance(held, dict):
         return "its recipe.yaml is not readable"
+    known = defaults or {}
     for name in sorted({*held, *wanted}):
-        there, here = held.get(name), wanted.get(name)
+        there, here = held.get(name, known.get(name)), wanted.get(name)
         if isinstance(there, dict) and isinstance(here, dict) and there != here:
-            return f"{name}.{difference(there, here)}"
+            below = difference(there, here, known.get(name))
+            if below:
+                return f"{name}.{below}"
+            continue
         if there != here:
             return f"{name} there: {there}, here: {here}"
     return ""
