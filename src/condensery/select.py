@@ -53,7 +53,7 @@ def select_random(
             "size": size,
             "channels": channels,
             "flip": None if loaded.flip else False,
-            "zca": loaded.zca,
+            **({"zca": True} if loaded.zca else {}),
             "ipc": ipc,
             "seed": seed,
         },
