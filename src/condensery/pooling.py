@@ -256,6 +256,10 @@ class _Training:
             raise Interrupted(stops[0])
 
 
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 def _marks(settings: PoolSettings, each: int) -> dict[int, float]:
     """Steps of training at which weights are kept → epochs, as they were asked for.
 
@@ -319,7 +323,8 @@ def train_pool(
     _marks(settings, -(-len(rows) // settings.batch))  # what is wrong is found before any work
     chosen = _plan_of(pool, data, settings, count, plan, device, threads, say)
     say(
-        f"training {count - done} networks {settings.net} for {settings.epochs} epochs on "
+        f"training {_counted(count - done, 'network')} {settings.net} for "
+        f"{_counted(settings.epochs, 'epoch')} on "
         f"{data.name}, {settings.held_out:.0%} of each class held out: {out}"
     )
     say(f"plan: {chosen.describe()}")
