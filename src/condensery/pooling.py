@@ -6,9 +6,8 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,83 +20,14 @@ from .data import Data, LabelledSet
 from .engine import Plan, choose_plan
 from .errors import DataError, UsageError
 from .pools import INDEX, Pool, Snapshot
+from .pools import PoolSettings as PoolSettings
 from .progress import Progress
-from .protocol import Protocol
 from .randomness import fork_rng, stream
 from .runs import Interrupted, difference, note_facts, stop_requests
 from .train import Course, Part, Trainer
 
 #: Seconds between checkpoints, which lie at the ends of epochs.
 _CHECKPOINT_EVERY = 60.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class PoolSettings:
-    """Everything that decides a pool's networks, apart from the data's content and the plan."""
-
-    data: str
-    """What the networks are trained on."""
-    fingerprint: str
-    """Of the training split."""
-    net: str
-    """The network, with options."""
-    shape: list[int]
-    """C, H, W of an image."""
-    classes: int
-    """Number of classes."""
-    flip: bool
-    """Whether augmentation may flip left and right."""
-    seed: int = 0
-    """Where every draw derives from."""
-    epochs: int = 20
-    """Epochs of each network."""
-    snapshots: list[float] = field(default_factory=list)
-    """When weights are kept, in epochs; the last epoch when empty."""
-    held_out: float = 0.1
-    """Share of each class's training images that accuracies are taken on, and nothing else."""
-    rate: float = 0.01
-    """Learning rate, constant."""
-    momentum: float = 0.9
-    """SGD's momentum."""
-    weight_decay: float = 5e-4
-    """SGD's weight decay."""
-    batch: int = 256
-    """Images a step."""
-    augmentation: Literal["none", "batch_op", "image_op", "idc", "photos"] = "none"
-    """As a protocol's: batch_op (DSA), image_op (DC), idc, photos (larger images)."""
-
-    def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise UsageError(f"--{name} must be at least {least}, got {getattr(self, name)}")
-        if not 0 < self.held_out < 1:
-            raise UsageError(f"--held-out is a share between 0 and 1, got {self.held_out}")
-        if not all(0 <= at <= self.epochs for at in self.snapshots):
-            raise UsageError(
-                f"--snapshots are epochs from 0 to --epochs {self.epochs}, got "
-                f"{', '.join(f'{at:g}' for at in self.snapshots)}"
-            )
-        decay = self.weight_decay
-        if not 0 < self.rate < math.inf:
-            raise UsageError(f"--rate must be positive and finite, got {self.rate}")
-        if not 0 <= self.momentum < 1:
-            raise UsageError(f"--momentum must lie in 0 … 1, below 1, got {self.momentum}")
-        if not 0 <= decay < math.inf:
-            raise UsageError(f"--weight-decay must be finite and not negative, got {decay}")
-
-    @property
-    def protocol(self) -> Protocol:
-        """How the networks are trained."""
-        return Protocol(
-            name="pool",
-            epochs=self.epochs,
-            batch=self.batch,
-            rate=self.rate,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            drops=[],
-            augmentation=self.augmentation,
-        )
 
 
 def pool_settings(data: Data, net: str | None = None, **given: Any) -> PoolSettings:
