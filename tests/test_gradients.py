@@ -53,6 +53,11 @@ ZOO = [
     ("vgg11:norm=batch", (1, 28, 28)),
     ("resnet18", (3, 16, 16)),
     ("resnet18_ap", (3, 8, 8)),
+    ("resnet10", (3, 16, 16)),
+    ("resnetap10", (3, 16, 16)),
+    ("densenet121", (3, 16, 16)),
+    ("resnet18_imagenet", (3, 32, 32)),
+    ("efficientnet_b0", (3, 32, 32)),
 ]
 
 
