@@ -18,18 +18,18 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from condensery import CondensedSet, UsageError
-from condensery.checkpoint import load_state, save_state
+from condensery.checkpoint import Every, load_state, save_state
 from condensery.cli import main
 from condensery.data import Data, load
 from condensery.engine import Plan, exact_plan
 from condensery.errors import DataError
+from condensery.interrupts import Interrupted
 from condensery.loop import Condenser
 from condensery.nets import build
 from condensery.planning import configure, notes_of
 from condensery.pooling import PoolSettings, divide, pool_settings, train_pool
 from condensery.pools import Pool
 from condensery.randomness import fork_rng, stream
-from condensery.runs import Interrupted
 from condensery.train import Part
 
 from .conftest import tiny
@@ -151,7 +151,6 @@ def test_a_stopped_pool_goes_on_to_the_same_bytes(
     given: dict[str, Any] = {"epochs": 4, "snapshots": [0, 1.5, 2, 4], "batch": 8}
     settings = pool_settings(tiny_data, net, **given)
     train_pool(tiny_data, settings, 2, tmp_path / "whole", plan=EXACT)
-    monkeypatch.setattr(pooling, "_CHECKPOINT_EVERY", 0.0)
     seen: list[Any] = []
     checkpoint = pooling._Training._checkpoint
 
@@ -162,8 +161,9 @@ def test_a_stopped_pool_goes_on_to_the_same_bytes(
             raise StopError
 
     monkeypatch.setattr(pooling._Training, "_checkpoint", stopping)
+    every = Every.parse("1it")
     with pytest.raises(StopError):
-        train_pool(tiny_data, settings, 2, tmp_path / "stopped", plan=EXACT)
+        train_pool(tiny_data, settings, 2, tmp_path / "stopped", plan=EXACT, every=every)
     assert seen[-1] == (1, 2)
     assert len(Pool.read(tmp_path / "stopped").snapshots) == 4
     held = load_state(tmp_path / "stopped" / "checkpoints" / "state.safetensors")
@@ -408,13 +408,11 @@ class Mine(nn.Module):
         return self.classifier(hidden)  # type: ignore[no-any-return]
 
 
-def test_a_pool_runs_no_code_that_was_not_named(
-    tiny_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("condensery.pooling._CHECKPOINT_EVERY", 0.0)
+def test_a_pool_runs_no_code_that_was_not_named(tiny_data: Data, tmp_path: Path) -> None:
     spec = "tests.test_pool:Mine"
     settings = pool_settings(tiny_data, spec, epochs=2)
-    mine = train_pool(tiny_data, settings, 1, tmp_path / "mine", plan=EXACT)
+    often = Every.parse("0.001s")
+    mine = train_pool(tiny_data, settings, 1, tmp_path / "mine", plan=EXACT, every=often)
     with pytest.raises(UsageError, match=f"say so with --supply.module {spec}"):
         through(mine, tiny_data, "dm")
     through(mine, tiny_data, "dm", **{"supply.module": spec}).run()

@@ -15,6 +15,7 @@ from ._version import __version__ as __version__
 if TYPE_CHECKING:
     from .condensed import CondensedSet as CondensedSet
     from .condensed import load_sets as load_sets
+    from .condensing import condense as condense
     from .data import Data as Data
     from .data import LabelledSet as LabelledSet
     from .data import load as load
@@ -24,13 +25,12 @@ if TYPE_CHECKING:
     from .evaluation import evaluate as evaluate
     from .exports import export as export
     from .loop import Condenser as Condenser
-    from .loop import condense as condense
     from .select import select_random as select_random
 
 # Public names are imported when they are first used, so that the command answers at once.
 _PUBLIC = {
     "Condenser": "loop",
-    "condense": "loop",
+    "condense": "condensing",
     "CondensedSet": "condensed",
     "load_sets": "condensed",
     "Data": "data",

@@ -17,6 +17,7 @@ from .errors import wrong_value
 #: Command → its options, its positional argument if it has one, and that argument's help.
 COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
     "condense": (options.Condense, None, ""),
+    "resume": (options.Resume, "run", "a run folder, or the folder of several sets"),
     "pool": (options.Pool, None, ""),
     "select": (options.Select, "method", "random"),
     "evaluate": (options.Evaluate, "set+", "a run folder, a file, a folder of sets, or whole"),
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, values: Any, dotted: list[tuple[str, Any]]) -> int:
-    from .errors import DataError, DivergedError, UsageError
+    from .errors import DataError, DivergedError, ResourceError, UsageError, out_of_memory
     from .files import check_writable
 
     try:
@@ -58,8 +59,12 @@ def _run(command: str, values: Any, dotted: list[tuple[str, Any]]) -> int:
         return action(values, dotted) if command == "condense" else action(values)
     except UsageError as error:
         return _fail(str(error), 2)
-    except (DataError, DivergedError) as error:
+    except (DataError, DivergedError, ResourceError) as error:
         return _fail(str(error), 1)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        return _fail("memory ran out; give a smaller --size, or a plan with smaller chunks", 1)
     except OSError as error:
         return _fail(f"{error.strerror or error}: {error.filename or 'input or output failed'}", 1)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -192,8 +192,9 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
         tensors = {"stored": self.stored.flatten(0, 1), "labels": labels}
         for name, weight in weights_of(self.formation).items():
             tensors[_WEIGHTS + name] = weight.detach().cpu().float().contiguous()
+        content = save(tensors, metadata={_KEY: self.about.dump()})
         with whole_file(target) as temporary:
-            save_file(tensors, temporary, metadata={_KEY: self.about.dump()})
+            temporary.write_bytes(content)
         return target
 
     @classmethod

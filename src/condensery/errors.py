@@ -19,6 +19,23 @@ class DivergedError(ValueError):
     """Learning left the finite numbers; the message says where and what to change."""
 
 
+class ResourceError(ValueError):
+    """Memory or room on the disk ran out; the message says what shrinks the work."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, on a CPU or a GPU.
+
+    >>> out_of_memory(MemoryError()), out_of_memory(RuntimeError("shapes differ"))
+    (True, False)
+    """
+    # By its name: this module imports no torch.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    words = ("can't allocate memory", "out of memory", "Cannot allocate memory")
+    return isinstance(error, RuntimeError | OSError) and any(w in str(error) for w in words)
+
+
 def unknown_name(kind: str, got: str, known: Iterable[str]) -> UsageError:
     """The error for a name that does not exist, with the nearest one that does.
 

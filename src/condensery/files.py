@@ -14,13 +14,17 @@ from typing import Any
 
 from .errors import UsageError
 
+#: Part of the name of what is being written.
+_TEMPORARY = "-writing-"
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that is renamed to it when the block ends well."""
-    _make_folder(path.parent)
+    make_folder(path.parent)
+    prefix = f".{path.stem}{_TEMPORARY}"
     # Its own folder, because libraries choose their format by the file's ending.
-    with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as folder:
         temporary = Path(folder) / path.name
         yield temporary
         # Some libraries write for the owner alone; results are shared as any file is.
@@ -28,6 +32,27 @@ def whole_file(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring renames in a folder to the disk, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError:  # some file systems cannot
+        pass
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what :func:`whole_file` was writing into a folder when its process was killed."""
+    for path in folder.glob(f".*{_TEMPORARY}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
@@ -35,7 +60,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """A temporary folder that becomes ``path`` when the block ends well; ``path`` must be free."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UsageError(f"{path} already exists and is not empty; choose another --out")
-    _make_folder(path.parent)
+    make_folder(path.parent)
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
         yield folder
@@ -89,12 +114,17 @@ def check_writable(path: Path, option: str) -> None:
     """
     if path.is_dir() or not path.name:
         raise UsageError(f"{option} {path} is a folder; name a file")
-    _make_folder(path.parent)
+    make_folder(path.parent)
     if not os.access(path.parent, os.W_OK):
         raise UsageError(f"{option} {path} cannot be written: its folder is read-only")
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        UsageError: when it cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from .augment import Augmentation
 from .condensed import About, CondensedSet, Source
 from .config import RunConfig, build
-from .data import Data, load
+from .data import Data
 from .engine import Matcher, Plan
 from .engine.batches import draw_mixed, draw_rows
 from .errors import DivergedError, UsageError
 from .formation import Formation, weights_of
+from .health import Watch
 from .objectives import Objective
-from .planning import configure, plan_for
 from .protocol import Protocol
 from .stopping import Convergence, window_of
 from .supply import Context, Supply
@@ -96,6 +96,7 @@ class Condenser:
         self.converged = False
         self._convergence = Convergence(config.window or window_of(config.iterations))
         self._iteration_loss = torch.zeros_like(self._loss)
+        self._watch = Watch(self.stored)
 
     def step(self) -> None:
         """One pixel step; the loss stays on the device."""
@@ -113,6 +114,7 @@ class Condenser:
         self._loss += loss
         self._iteration_loss += loss
         self.steps += 1
+        self._watch.look(self.steps, self.iteration + 1, loss, self.stored.detach())
         self._network = self.supply.advance(network, context)
         self.step_in_iteration += 1
         if self._network is None:
@@ -130,6 +132,12 @@ class Condenser:
             real=self._split,
             course=self._course,
         )
+
+    def leave_network(self) -> None:
+        """Drop the network that one looks through, and go on with the next outer iteration."""
+        if self.step_in_iteration:
+            self._network = None
+            self._end_iteration()
 
     def _end_iteration(self) -> None:
         if self.config.until == "converged":
@@ -208,6 +216,15 @@ class Condenser:
         self.formation.project(stored)
         return CondensedSet(stored, about, self.formation)
 
+    def check_finite(self) -> None:
+        """Wait for the device, and refuse a state that is not finite.
+
+        Raises:
+            DivergedError: naming the step, the classes and the remedy.
+        """
+        if self._watch.found() is not None:
+            raise self._diverged()
+
     def _diverged(self) -> DivergedError:
         rates = {"optimizer.rate": self.config.optimizer.rate}
         if "rate" in self.config.supply.settings:
@@ -215,10 +232,19 @@ class Condenser:
         if weights_of(self.formation):
             rates["formation.rate"] = self.config.formation.settings["rate"]
         lower = " or ".join(f"--{name} (it is {rate:g})" for name, rate in rates.items())
-        return DivergedError(
-            f"the loss or the pixels are no longer finite at iteration {self.iteration}; "
-            f"lower {lower}"
-        )
+        found = self._watch.found()
+        if found is None:
+            where = f"iteration {self.iteration}"
+        else:
+            where = f"step {found.step} (iteration {found.iteration})"
+            where += f", first in {self._named(found.classes)}" if found.classes else ""
+        return DivergedError(f"the loss or the pixels are not finite at {where}; lower {lower}")
+
+    def _named(self, classes: Sequence[int]) -> str:
+        names = [f"'{self.train.class_names[c]}'" for c in classes[:3]]
+        more = f" and {len(classes) - 3} more" if len(classes) > 3 else ""
+        one = "class" if len(classes) == 1 else "classes"
+        return f"{one} {', '.join(names)}{more}"
 
     def state(self) -> dict[str, Any]:
         """All that a run needs to go on from between two steps: tensors and plain values."""
@@ -256,6 +282,7 @@ class Condenser:
         self.objective.load_state(state["objective"])
         self.augmentation.load_state(state["augmentation"])
         self._network = self.supply.load_state(state["supply"])
+        self._watch = Watch(self.stored)
 
     def _learned(self) -> dict[str, Tensor]:
         """Everything that the pixel optimiser moves, by name."""
@@ -337,54 +364,3 @@ def _refuse_what_does_not_fit(task: Task) -> None:
             f"{task.ipc} images a class need {wanted / 1e9:.0f} GB while they are learned, and "
             f"this machine has {memory / 1e9:.0f}; use a smaller --ipc or --size"
         )
-
-
-def condense(
-    data: Any = "digits",
-    recipe: str | Mapping[str, Any] = "dm",
-    *,
-    ipc: int | None = None,
-    iterations: int | None = None,
-    until: Literal["iterations", "converged"] | None = None,
-    seed: int | None = None,
-    size: int | None = None,
-    channels: int | None = None,
-    flip: bool | None = None,
-    plan: str | Plan = "auto",
-    device: str | None = None,
-    threads: int | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    after_iteration: Callable[[Condenser], None] | None = None,
-) -> CondensedSet:
-    """Condense a labelled data set.
-
-    Args:
-        data: anything that :func:`condensery.load` takes.
-        recipe: a recipe's name, file or content.
-        ipc: budget, full-size images' worth of stored numbers a class.
-        iterations: outer iterations; fewer than the recipe's truncate it, 0 gives its start.
-        until: ``converged`` stops before the last iteration when the loss has stopped falling.
-        seed: where every draw derives from.
-        size: side in pixels that pictures are brought to.
-        channels: 1 for grey, 3 for colour.
-        flip: whether augmentation may flip left and right.
-        plan: ``auto``, ``exact``, a YAML file, or a :class:`condensery.engine.Plan`.
-        device: torch device; the first GPU, or the CPU, when not given.
-        threads: CPU threads.
-        overrides: any other field of the recipe, dotted: ``{"optimizer.rate": 0.1}``.
-        after_iteration: called with the :class:`Condenser` after every outer iteration.
-
-    Returns:
-        The condensed set.
-
-    Raises:
-        UsageError: for a field or value that does not exist.
-        DataError: for data that cannot be used.
-    """
-    loaded = load(data, size=size, channels=channels, flip=flip)
-    named: dict[str, Any] = {"size": size, "channels": channels, "flip": flip, "ipc": ipc}
-    named |= {"iterations": iterations, "until": until, "seed": seed}
-    given = {name: value for name, value in named.items() if value is not None}
-    config = configure(loaded, recipe, {**given, **(overrides or {})})
-    chosen = plan_for(loaded, config, plan, device, threads)
-    return Condenser(loaded, config, chosen).run(after_iteration=after_iteration)

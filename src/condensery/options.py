@@ -43,7 +43,17 @@ class PlanFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Condense(OutputFlags, PlanFlags, DataFlags):
+class CheckpointFlags:
+    """When a run is kept, and how long it may take."""
+
+    checkpoint_every: str | None = None
+    """Time or number between checkpoints: 60s (default), 10m, 200it (outer iterations), 50steps."""
+    minutes: float | None = None
+    """End with a finished set after so many minutes in all; resume goes on from there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condense(OutputFlags, PlanFlags, DataFlags, CheckpointFlags):
     """Learn a tiny synthetic set from a large labelled one.
 
     Any field of the recipe can be overridden with dots: --optimizer.rate 0.1,
@@ -72,6 +82,28 @@ class Condense(OutputFlags, PlanFlags, DataFlags):
     """Where every draw derives from (default 0)."""
     out: str | None = None
     """Run folder (default runs/DATA-RECIPE-ipcN); the same command continues an unfinished run."""
+    evaluate_at: str | None = None
+    """Keep the set at these outer iterations, such as 0,100,1000, and evaluate them in the end."""
+    evaluate_protocol: str = "dsa"
+    """With --evaluate-at: the protocol."""
+    evaluate_nets: int = 3
+    """With --evaluate-at: networks a set."""
+    evaluate_epochs: int | None = None
+    """With --evaluate-at: fewer epochs than the protocol's."""
+    dry_run: bool = False
+    """Say what it would take, from a few measured steps, and write nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume(OutputFlags, CheckpointFlags):
+    """Continue a run from its last checkpoint, by the plan that it was begun with.
+
+    A run that was killed before its first checkpoint begins again. A finished one stays as it is,
+    unless more iterations are asked for.
+    """
+
+    iterations: int | None = None
+    """Outer iterations in all; they may grow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +139,8 @@ class Pool(OutputFlags, PlanFlags, DataFlags):
     """none (default), batch_op as DSA trains, image_op as DC, idc, or photos for larger images."""
     seed: int = 0
     """Where initialisation, shuffling and the held-out part derive from."""
+    checkpoint_every: str | None = None
+    """Time or epochs between checkpoints: 60s (default), 10m, 5it (epochs)."""
     out: str | None = None
     """The pool's folder (default runs/DATA-NET-pool); the same command continues it."""
 

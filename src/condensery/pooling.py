@@ -14,20 +14,20 @@ import torch
 from torch import Tensor
 
 from . import nets
-from .checkpoint import load_state, save_state
+from .checkpoint import Checkpoints, Every
 from .config import make
 from .data import Data, LabelledSet
 from .engine import Plan, choose_plan
 from .errors import DataError, UsageError
+from .files import remove_leftovers
+from .interrupts import Interrupted, stop_requests
+from .locks import in_use
 from .pools import INDEX, Pool, Snapshot
 from .pools import PoolSettings as PoolSettings
 from .progress import Progress
 from .randomness import fork_rng, stream
-from .runs import Interrupted, difference, note_facts, stop_requests
+from .runs import difference, note_facts
 from .train import Course, Part, Trainer
-
-#: Seconds between checkpoints, which lie at the ends of epochs.
-_CHECKPOINT_EVERY = 60.0
 
 
 def pool_settings(data: Data, net: str | None = None, **given: Any) -> PoolSettings:
@@ -87,8 +87,10 @@ def divide(train: LabelledSet, share: float, seed: int) -> tuple[Tensor, Tensor]
 class _Training:
     """One pool's training: the folder, the split in two parts, and the trainer."""
 
-    def __init__(self, data: Data, settings: PoolSettings, plan: Plan, pool: Pool) -> None:
-        self.settings, self.plan, self.pool = settings, plan, pool
+    def __init__(
+        self, data: Data, settings: PoolSettings, plan: Plan, pool: Pool, every: Every
+    ) -> None:
+        self.settings, self.plan, self.pool, self.every = settings, plan, pool, every
         device = torch.device(plan.device)
         train = data.train.to(device)
         rows, held_out = divide(train, settings.held_out, settings.seed)
@@ -105,7 +107,7 @@ class _Training:
             mean=train.mean,
             std=train.std,
         )
-        self.state_file = pool.path / "checkpoints" / "state.safetensors"
+        self.checkpoints = Checkpoints(pool.path / "checkpoints")
         self.saved = time.monotonic()
 
     def network(
@@ -171,7 +173,7 @@ class _Training:
     def _checkpoint(
         self, course: Course, number: int, epoch: int, found: list[Snapshot], stops: list[int]
     ) -> None:
-        if not stops and time.monotonic() - self.saved < _CHECKPOINT_EVERY:
+        if not stops and not self._due(epoch):
             return
         state = {
             "number": number,
@@ -180,10 +182,16 @@ class _Training:
             "momenta": course.momenta(),
             "snapshots": [dataclasses.asdict(one) for one in found],
         }
-        save_state(state, self.state_file)
+        self.checkpoints.save(state)
         self.saved = time.monotonic()
         if stops:
             raise Interrupted(stops[0])
+
+    def _due(self, epoch: int) -> bool:
+        """Checkpoints lie at the ends of epochs."""
+        if self.every.iterations is not None:
+            return epoch % self.every.iterations == 0
+        return time.monotonic() - self.saved >= (self.every.seconds or 0.0)
 
 
 def _counted(n: int, what: str) -> str:
@@ -219,6 +227,7 @@ def train_pool(
     threads: int | None = None,
     quiet: bool = True,
     say: Callable[[str], None] = lambda text: None,
+    every: Every | None = None,
 ) -> Pool:
     """Train ``count`` networks on the training split and keep their snapshots in a folder.
 
@@ -236,6 +245,7 @@ def train_pool(
         threads: CPU threads.
         quiet: show no progress.
         say: called with a line about what is done.
+        every: how often it is checkpointed, by time or in epochs.
 
     Raises:
         UsageError: when the folder holds something else, or another pool.
@@ -244,6 +254,8 @@ def train_pool(
     """
     if count < 1:
         raise UsageError(f"--count must be at least 1, got {count}")
+    if every is not None and every.steps is not None:
+        raise UsageError("a pool is checkpointed by time or epochs, --checkpoint-every 60s or 5it")
     pool = _opened(out, settings)
     done = len({one.network for one in pool.snapshots})
     if done >= count:
@@ -258,9 +270,12 @@ def train_pool(
         f"{data.name}, {settings.held_out:.0%} of each class held out: {out}"
     )
     say(f"plan: {chosen.describe()}")
-    with stop_requests() as stops, chosen.applied():
-        training = _Training(data, settings, chosen, pool)
-        state = load_state(training.state_file) if training.state_file.exists() else None
+    with stop_requests() as stops, in_use(out), chosen.applied():
+        _begin(pool, chosen)
+        training = _Training(data, settings, chosen, pool, every or Every())
+        state, notes = training.checkpoints.load()
+        for note in notes:
+            say(note)
         if state is not None and state["number"] != done:
             state = None  # of a network that has been finished since
         begun = done * settings.epochs + (int(state["epoch"]) if state else 0)
@@ -273,8 +288,19 @@ def train_pool(
                 pool.write()
                 if stops and number + 1 < count:
                     raise Interrupted(stops[0])
-    training.state_file.unlink(missing_ok=True)
+        training.checkpoints.remove()
     return pool
+
+
+def _begin(pool: Pool, plan: Plan) -> None:
+    """Write what is known before the first network; refuse a pool that has grown meanwhile."""
+    place = pool.path
+    if (place / INDEX).exists() and Pool.read(place).snapshots != pool.snapshots:
+        raise UsageError(f"another process has changed {place}; give the command again")
+    remove_leftovers(place / "networks")
+    if not pool.snapshots and not Checkpoints(place / "checkpoints").files:
+        pool.write()
+        note_facts(place, plan=plan.as_dict())
 
 
 def _opened(out: Path, settings: PoolSettings) -> Pool:
@@ -316,10 +342,7 @@ def _plan_of(
                 f"the plan that {pool.path} was begun with: {error}; choose another --out"
             ) from error
         return held
-    chosen = pool_plan(data, settings, count, plan, device, threads)
-    pool.write()
-    note_facts(pool.path, plan=chosen.as_dict())
-    return chosen
+    return pool_plan(data, settings, count, plan, device, threads)
 
 
 def summary(pool: Pool, epochs: Sequence[float] | None = None) -> list[str]:

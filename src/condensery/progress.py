@@ -22,10 +22,20 @@ class Progress:
         what: what is counted, such as ``iterations``.
         quiet: say nothing.
         done: how much was done before.
+        minutes: time after which it ends wherever it is.
     """
 
-    def __init__(self, total: int, what: str, *, quiet: bool = False, done: int = 0) -> None:
+    def __init__(
+        self,
+        total: int,
+        what: str,
+        *,
+        quiet: bool = False,
+        done: int = 0,
+        minutes: float | None = None,
+    ) -> None:
         self.total, self.what = total, what
+        self.minutes = minutes
         self.quiet = quiet
         self._first = self._done = done
         self._began = self._last = time.monotonic()
@@ -65,8 +75,15 @@ class Progress:
         parts = [f"{self._done}/{self.total} {self.what}"]
         if rate > 0:
             left = (self.total - self._done) / rate
+            if self.minutes is not None:
+                left = min(left, max(0.0, 60 * self.minutes - (time.monotonic() - self._began)))
             parts.append(f"{rate:.3g}/s, {time_text(left)} left")
         return ", ".join([*parts, self._note] if self._note else parts)
+
+    def say(self, text: str) -> None:
+        """A line on standard error that does not disturb the bar; also when quiet."""
+        tqdm.write(text, file=sys.stderr)
+        sys.stderr.flush()
 
     def _due(self) -> bool:
         now = time.monotonic()

@@ -2,47 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import signal
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 import yaml
 
-from .checkpoint import load_state, save_state
+from .checkpoint import Checkpoints
 from .condensed import FILE, CondensedSet
 from .config import RunConfig, defaults_of, make
 from .data import Data
 from .engine import Plan
 from .errors import DataError, UsageError
 from .files import write_json, write_text
-from .loop import Condenser
-from .progress import Progress
 from .provenance import commit, machine, versions
 from .report.pictures import save_picture
 
-#: Seconds between checkpoints.
-CHECKPOINT_EVERY = 60.0
-#: Parts of a run after which the set is kept and drawn.
-_PICTURES = 4
-#: About so many lines of metrics a run.
-_REPORTS = 200
-
-Status = Literal["new", "unfinished", "finished"]
-
-
-class Interrupted(Exception):  # noqa: N818  (a request, not an error)
-    """The run was asked to stop, and did so between two pixel steps."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
+#: ``timed``: finished at a time before its last iteration. ``grown``: finished, and more iterations
+#: are asked for now.
+Status = Literal["new", "unfinished", "timed", "grown", "finished"]
+#: What ended a run.
+Ended = Literal["iterations", "converged", "minutes"]
+#: What a run leaves behind that was killed before it wrote its recipe.
+_BEGUN = {"run.json", "checkpoints"}
 
 
 class RunFolder:
@@ -50,7 +34,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.state_file = path / "checkpoints" / "state.safetensors"
+        self.checkpoints = Checkpoints(path / "checkpoints")
 
     def status(self, config: RunConfig) -> Status:
         """What the folder holds.
@@ -64,20 +48,50 @@ class RunFolder:
             raise UsageError(f"--out {self.path} is a file; choose a folder")
         recipe = self.path / "recipe.yaml"
         if not recipe.exists():
-            if any(self.path.iterdir()):
-                what = "several sets" if (self.path / "0").is_dir() else "something else"
+            names = {entry.name for entry in self.path.iterdir() if "-writing-" not in entry.name}
+            if not names <= _BEGUN or self._kept():
+                what = "several sets" if "0" in names else "something else"
                 raise UsageError(f"--out {self.path} holds {what}; choose another")
             return "new"
         try:
             held = yaml.safe_load(recipe.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise UsageError(f"{recipe} cannot be read ({error}); choose another --out") from error
-        different = difference(held, config.as_dict(), defaults_of(config))
+        grown = _grown(held, config)
+        same = {**held, "iterations": config.iterations} if grown else held
+        different = difference(same, config.as_dict(), defaults_of(config))
         if different:
             raise UsageError(
                 f"--out {self.path} holds another run ({different}); choose another --out"
             )
-        return "finished" if (self.path / FILE).exists() else "unfinished"
+        return self._ending(grown)
+
+    def _kept(self) -> bool:
+        return any((self.path / "checkpoints").glob("*.safetensors"))
+
+    def _ending(self, grown: bool) -> Status:
+        if not (self.path / FILE).exists():
+            return "unfinished"
+        ended = self.facts().get("ended")
+        if ended == "minutes":
+            return "timed"
+        if not grown or ended == "converged":
+            return "finished"
+        if not self.checkpoints.files:
+            raise UsageError(
+                f"{self.path} is finished and its last checkpoint is not there, so that it cannot "
+                "go on with more iterations; choose another --out"
+            )
+        return "grown"
+
+    def reopen(self, config: RunConfig) -> None:
+        """Make a finished run an unfinished one; its set so far joins those of its checkpoints."""
+        file = self.path / FILE
+        if file.exists():
+            done = CondensedSet.load(file).about.iterations
+            file.replace(self.path / "checkpoints" / f"{done:06d}.safetensors")
+        write_text(self.path / "recipe.yaml", config.dump())
+        self.note(status="unfinished", ended=None)
 
     def facts(self) -> dict[str, Any]:
         """What ``run.json`` says, empty when there is none."""
@@ -111,9 +125,9 @@ class RunFolder:
                 "with; choose another --out"
             )
 
-    def begin(self, config: RunConfig, plan: Plan, data: Data) -> None:
+    def begin(self, config: RunConfig, plan: Plan, data: Data, **facts: Any) -> None:
         """Write what is known before the first iteration."""
-        write_text(self.path / "recipe.yaml", config.dump())
+        # The recipe last: with it the folder is a run, and a run has a plan.
         self.note(
             status="unfinished",
             started=_now(),
@@ -123,7 +137,9 @@ class RunFolder:
             commit=commit(),
             plan=plan.as_dict(),
             fingerprint=data.train.fingerprint,
+            **facts,
         )
+        write_text(self.path / "recipe.yaml", config.dump())
 
     def note(self, **facts: Any) -> None:
         """Put facts into ``run.json``."""
@@ -140,11 +156,31 @@ class RunFolder:
         condensed.save(self.path / "checkpoints" / f"{name}.safetensors")
         save_picture(condensed, self.path / "images.png")
 
-    def finish(self, condensed: CondensedSet, seconds: float, *, converged: bool = False) -> None:
+    def finish(self, condensed: CondensedSet, seconds: float, ended: Ended) -> None:
         """Write the result."""
         save_picture(condensed, self.path / "images.png")
-        self.note(status="finished", finished=_now(), seconds=seconds, converged=converged)
+        self.note(status="finished", finished=_now(), seconds=seconds, ended=ended)
         condensed.save(self.path / FILE)
+
+    def forget_after(self, iteration: int) -> None:
+        """Drop the metrics of iterations that are about to be done again, and a torn last line.
+
+        Raises:
+            DataError: when another line is damaged.
+        """
+        file = self.path / "metrics.jsonl"
+        if not file.exists():
+            return
+        lines = file.read_bytes().split(b"\n")
+        kept = []
+        for number, line in enumerate(lines):
+            try:
+                if line and json.loads(line)["iteration"] <= iteration:
+                    kept.append(line.decode() + "\n")
+            except (ValueError, KeyError, TypeError) as error:
+                if number < len(lines) - 1:
+                    raise DataError(f"{file} is damaged ({error}); remove it to go on") from error
+        write_text(file, "".join(kept))
 
     def abandon(self) -> None:
         """Take back what :meth:`begin` and the first picture wrote."""
@@ -152,9 +188,6 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
         for file in (self.path / "checkpoints").glob("*.safetensors"):
             file.unlink()
-        for place in (self.path / "checkpoints", self.path):
-            if place.is_dir() and not any(place.iterdir()):
-                place.rmdir()
 
 
 def note_facts(folder: Path, **facts: Any) -> dict[str, Any]:
@@ -172,6 +205,12 @@ def note_facts(folder: Path, **facts: Any) -> dict[str, Any]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _grown(held: Any, config: RunConfig) -> bool:
+    """Whether a configuration only asks for more iterations than a folder's."""
+    before = held.get("iterations") if isinstance(held, dict) else None
+    return type(before) is int and before < config.iterations
 
 
 def difference(held: Any, wanted: dict[str, Any], defaults: Mapping[str, Any] | None = None) -> str:
@@ -195,126 +234,3 @@ def difference(held: Any, wanted: dict[str, Any], defaults: Mapping[str, Any] | 
         if there != here:
             return f"{name} there: {there}, here: {here}"
     return ""
-
-
-@contextmanager
-def stop_requests() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM fill the list, for the loop to look at; a second Ctrl-C ends at once."""
-    seen: list[int] = []
-
-    def asked(number: int, frame: FrameType | None) -> None:
-        if seen:
-            raise SystemExit(128 + number)
-        seen.append(number)
-
-    before = {s: signal.signal(s, asked) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield seen
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-class _Recorder:
-    """Called after every pixel step: reports, pictures, checkpoints and requests to stop."""
-
-    def __init__(
-        self, folder: RunFolder, total: int, progress: Progress, stops: list[int], spent: float
-    ) -> None:
-        self.folder = folder
-        self.total = total
-        self.progress = progress
-        self.stops = stops
-        self.began = time.monotonic() - spent
-        self.report_every = max(1, total // _REPORTS)
-        self.pictures = {round(total * part / _PICTURES) for part in range(1, _PICTURES)}
-        self.saved = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        """Time spent on this run, over all its parts."""
-        return time.monotonic() - self.began
-
-    def __call__(self, run: Condenser) -> None:
-        if run.step_in_iteration == 0:
-            self._iteration(run)
-        else:
-            self.progress.within(f"step {run.step_in_iteration}")
-        if self.stops or time.monotonic() - self.saved > CHECKPOINT_EVERY:
-            self.save(run)
-        if self.stops and not run.finished:
-            raise Interrupted(self.stops[0])
-
-    def _iteration(self, run: Condenser) -> None:
-        """Tell about the iterations that are done."""
-        note = ""
-        if run.iteration % self.report_every == 0 or run.finished:
-            report = run.report()
-            note = f"loss {report.loss:.4g}"
-            self.folder.metrics({**dataclasses.asdict(report), "seconds": round(self.seconds, 3)})
-        self.progress.advance(note)
-        if run.iteration in self.pictures:
-            self.folder.picture(run.result())
-
-    def save(self, run: Condenser) -> None:
-        """Checkpoint."""
-        save_state(run.state(), self.folder.state_file)
-        self.folder.note(seconds=self.seconds)
-        self.saved = time.monotonic()
-
-
-def carry_out(
-    data: Data, config: RunConfig, plan: Plan, folder: RunFolder, *, quiet: bool = False
-) -> CondensedSet:
-    """Run a configuration in its folder, from the start or from its last checkpoint.
-
-    Raises:
-        Interrupted: when a signal asked to stop; the run can be continued.
-    """
-    with stop_requests() as stops:
-        run = Condenser(data, config, plan)
-        spent = 0.0
-        if folder.state_file.exists():
-            _take_up(run, folder.state_file)
-            spent = float(folder.facts().get("seconds", 0.0))
-            _forget_after(folder, run.iteration)
-        else:
-            folder.begin(config, plan, data)
-            _forget_after(folder, 0)
-            folder.picture(run.result())
-        with Progress(config.iterations, "iterations", quiet=quiet, done=run.iteration) as progress:
-            recorder = _Recorder(folder, config.iterations, progress, stops, spent)
-            try:
-                condensed = run.run(after_step=recorder)
-            except UsageError:
-                if run.steps == 0:  # nothing is lost, and the corrected command may come here
-                    folder.abandon()
-                raise
-        folder.finish(condensed, recorder.seconds, converged=run.converged)
-        if stops:
-            raise Interrupted(stops[0])
-    return condensed
-
-
-def _take_up(run: Condenser, file: Path) -> None:
-    """Load a checkpoint into a run."""
-    state = load_state(file)
-    try:
-        run.load_state(state)
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise DataError(
-            f"checkpoint {file} does not fit this run ({error}); remove it to start again"
-        ) from error
-
-
-def _forget_after(folder: RunFolder, iteration: int) -> None:
-    """Drop the metrics of iterations that are about to be done again."""
-    file = folder.path / "metrics.jsonl"
-    if not file.exists():
-        return
-    try:
-        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line]
-        kept = [line for line in lines if json.loads(line)["iteration"] <= iteration]
-    except (ValueError, KeyError) as error:
-        raise DataError(f"{file} is damaged ({error}); remove it to go on") from error
-    write_text(file, "".join(line + "\n" for line in kept))

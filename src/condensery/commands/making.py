@@ -10,18 +10,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from condensery.checkpoint import Every
 from condensery.condensed import FILE, CondensedSet
 from condensery.config import RunConfig, Scalars, make
 from condensery.data import Data, load
 from condensery.engine import Plan
 from condensery.engine.host import keep_memory
 from condensery.errors import UsageError
+from condensery.interrupts import Interrupted
+from condensery.options import Condense
 from condensery.planning import configure, notes_of, plan_for
 from condensery.pooling import pool_settings, summary, train_pool
+from condensery.pools import INDEX as POOL
 from condensery.recipe import CHOICES, read_recipe, read_yaml
-from condensery.report.tables import time_text
-from condensery.runs import Interrupted, RunFolder, carry_out
+from condensery.rehearsal import rehearse
+from condensery.report.tables import size_text, time_text
+from condensery.running import carry_out
+from condensery.runs import RunFolder
 
+from . import curves
 from .shared import facts_of_set, folder_of, printer, write_result
 
 
@@ -32,6 +39,9 @@ def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
         raise UsageError("--config and --recipe contradict each other: give one of them")
     if options.sets < 1:
         raise UsageError(f"--sets must be at least 1, got {options.sets}")
+    if options.minutes is not None and not 0 < options.minutes < float("inf"):
+        raise UsageError(f"--minutes must be positive, got {options.minutes:g}")
+    every = Every.parse(options.checkpoint_every)
     base = _base(options)
     flags = {
         "size": options.size,
@@ -73,14 +83,18 @@ def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
         folder = RunFolder(out / str(number) if options.sets > 1 else out)
         one = dataclasses.replace(config, seed=config.seed + number)
         try:
-            results.append(_condense_one(data, one, folder, options, planned, say))
+            results.append(_condense_one(data, one, folder, options, planned, every, say, number))
         except Interrupted as stop:
             print(
-                f"condensery: stopped by {stop}; the same command continues {folder.path}",
+                f"condensery: stopped by {stop}; the same command continues {folder.path}, and so "
+                f"does: condensery resume {out}",
                 file=sys.stderr,
             )
             return 128 + stop.number
-    say(f"next: condensery evaluate {out}")
+        if options.dry_run:
+            break
+    if not options.dry_run:
+        say(f"next: condensery evaluate {out}")
     write_result(options, {"runs": results})
     return 0
 
@@ -107,23 +121,29 @@ def _condense_one(
     folder: RunFolder,
     options: Any,
     planned: Mapping[str, Any],
+    every: Every,
     say: Any,
+    number: int,
 ) -> dict[str, Any]:
     status = folder.status(config)
     if status != "new":
         folder.check_data(data)
-    if status == "finished":
-        say(f"{folder.path} is finished; nothing to do")
+    curve = curves.asked(folder, options)
+    over = options.minutes is not None and _seconds(folder) >= 60 * options.minutes
+    if status == "finished" or (status == "timed" and over):
+        say(f"{folder.path} is finished; nothing to do{_more(folder, status)}")
         condensed = CondensedSet.load(folder.path)
     else:
-        plan = folder.plan() if status == "unfinished" else None
+        # Sets of one command run by one plan, also when the later ones begin on another day.
+        begun = folder if status != "new" else RunFolder(folder.path.parent / "0")
+        plan = begun.plan() if status != "new" or number else None
         if plan is None:
             plan = plan_for(data, config, options.plan, options.device, options.threads)
             if planned:
                 plan = make(
                     Plan, {**plan.as_dict(), "name": f"{plan.name}, changed", **planned}, "plan"
                 )
-        elif folder.state_file.exists():
+        elif folder.checkpoints.files:
             say(f"continuing {folder.path}, by the plan that it was begun with")
         say(
             f"condensing {data.name} ({len(data.train)} images, {data.train.classes} classes) to "
@@ -131,12 +151,96 @@ def _condense_one(
             f"seed {config.seed}"
         )
         say(f"plan: {plan.describe()}")
-        condensed = carry_out(data, config, plan, folder, quiet=options.quiet)
-        if condensed.about.iterations < config.iterations:
-            say(f"converged after {condensed.about.iterations} of {config.iterations} iterations")
-        say(f"done in {time_text(float(folder.facts()['seconds']))}: {folder.path}")
+        if options.dry_run:
+            return _rehearsed(data, config, plan, folder, options, say)
+        condensed = carry_out(
+            data,
+            config,
+            plan,
+            folder,
+            quiet=options.quiet,
+            every=every,
+            minutes=options.minutes,
+            keep=curve.get("at", ()),
+            facts={"set": number, "sets": options.sets, "evaluate_at": curve or None},
+        )
+        _say_how_it_ended(folder, config, condensed, say)
     say(f"picture: {folder.path / 'images.png'}")
-    return {"out": str(folder.path), **facts_of_set(condensed)}
+    found = curves.evaluated(data, config, folder, options, curve, say)
+    return {"out": str(folder.path), **facts_of_set(condensed), **found}
+
+
+def _seconds(folder: RunFolder) -> float:
+    return float(folder.facts().get("seconds", 0.0))
+
+
+def _more(folder: RunFolder, status: str) -> str:
+    return f"; condensery resume {folder.path} goes on with it" if status == "timed" else ""
+
+
+def _say_how_it_ended(
+    folder: RunFolder, config: RunConfig, condensed: CondensedSet, say: Any
+) -> None:
+    done, ended = condensed.about.iterations, folder.facts().get("ended")
+    if ended == "converged" and done < config.iterations:
+        say(f"converged after {done} of {config.iterations} iterations")
+    if ended == "minutes":
+        missed = [drop for drop in config.optimizer.drops if drop > done]
+        never = f"; its rate was to fall at {missed}, which was not reached" if missed else ""
+        say(
+            f"its time is over after {done} of {config.iterations} iterations{never}; "
+            f"condensery resume {folder.path} goes on"
+        )
+    say(f"done in {time_text(_seconds(folder))}: {folder.path}")
+
+
+def _rehearsed(
+    data: Data, config: RunConfig, plan: Plan, folder: RunFolder, options: Any, say: Any
+) -> dict[str, Any]:
+    """What the run would take."""
+    found = rehearse(data, config, plan)
+    each = f"{found.step_seconds:.3g} s a step"
+    each += f", {found.steps} steps an iteration" if found.steps > 1 else ""
+    each += f", {found.network_seconds:.3g} s for a new network" if found.steps > 1 else ""
+    times = f"{options.sets} × " if options.sets > 1 else ""
+    say(f"time: about {times}{time_text(found.seconds)} ({each})")
+    if options.minutes is not None and options.minutes * 60 < found.seconds:
+        part = round(config.iterations * options.minutes * 60 / found.seconds)
+        say(f"  --minutes {options.minutes:g}: about {part} of {config.iterations} iterations")
+    where = f"on {plan.device}" if plan.device != "cpu" else "of the whole process"
+    say(f"memory: {size_text(found.memory_bytes)} at most in these steps, {where}")
+    say(
+        f"result: {size_text(found.stored_bytes)}, {found.decoded_images} training images, in "
+        f"{folder.path}"
+    )
+    say("nothing was written; leave out --dry-run to begin")
+    return {"out": str(folder.path), "dry_run": found.as_dict(), "plan": plan.as_dict()}
+
+
+def resume(options: Any) -> int:
+    """Continue a run, or several sets, from where they stopped."""
+    place = Path(options.run)
+    several = not (place / "recipe.yaml").exists() and (place / "0" / "recipe.yaml").exists()
+    first = RunFolder(place / "0" if several else place)
+    if (place / POOL).exists():
+        raise UsageError(f"{place} is a pool; the command that began it continues it")
+    if not (first.path / "recipe.yaml").exists():
+        what = "does not exist" if not place.exists() else "holds no run"
+        raise UsageError(f"{place} {what}; name the folder that condense was given as --out")
+    if "select" in read_yaml(first.path / "recipe.yaml", "the recipe"):
+        raise UsageError(f"{place} is a selection; there is nothing to resume")
+    sets = int(first.facts().get("sets", 1)) if several else 1
+    same = Condense(
+        config=str(first.path),
+        out=str(place),
+        sets=sets,
+        iterations=options.iterations,
+        minutes=options.minutes,
+        checkpoint_every=options.checkpoint_every,
+        json=options.json,
+        quiet=options.quiet,
+    )
+    return condense(same, [])
 
 
 def pool(options: Any) -> int:
@@ -156,7 +260,14 @@ def pool(options: Any) -> int:
     where = {"plan": options.plan, "device": options.device, "threads": options.threads}
     try:
         found = train_pool(
-            data, settings, options.count, out, quiet=options.quiet, say=say, **where
+            data,
+            settings,
+            options.count,
+            out,
+            quiet=options.quiet,
+            say=say,
+            every=Every.parse(options.checkpoint_every),
+            **where,
         )
     except Interrupted as stop:
         print(f"condensery: stopped by {stop}; the same command continues {out}", file=sys.stderr)

@@ -1,0 +1,34 @@
+"""Requests to stop: Ctrl-C and SIGTERM, looked at between two steps of work."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Interrupted(Exception):  # noqa: N818  (a request, not an error)
+    """The run was asked to stop, and did so between two pixel steps."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+@contextmanager
+def stop_requests() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM fill the list, for the loop to look at; a second one ends at once."""
+    seen: list[int] = []
+
+    def asked(number: int, frame: FrameType | None) -> None:
+        if seen:
+            raise SystemExit(128 + number)
+        seen.append(number)
+
+    before = {s: signal.signal(s, asked) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
