@@ -40,7 +40,7 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"{what} {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{what} {path} is not valid YAML: {error}") from error
+        raise UsageError(f"{what} {path} is not valid YAML: {_in_one_line(error)}") from error
     if not isinstance(content, dict):
         raise UsageError(
             f"{what} {path} must hold a mapping of fields, not {type(content).__name__}"
@@ -48,11 +48,34 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
     return content
 
 
+def _check_ground(content: Mapping[str, Any], path: Path) -> None:
+    """Refuse a file that lacks a choice and names no recipe to stand on."""
+    lacking = [choice for choice in CHOICES if choice not in content]
+    named = str(content["recipe"])
+    if not lacking or named in recipe_names():
+        return
+    if named != path.stem:
+        raise unknown_name("recipe", named, recipe_names())
+    raise UsageError(
+        f"recipe {path} lacks {', '.join(lacking)}; add them, or name the recipe that it stands "
+        "on, such as recipe: dm"
+    )
+
+
+def _in_one_line(error: Exception) -> str:
+    """What is wrong and where, without the lines that show it."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem} (line {error.problem_mark.line + 1})"
+    return " ".join(str(error).split())
+
+
 def read_recipe(name: str) -> dict[str, Any]:
     """The recipe of that name, or in that file."""
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
-        found = on_top({"recipe": path.stem, **read_yaml(path, "recipe")})
+        content = {"recipe": path.stem, **read_yaml(path, "recipe")}
+        _check_ground(content, path)
+        found = on_top(content)
         if OVER in found:  # what stands on top of a recipe is another one
             found[OVER]["recipe"] = path.stem
         return found

@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from .checkpoint import Checkpoints
 from .condensed import FILE, CondensedSet
 from .config import RunConfig, defaults_of, make
@@ -18,6 +16,7 @@ from .engine import Plan
 from .errors import DataError, UsageError
 from .files import write_json, write_text
 from .provenance import commit, machine, versions
+from .recipe import read_yaml
 from .report.pictures import save_picture
 
 #: ``timed``: finished at a time before its last iteration. ``grown``: finished, and more iterations
@@ -54,9 +53,9 @@ class RunFolder:
                 raise UsageError(f"--out {self.path} holds {what}; choose another")
             return "new"
         try:
-            held = yaml.safe_load(recipe.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UsageError(f"{recipe} cannot be read ({error}); choose another --out") from error
+            held: Any = read_yaml(recipe, "the recipe")
+        except UsageError as error:
+            raise UsageError(f"{error}; choose another --out") from error
         grown = _grown(held, config)
         same = {**held, "iterations": config.iterations} if grown else held
         different = difference(same, config.as_dict(), defaults_of(config))

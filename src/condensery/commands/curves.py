@@ -8,7 +8,7 @@ from condensery.config import RunConfig
 from condensery.curve import accuracy_curve, kept_at, parse_iterations
 from condensery.data import Data
 from condensery.engine.host import keep_memory
-from condensery.errors import unknown_name
+from condensery.errors import UsageError, unknown_name
 from condensery.progress import Progress
 from condensery.protocol import protocol_names
 from condensery.report.tables import table
@@ -23,6 +23,10 @@ def asked(folder: RunFolder, options: Any) -> dict[str, Any]:
         return dict(held) if isinstance(held, dict) else {}
     if options.evaluate_protocol not in protocol_names():
         raise unknown_name("protocol", options.evaluate_protocol, protocol_names())
+    if options.evaluate_nets < 1:
+        raise UsageError(f"--evaluate-nets must be at least 1, got {options.evaluate_nets}")
+    if options.evaluate_epochs is not None and options.evaluate_epochs < 1:
+        raise UsageError(f"--evaluate-epochs must be at least 1, got {options.evaluate_epochs}")
     return {
         "at": list(at),
         "protocol": options.evaluate_protocol,

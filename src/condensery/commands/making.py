@@ -42,6 +42,8 @@ def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
     if options.minutes is not None and not 0 < options.minutes < float("inf"):
         raise UsageError(f"--minutes must be positive, got {options.minutes:g}")
     every = Every.parse(options.checkpoint_every)
+    if options.data is not None and not options.data.strip():
+        raise UsageError("--data is empty; name a data set, a folder or a file")
     base = _base(options)
     flags = {
         "size": options.size,

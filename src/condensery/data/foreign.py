@@ -27,7 +27,8 @@ _NPZ_NAMES = (
 def from_npz(path: Path, **options: Any) -> Pair:
     """Two labelled sets from an ``.npz`` file; nothing in it is unpickled."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, because numpy leaves a torn archive open.
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
             held = set(file.files)
             for names in _NPZ_NAMES:
                 if {names[0], names[1]} <= held:
