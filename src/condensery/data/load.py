@@ -129,8 +129,8 @@ def _finish(
 def _constant_channels(train: LabelledSet) -> list[int]:
     if 1.0 not in train.std:  # what a measured std of 0 was replaced by
         return []
-    x = train.images.transpose(0, 1).flatten(1)
-    return [c for c, values in enumerate(x) if bool((values == values[0]).all())]
+    planes = train.images.unbind(1)
+    return [c for c, plane in enumerate(planes) if bool(plane.amin() == plane.amax())]
 
 
 def _again(
