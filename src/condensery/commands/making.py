@@ -14,6 +14,7 @@ from condensery.checkpoint import Every
 from condensery.condensed import FILE, CondensedSet
 from condensery.config import RunConfig, Scalars, make
 from condensery.data import Data, load
+from condensery.devices import SHARE_VARIABLE
 from condensery.engine import Plan
 from condensery.engine.host import keep_memory
 from condensery.errors import UsageError
@@ -153,6 +154,7 @@ def _condense_one(
             f"seed {config.seed}"
         )
         say(f"plan: {plan.describe()}")
+        _say_where(data, plan, say)
         if options.dry_run:
             return _rehearsed(data, config, plan, folder, options, say)
         condensed = carry_out(
@@ -243,6 +245,16 @@ def resume(options: Any) -> int:
         quiet=options.quiet,
     )
     return condense(same, [])
+
+
+def _say_where(data: Data, plan: Plan, say: Any) -> None:
+    """Tell when the training images are too large for the device."""
+    if data.train.stays_on_host(plan.device):
+        say(
+            f"note: the training images ({size_text(data.train.nbytes)}) stay on the host and are "
+            f"carried to {plan.device} as they are drawn; {SHARE_VARIABLE} is the share of its "
+            "free memory that they may take"
+        )
 
 
 def pool(options: Any) -> int:
