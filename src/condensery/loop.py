@@ -52,7 +52,7 @@ class Condenser:
         self.config = config
         self.plan = plan
         self.train = data.train.to(torch.device(plan.device))
-        self.zca = data.zca
+        self.zca, self.rate = data.zca, data.rate
         self.flip = data.flip if config.flip is None else config.flip
         self.task = Task.of(
             self.train, ipc=config.ipc, seed=config.seed, flip=self.flip, dtype=plan.torch_dtype
@@ -197,7 +197,7 @@ class Condenser:
         # A known name goes into the file, but not where somebody keeps data of their own.
         named = _without_places(config.as_dict())
         named["data"] = train.name if config.data == train.name else None
-        named["zca"] = self.zca
+        named["zca"], named["sample_rate"] = self.zca, self.rate  # what was found, if not asked for
         about = About(
             method=config.recipe,
             formation=config.formation,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from condensery.errors import DataError
+from condensery.errors import DataError, UsageError
 
 from .classes import Rows, choose, hold_out, number
 from .labelled import LabelledSet
@@ -18,6 +18,16 @@ from .stack import Item, stack_up, usual_side
 from .store import Memory, Store
 
 _MOST_UNREADABLE = 0.1  # more than this, and the source itself is in doubt
+
+
+class NoRecordingsError(UsageError):
+    """A sample rate is asked for, and there are pictures."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"a sample rate goes with recordings, but '{name}' holds images; leave --sample-rate "
+            "(rate= of load) out"
+        )
 
 
 @dataclass(frozen=True)
@@ -115,6 +125,8 @@ def decode(splits: Splits, name: str, wanted: Wanted, store: Store | None = None
         wanted: size, channels and classes.
         store: where decoded images go; memory when not given.
     """
+    if wanted.rate is not None:
+        raise NoRecordingsError(name)
     store = store or Memory()
     division = divide(splits, wanted)
     names, size = division.names, wanted.size
