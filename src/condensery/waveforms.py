@@ -19,6 +19,8 @@ _AT_ONCE = 64
 #: The sum of squared windows at the first samples is near to nothing; division goes no lower.
 _EDGE = 0.01
 _TINY = 1e-12
+#: Multiplicative steps an iteration where cells overlap.
+_STEPS = 5
 #: A logarithm beyond any recording's: a full-scale tone has 4.2.
 _LOUDEST = 12.0
 
@@ -77,19 +79,26 @@ class _Fit:
         self.rows = bilinear(side, SIDE, torch.float64, wanted.device)
         # Frames beyond the last are zeros, and have no part in it.
         self.columns = self.rows[:, :count]
-        self.total = self._spread(torch.ones_like(wanted)).clamp(min=_TINY)
+        self.total = self._spread(torch.ones_like(wanted))
+        self.up = bilinear(SIDE, side, torch.float64, wanted.device)
+        # Without overlap one step is exact.
+        self.steps = 1 if SIDE % side == 0 else _STEPS
 
     def _spread(self, image: Tensor) -> Tensor:
         return self.rows.T @ image @ self.columns
 
     def start(self) -> Tensor:
-        """Each cell of the image spread evenly."""
-        return self.corrected(torch.ones_like(self.total))
+        """The image resized back, and corrected."""
+        large = self.up @ self.wanted @ self.up.T
+        return self.corrected(large[..., : self.total.shape[-1]])
 
     def corrected(self, magnitudes: Tensor) -> Tensor:
-        """One multiplicative step towards the image; exact where cells do not overlap."""
-        seen = self.rows @ magnitudes @ self.columns.T
-        return magnitudes * self._spread(self.wanted / seen.clamp(min=_TINY)) / self.total
+        """Multiplicative steps towards the image; what no cell of it has seen is left alone."""
+        for _ in range(self.steps):
+            found = self.rows @ magnitudes @ self.columns.T
+            factor = self._spread(self.wanted / found.clamp(min=_TINY)) / self.total
+            magnitudes = torch.where(self.total > _TINY, magnitudes * factor, magnitudes)
+        return magnitudes
 
 
 def _window(device: torch.device) -> Tensor:
@@ -104,7 +113,8 @@ def transform(x: Tensor) -> Tensor:
     n = frames(x.shape[1])
     padded = F.pad(x, (0, HOP * (n - 1) + WINDOW - x.shape[1]))
     cut = padded.unfold(1, WINDOW, HOP) * _window(x.device)
-    return torch.fft.rfft(cut).transpose(1, 2)
+    found: Tensor = torch.fft.rfft(cut).transpose(1, 2)
+    return found
 
 
 def samples_of(spectrum: Tensor, rate: int) -> Tensor:
