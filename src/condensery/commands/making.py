@@ -263,7 +263,7 @@ def resume(options: Any) -> int:
 
 def _say_where(data: Data, plan: Plan, say: Any) -> None:
     """Tell when the training images are too large for the device."""
-    if data.train.stays_on_host(plan.device):
+    if plan.device != "cpu" and data.train.stays_on_host(plan.device):
         say(
             f"note: the training images ({size_text(data.train.nbytes)}) stay on the host and are "
             f"carried to {plan.device} as they are drawn; {SHARE_VARIABLE} is the share of its "
