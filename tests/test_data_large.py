@@ -21,13 +21,14 @@ from PIL import Image
 
 from condensery import devices
 from condensery.condensed import CondensedSet
+from condensery.condensing import condense
 from condensery.data import Data, LabelledSet, cache_folder, load
 from condensery.data.labelled import fingerprint_of, measure
 from condensery.data.pictures import Pictures, Splits, Wanted, decode
 from condensery.data.stack import Item
 from condensery.data.store import File, Memory
 from condensery.errors import DataError, UsageError
-from condensery.loop import Condenser, condense
+from condensery.loop import Condenser
 from condensery.planning import configure, plan_for
 from condensery.select import select_random
 

@@ -18,12 +18,12 @@ from scipy.io import wavfile
 
 from condensery.cli import main
 from condensery.condensed import CondensedSet
+from condensery.condensing import condense
 from condensery.data import load
 from condensery.data.spectrograms import magnitudes, one_second, spectrogram
 from condensery.errors import DataError, UsageError
 from condensery.evaluation import evaluate
 from condensery.exports import export
-from condensery.loop import condense
 from condensery.select import select_random
 from condensery.waveforms import griffin_lim, samples_of, transform
 
