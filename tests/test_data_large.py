@@ -25,7 +25,7 @@ from condensery.condensing import condense
 from condensery.data import Data, LabelledSet, cache_folder, load
 from condensery.data.labelled import fingerprint_of, measure
 from condensery.data.pictures import Pictures, Splits, Wanted, decode
-from condensery.data.stack import Item
+from condensery.data.stack import Item, stack_up
 from condensery.data.store import File, Memory
 from condensery.errors import DataError, UsageError
 from condensery.loop import Condenser
@@ -81,9 +81,7 @@ def test_decoding_needs_memory_for_a_chunk(tmp_path: Path, chunks: None) -> None
     def peak(store: Any) -> int:
         gc.collect()
         tracemalloc.start()
-        store.begin(400)
-        stack = __import__("condensery.data.stack", fromlist=["stack_up"])
-        stack.stack_up(splits.train.pick(np.arange(400)), store, 400, None, None, "training")
+        stack_up(splits.train.pick(np.arange(400)), store, 400, None, None, "training")
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found
@@ -201,6 +199,26 @@ def test_a_file_larger_than_the_memory_can_be_mapped(tmp_path: Path) -> None:
     assert int(images[-1].sum()) == 0
     images[-1] = 1  # into a copy of the page
     assert int(mapped(file, 4096, tuple(images.shape), torch.uint8)[-1].sum()) == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has its own way to map")
+def test_a_system_that_reserves_memory_maps_for_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mmap
+
+    make = mmap.mmap
+
+    def strict(*args: Any, prot: int, **more: Any) -> mmap.mmap:
+        if prot & mmap.PROT_WRITE:
+            raise OSError(12, "Cannot allocate memory")
+        return make(*args, prot=prot, **more)
+
+    whole = load(photos(tmp_path / "set"))
+    monkeypatch.setattr("condensery.data.store.mmap.mmap", strict)
+    again = load(tmp_path / "set")
+    assert torch.equal(again.train.normalised(), whole.train.normalised())
+    assert again.notes == whole.notes
 
 
 def test_a_header_that_lies_is_a_damaged_cache(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import mmap
 import shutil
 import struct
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -254,10 +255,15 @@ def mapped(path: Path, offset: int, shape: tuple[int, ...], dtype: torch.dtype) 
         if sys.platform == "win32":
             held = mmap.mmap(file.fileno(), access=mmap.ACCESS_COPY, **where)
         else:
-            flags, prot = mmap.MAP_PRIVATE | _NO_RESERVE, mmap.PROT_READ | mmap.PROT_WRITE
-            held = mmap.mmap(file.fileno(), flags=flags, prot=prot, **where)
-    count = math.prod(shape)
-    return torch.frombuffer(held, dtype=dtype, count=count, offset=before).reshape(shape)
+            flags, read = mmap.MAP_PRIVATE | _NO_RESERVE, mmap.PROT_READ
+            try:
+                held = mmap.mmap(file.fileno(), flags=flags, prot=read | mmap.PROT_WRITE, **where)
+            except OSError:  # a system that reserves memory all the same
+                held = mmap.mmap(file.fileno(), flags=flags, prot=read, **where)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given buffer is not writable")
+        flat = torch.frombuffer(held, dtype=dtype, count=math.prod(shape), offset=before)
+    return flat.reshape(shape)
 
 
 class Kept:
