@@ -85,6 +85,8 @@ def test_the_command_packs_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["--to", "packed", "--factor", "3"], "puts 9 images into one"),
         (["--to", "packed", "--verify"], "no other flag"),
         (["--to", "npz", "--factor", "2"], "--factor needs --to packed"),
+        (["--to", "pack"], "did you mean 'packed'?"),
+        (["--to", "wav", "--verify"], "leave it out with --to wav"),
     ):
         out = [] if "--out" in wrong else ["--out", str(tmp_path / "new")]
         assert main(["export", run, *wrong, *out]) == 2

@@ -15,8 +15,8 @@ from condensery.engine.host import keep_memory
 from condensery.errors import UsageError, unknown_name
 from condensery.evaluation import Result
 from condensery.evaluation import evaluate as evaluate_sets
+from condensery.exports import FORMATS, rounded
 from condensery.exports import export as export_set
-from condensery.exports import rounded
 from condensery.files import whole_folder, write_text
 from condensery.report.pictures import save_picture
 from condensery.report.results import result_table
@@ -126,6 +126,10 @@ def export(options: Any) -> int:
     condensed = CondensedSet.load(options.run)
     if options.to == "packed":
         return _pack(condensed, options, say)
+    if options.to not in FORMATS:
+        raise unknown_name("export format", options.to, (*FORMATS, "packed"))
+    if options.to == "wav" and options.verify:
+        raise UsageError("--verify measures what 8 bits cost; leave it out with --to wav")
     if options.factor is not None:
         raise UsageError("--factor needs --to packed: only packing shrinks images")
     how = {"stored": options.stored, "iterations": options.iterations, "seed": options.seed}
