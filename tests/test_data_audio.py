@@ -331,9 +331,11 @@ def test_options_that_do_not_go_with_recordings(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="spectrograms have one channel; leave channels out"):
         load(root, channels=3)
     for rate in (999, 16385):
-        with pytest.raises(UsageError, match="rate must be from 1000 to 16384"):
+        with pytest.raises(UsageError, match="sample rate must be from 1000 to 16384"):
             load(root, rate=rate)
-    with pytest.raises(UsageError, match="rate= goes with recordings, but 'digits' holds images"):
+    with pytest.raises(
+        UsageError, match="sample rate goes with recordings, but 'digits' holds images"
+    ):
         load("digits", rate=16000)
     data = load(root)
     assert load(data, rate=16000) is data

@@ -179,8 +179,10 @@ def test_importing_the_data_room_leaves_the_heavy_readers_alone() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_is_not_waited_for() -> None:
-    held = small().to("cuda")
+@pytest.mark.parametrize("share", [1.0, 0.0])
+def test_a_gpu_is_not_waited_for(share: float) -> None:
+    held = small().to("cuda", share)
+    assert held.on_host == (share == 0)
     rows = held.index[1]
     held.normalised(rows)  # the constants are copied once
     torch.cuda.set_sync_debug_mode("error")
@@ -188,10 +190,12 @@ def test_a_gpu_is_not_waited_for() -> None:
         x = held.normalised(rows)
         held.unnormalise(x)
         x16 = held.normalised(rows, torch.bfloat16)
+        labels = held.labels_at(rows)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     on_cpu = small().normalised(small().index[1])
     torch.testing.assert_close(x.cpu(), on_cpu)
+    assert labels.tolist() == [1] * len(rows)
     assert x16.dtype == torch.bfloat16
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .config import Choice, build
+from .config import Choice, build, settings_of
 from .errors import DataError, UsageError
 from .files import whole_file
-from .formation import Formation, weights_of
+from .formation import Formation, MultiFormation, weights_of
+from .formation.multi import pack
 
 #: The version of the file format that this program writes; it reads this one and older ones.
 FORMAT = 1
@@ -183,6 +184,17 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
         std, mean = torch.tensor(self.about.std), torch.tensor(self.about.mean)
         return self.images * std.view(shape) + mean.view(shape)
 
+    def packed(self, factor: int) -> CondensedSet:
+        """Its images shrunk afterwards, factor² into one stored image (IDC, table 6: IDC-I-post).
+
+        The same storage as a multi-formation set's, and decoded as that is, but learned without
+        knowing it. Spectrograms are shrunk along time alone, factor of them into one.
+
+        Raises:
+            UsageError: when the images are not whole ones, or cannot be divided among stored ones.
+        """
+        return pack_afterwards(self, factor)
+
     def save(self, path: str | Path) -> Path:
         """Write one ``.safetensors`` file; the same set gives the same bytes."""
         target = Path(path)
@@ -238,6 +250,38 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
         if condensed.images.shape[1] != len(about.mean):
             raise DataError(f"{file} is damaged: {len(about.mean)} means for its channels")
         return condensed
+
+
+def pack_afterwards(condensed: CondensedSet, factor: int) -> CondensedSet:
+    """:meth:`CondensedSet.packed`."""
+    about, (classes, held) = condensed.about, condensed.stored.shape[:2]
+    if len(condensed) != classes * held:
+        raise UsageError(
+            f"this set is packed already: {held} stored images a class make "
+            f"{len(condensed) // classes}; pack a set of whole images"
+        )
+    if factor < 2:
+        raise UsageError(f"the factor must be at least 2, got {factor}")
+    along = "time" if about.config.get("sample_rate") else "area"
+    each = factor if along == "time" else factor**2
+    if held % each:
+        raise UsageError(
+            f"a factor of {factor} puts {each} images into one, and {held} a class cannot be "
+            "divided so; choose another factor, or condense a multiple of them"
+        )
+    unit = about.formation.settings.get("space") == "unit"
+    settings = {"factor": factor, "along": along, "space": "unit" if unit else "normalised"}
+    formation: MultiFormation = build("formation", Choice("multi_formation", settings))
+    formation.check(*condensed.images.shape[2:])
+    channels, height, width = condensed.images.shape[1:]
+    images = condensed.pixels() if unit else condensed.images
+    stored = pack(images, (channels, height, width), factor, along)
+    chosen = Choice("multi_formation", settings_of(formation))
+    method, ipc = f"{about.method}_post", max(1, about.ipc // each)
+    config = {**about.config, "recipe": method, "formation": chosen.as_dict(), "ipc": ipc}
+    config["packed"] = {"method": about.method, "ipc": about.ipc, "factor": factor}
+    made = replace(about, method=method, formation=chosen, ipc=ipc, config=config)
+    return CondensedSet(stored.unflatten(0, (classes, -1)), made)
 
 
 def _by_class(stored: Tensor, labels: Tensor, about: About, file: Path) -> Tensor:

@@ -22,6 +22,7 @@ def condense(
     seed: int | None = None,
     size: int | None = None,
     channels: int | None = None,
+    rate: int | None = None,
     flip: bool | None = None,
     plan: str | Plan = "auto",
     device: str | None = None,
@@ -40,6 +41,7 @@ def condense(
         seed: where every draw derives from.
         size: side in pixels that pictures are brought to.
         channels: 1 for grey, 3 for colour.
+        rate: samples a second that recordings are brought to.
         flip: whether augmentation may flip left and right.
         plan: ``auto``, ``exact``, a YAML file, or a :class:`condensery.engine.Plan`.
         device: torch device; the first GPU, or the CPU, when not given.
@@ -54,8 +56,9 @@ def condense(
         UsageError: for a field or value that does not exist.
         DataError: for data that cannot be used.
     """
-    loaded = load(data, size=size, channels=channels, flip=flip)
+    loaded = load(data, size=size, channels=channels, rate=rate, flip=flip)
     named: dict[str, Any] = {"size": size, "channels": channels, "flip": flip, "ipc": ipc}
+    named["sample_rate"] = rate
     named |= {"iterations": iterations, "until": until, "seed": seed}
     given = {name: value for name, value in named.items() if value is not None}
     config = configure(loaded, recipe, {**given, **(overrides or {})})

@@ -127,6 +127,8 @@ class Scalars:
     """Side in pixels that pictures are brought to."""
     channels: int | None = None
     """1 for grey, 3 for colour."""
+    sample_rate: int | None = None
+    """Samples a second that recordings are brought to; their own when not given."""
     flip: bool | None = None
     """Whether augmentation may flip left and right; the data set's own rule when not given."""
     zca: bool = False
@@ -145,8 +147,7 @@ class Scalars:
     real_batch: int = 256
     """Real images a class in one step; a class with fewer gives all it has."""
     synthetic_batch: int | None = None
-    """Most training images a class that a step takes of the synthetic set, drawn anew each step;
-    all of them when not given."""
+    """Most training images a class that a step takes of the synthetic set; all when not given."""
 
     def __post_init__(self) -> None:
         for name, least in (("ipc", 1), ("iterations", 0), ("real_batch", 1), ("seed", 0)):

@@ -214,6 +214,13 @@ class _Row:
                     f"the images of {data.name} are {which} here, and those of set {self.name} "
                     "were not so: evaluate with the flags that it was made with"
                 )
+            rate = one.about.config.get("sample_rate")
+            if rate is not None and rate != data.rate:
+                raise DataError(
+                    f"set {self.name} was made from recordings of {rate} samples a second, and "
+                    f"{data.name} is read with {data.rate or 'none'}: evaluate with --sample-rate "
+                    f"{rate} (rate= of load)"
+                )
             # Copies of one well-known set may differ by a byte; anything else must be the same.
             known = data.known_as and one.about.config.get("data") == data.known_as
             if one.about.source.fingerprint != data.train.fingerprint and not known:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +11,35 @@ import numpy as np
 from torch import Tensor
 
 from .condensed import CondensedSet
+from .data.spectrograms import MOST_RATE
 from .errors import UsageError, unknown_name
 from .files import safe_names, whole_file, whole_folder
 from .formation import weights_of
 from .report.pictures import fits_eight_bits
+from .waveforms import ITERATIONS, griffin_lim
 
-FORMATS = ("images", "npz", "parquet")
+FORMATS = ("images", "npz", "parquet", "wav")
 
 
-def export(condensed: CondensedSet, to: str, out: str | Path, *, stored: bool = False) -> Path:
+def export(
+    condensed: CondensedSet,
+    to: str,
+    out: str | Path,
+    *,
+    stored: bool = False,
+    iterations: int | None = None,
+    seed: int | None = None,
+) -> Path:
     """Write a condensed set as plain data.
 
     Args:
         condensed: the set.
-        to: ``npz``, ``images`` (PNG class folders) or ``parquet``.
+        to: ``npz``, ``images`` (PNG class folders), ``parquet``, or of spectrograms ``wav`` (class
+            folders of sound, 16 bits, by Griffin-Lim).
         out: where; the format's ending is added to a file's name when it has none.
         stored: with ``npz``, the stored tensors instead of the decoded images.
+        iterations: with ``wav``, of Griffin-Lim; 100 when not given.
+        seed: with ``wav``, where the first phases come from; 0 when not given.
 
     Returns:
         The file or folder that was written.
@@ -37,9 +51,13 @@ def export(condensed: CondensedSet, to: str, out: str | Path, *, stored: bool = 
         raise unknown_name("export format", to, FORMATS)
     if stored and to != "npz":
         raise UsageError("--stored needs --to npz: only npz keeps stored tensors")
+    if to != "wav" and (iterations, seed) != (None, None):
+        raise UsageError("--iterations and --seed of export need --to wav")
     path = Path(out)
     if not path.name:
         raise UsageError(f"--out '{out}' is not a name to write to")
+    if to == "wav":
+        return _sounds(condensed, path, ITERATIONS if iterations is None else iterations, seed or 0)
     if to != "npz":
         _refuse_what_eight_bits_cannot_hold(condensed, to)
     if to == "images":
@@ -131,15 +149,47 @@ def _pictures(condensed: CondensedSet) -> list[bytes]:
 
 
 def _images(condensed: CondensedSet, folder: Path) -> Path:
+    return _class_folders(condensed, _pictures(condensed), folder, "png")
+
+
+def _class_folders(
+    condensed: CondensedSet, contents: Sequence[bytes], folder: Path, ending: str
+) -> Path:
+    """A folder a class, and in it a file for each of its training images."""
     names = safe_names(condensed.about.class_names)
     counts = [0] * len(names)
     with whole_folder(folder) as temporary:
-        for label, png in zip(condensed.labels.tolist(), _pictures(condensed), strict=True):
+        for label, content in zip(condensed.labels.tolist(), contents, strict=True):
             target = temporary / names[label]
             target.mkdir(exist_ok=True)
-            (target / f"{counts[label]:05d}.png").write_bytes(png)
+            (target / f"{counts[label]:05d}.{ending}").write_bytes(content)
             counts[label] += 1
     return folder
+
+
+def _sounds(condensed: CondensedSet, folder: Path, iterations: int, seed: int) -> Path:
+    """Every training image as sound; what would be louder than 16 bits hold is made less loud."""
+    from scipy.io import wavfile
+
+    config = condensed.about.config
+    rate = config.get("sample_rate", 0)
+    _, channels, height, width = condensed.images.shape
+    sound = isinstance(rate, int) and 1000 <= rate <= MOST_RATE and channels == 1
+    if not sound or height != width or config.get("zca") is True:
+        what = "whitened spectrograms" if config.get("zca") is True else "pictures"
+        raise UsageError(
+            f"--to wav turns spectrograms of recordings into sound, and this set holds {what}; "
+            "use another --to"
+        )
+    if iterations < 1 or seed < 0:
+        raise UsageError("--iterations must be at least 1, and --seed at least 0")
+    contents = []
+    for x in griffin_lim(condensed.pixels(), rate, seed, iterations):
+        loudest = max(1.0, float(x.abs().max()))
+        buffer = io.BytesIO()
+        wavfile.write(buffer, rate, (x / loudest * 32767).round().short().numpy())
+        contents.append(buffer.getvalue())
+    return _class_folders(condensed, contents, folder, "wav")
 
 
 def _parquet(condensed: CondensedSet, path: Path) -> None:

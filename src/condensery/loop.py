@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from .augment import Augmentation
 from .condensed import About, CondensedSet, Source
 from .config import RunConfig, build
 from .data import Data
+from .devices import physical_memory
 from .engine import Matcher, Plan
 from .engine.batches import draw_mixed, draw_rows
 from .errors import DivergedError, UsageError
@@ -52,7 +52,7 @@ class Condenser:
         self.config = config
         self.plan = plan
         self.train = data.train.to(torch.device(plan.device))
-        self.zca = data.zca
+        self.zca, self.rate = data.zca, data.rate
         self.flip = data.flip if config.flip is None else config.flip
         self.task = Task.of(
             self.train, ipc=config.ipc, seed=config.seed, flip=self.flip, dtype=plan.torch_dtype
@@ -197,7 +197,7 @@ class Condenser:
         # A known name goes into the file, but not where somebody keeps data of their own.
         named = _without_places(config.as_dict())
         named["data"] = train.name if config.data == train.name else None
-        named["zca"] = self.zca
+        named["zca"], named["sample_rate"] = self.zca, self.rate  # what was found, if not asked for
         about = About(
             method=config.recipe,
             formation=config.formation,
@@ -324,7 +324,7 @@ class Condenser:
         return self._real(draw_mixed(self.train, n, self.task.seed, "validation", *at))
 
     def _real(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return self.train.normalised(rows, dtype=self.task.dtype), self.train.labels[rows]
+        return self.train.normalised(rows, dtype=self.task.dtype), self.train.labels_at(rows)
 
     def _course(self, network: nn.Module, how: Protocol) -> Course:
         """Begin to train a network; trainers are kept, because they compile."""
@@ -355,9 +355,9 @@ def _without_places(config: dict[str, Any]) -> dict[str, Any]:
 
 def _refuse_what_does_not_fit(task: Task) -> None:
     """Stored tensor, gradient, momentum and a copy have to fit the machine."""
-    if not hasattr(os, "sysconf") or task.device.type != "cpu":
+    memory = physical_memory()
+    if memory is None or task.device.type != "cpu":
         return
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     wanted = 4 * 4 * task.classes * task.ipc * math.prod(task.shape)
     if wanted > memory:
         raise UsageError(

@@ -14,6 +14,9 @@ class DataFlags:
     """Side in pixels that pictures are brought to; needed when a folder's pictures differ."""
     channels: Literal[1, 3] | None = None
     """1 for grey, 3 for colour; found out when not given."""
+    sample_rate: int | None = None
+    """Samples a second that recordings are brought to; those of the first one, at most 16000, when
+    not given."""
     zca: bool = False
     """Whiten the images by the training split (ZCA, IDC's appendix E.6)."""
     no_flip: bool = False
@@ -193,12 +196,19 @@ class Show(OutputFlags):
 
 @dataclass(frozen=True, kw_only=True)
 class Export(OutputFlags, PlanFlags, DataFlags):
-    """Write a condensed set as plain images, .npz or parquet, to train with anything."""
+    """Write a condensed set as plain data, to train with anything, or as another set."""
 
     to: str = "npz"
-    """npz (float32, exact), images (8-bit PNG class folders) or parquet (8-bit PNG)."""
+    """npz (float32, exact), images (8-bit PNG class folders), parquet (8-bit PNG), wav (sound of
+    spectrograms, with estimated phases), or packed (a set whose images are shrunk afterwards)."""
     out: str = "exported"
     """File or folder to write."""
+    factor: int | None = None
+    """With packed: so many images a side in the place of one."""
+    iterations: int | None = None
+    """With wav: iterations of Griffin-Lim (default 100)."""
+    seed: int | None = None
+    """With wav: where its first phases come from (default 0)."""
     stored: bool = False
     """With npz: the stored tensors instead of the decoded images."""
     verify: bool = False

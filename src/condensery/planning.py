@@ -64,6 +64,12 @@ def configure(
     given = {"ipc": ipc, **{name: v for name, v in given.items() if name != "ipc"}}
     if "optimizer.rate" in given:  # meant as it is typed
         given = {"optimizer.rate_for_ipc": None, "optimizer.rate_for_size": None, **given}
+    asked = given.get("sample_rate", base.get("sample_rate"))
+    if asked not in (None, data.rate):
+        raise UsageError(
+            f"sample_rate {asked} is asked for, and the data were read with {data.rate or 'none'}; "
+            "give rate= where they are loaded"
+        )
     cased = with_cases(base, facts)
     raw = merge(cased, [("data", data.spec), *given.items()])
     schedule = cased.get("iterations")

@@ -17,6 +17,7 @@ def select_random(
     seed: int = 0,
     size: int | None = None,
     channels: int | None = None,
+    rate: int | None = None,
 ) -> CondensedSet:
     """Random training images of every class, without replacement.
 
@@ -28,11 +29,12 @@ def select_random(
         seed: which draw.
         size: side in pixels that pictures are brought to.
         channels: 1 for grey, 3 for colour.
+        rate: samples a second that recordings are brought to.
 
     Raises:
         DataError: when a class has fewer images than the budget.
     """
-    loaded = load(data, size=size, channels=channels)
+    loaded = load(data, size=size, channels=channels, rate=rate)
     train = loaded.train
     rows = random_rows(train, ipc, seed)
     images = train.normalised(rows.flatten()).reshape(train.classes, ipc, *train.shape)
@@ -52,6 +54,7 @@ def select_random(
             "data": loaded.known_as or None,
             "size": size,
             "channels": channels,
+            **({"sample_rate": loaded.rate} if loaded.rate is not None else {}),
             "flip": None if loaded.flip else False,
             **({"zca": True} if loaded.zca else {}),
             "ipc": ipc,

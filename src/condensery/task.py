@@ -67,5 +67,5 @@ class Task:
         dtype: torch.dtype = torch.float32,
     ) -> Task:
         """The task of condensing one training split on the device that holds it."""
-        device = train.images.device
+        device = train.device
         return cls(train.shape, train.classes, ipc, seed, flip, device, dtype, train.fingerprint)

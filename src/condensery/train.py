@@ -217,8 +217,7 @@ class Course:
     ) -> Iterator[int]:
         """:meth:`epoch` step by step; gives each step's number in the epoch when it is done."""
         protocol = self.trainer.protocol
-        device = torch.device(self.trainer.plan.device)
-        order = to_device(torch.from_numpy(rng.permutation(len(data))), device)
+        order = to_device(torch.from_numpy(rng.permutation(len(data))), data.index_device)
         self.network.train()
         for step, rows in enumerate(_batches(order, protocol.batch, self.whole)):
             rate = protocol.rate_at(epoch) if schedule is None else schedule(self._steps)
@@ -243,7 +242,7 @@ class Course:
         device = torch.device(trainer.plan.device)
         rng = stream(trainer.seed, f"{trainer.purpose}-real", *address)
         rows = rng.choice(len(data), min(images, len(data)), replace=False)
-        picked = to_device(torch.from_numpy(rows), device)
+        picked = to_device(torch.from_numpy(rows), data.index_device)
         self.optimizer.param_groups[0]["lr"] = trainer.protocol.rate_at(0)
         self.network.train()
         dropout = f"{trainer.purpose}-real-dropout"
@@ -290,9 +289,8 @@ class Course:
         # Pieces of one shape: memory does not grow with the set.
         count = -(-len(data) // (trainer.plan.chunk or _WHOLE_CHECK))
         size = -(-len(data) // count)
-        device = torch.device(trainer.plan.device)
         hits = []
-        for rows in torch.arange(len(data), device=device).split(size):
+        for rows in torch.arange(len(data), device=data.index_device).split(size):
             images, labels = data.take(rows)
             targets, missing = plain_targets(images, labels), size - len(rows)
             images = pad(images, (0, 0) * 3 + (0, missing))
@@ -372,8 +370,8 @@ def _pieces(images: Tensor, targets: Tensor, chunk: int | None) -> list[tuple[Te
 def accuracy(network: nn.Module, data: LabelledSet, plan: Plan) -> float:
     """Share of a split that a network gets right, in percent; one host sync."""
     chunk = plan.chunk or 256
-    right = torch.zeros((), dtype=torch.long, device=data.labels.device)
-    for rows in torch.arange(len(data), device=data.labels.device).split(chunk):
+    right = torch.zeros((), dtype=torch.long, device=data.device)
+    for rows in torch.arange(len(data), device=data.index_device).split(chunk):
         images = data.normalised(rows, dtype=plan.torch_dtype)
-        right += (network(images).argmax(1) == data.labels[rows]).sum()
+        right += (network(images).argmax(1) == data.labels_at(rows)).sum()
     return 100.0 * int(right) / len(data)

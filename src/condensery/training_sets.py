@@ -16,6 +16,10 @@ class TrainingSet(Interface):
 
     def __len__(self) -> int: ...
 
+    @property
+    def index_device(self) -> torch.device:
+        """Where rows are wanted."""
+
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised images and labels of some rows."""
 
@@ -31,6 +35,11 @@ class Tensors:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def index_device(self) -> torch.device:
+        """Where rows are wanted."""
+        return self.images.device
 
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised images and labels of some rows."""
@@ -49,9 +58,14 @@ class Split:
     def __len__(self) -> int:
         return len(self.data)
 
+    @property
+    def index_device(self) -> torch.device:
+        """Where rows are wanted."""
+        return self.data.index_device
+
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised images and labels of some rows."""
-        return self.data.normalised(rows, dtype=self.dtype), self.data.labels[rows]
+        return self.data.normalised(rows, dtype=self.dtype), self.data.labels_at(rows)
 
 
 @dataclass(frozen=True)
@@ -68,11 +82,16 @@ class Part:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def index_device(self) -> torch.device:
+        """Where rows are wanted."""
+        return self.rows.device
+
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised images and labels of some of the rows."""
         chosen = self.rows[rows]
-        return self.data.normalised(chosen, dtype=self.dtype), self.data.labels[chosen]
+        return self.data.normalised(chosen, dtype=self.dtype), self.data.labels_at(chosen)
 
     def all(self) -> tuple[Tensor, Tensor]:
         """Normalised images and labels of every row."""
-        return self.data.normalised(self.rows, dtype=self.dtype), self.data.labels[self.rows]
+        return self.data.normalised(self.rows, dtype=self.dtype), self.data.labels_at(self.rows)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from condensery.devices import to_device as to_device
 from condensery.errors import UsageError, unknown_name
 
 from .strategy import VALUES, Strategy
@@ -42,13 +43,6 @@ class Draw:
         if len(self.values) not in (1, n):
             raise UsageError(f"a draw of {len(self.values)} rows cannot be expanded to {n}")
         return Draw(self.op, self.values.expand(n, -1))
-
-
-def to_device(values: Tensor, device: torch.device) -> Tensor:
-    """A tensor on a device, copied without making the host wait where it can be."""
-    if device.type == "cuda" and values.device.type == "cpu":
-        return values.pin_memory().to(device, non_blocking=True)
-    return values.to(device)
 
 
 def cat(draws: Sequence[Draw]) -> Draw:

@@ -14,6 +14,7 @@ from condensery.checkpoint import Every
 from condensery.condensed import FILE, CondensedSet
 from condensery.config import RunConfig, Scalars, make
 from condensery.data import Data, load
+from condensery.devices import SHARE_VARIABLE
 from condensery.engine import Plan
 from condensery.engine.host import keep_memory
 from condensery.errors import UsageError
@@ -29,7 +30,7 @@ from condensery.running import carry_out
 from condensery.runs import RunFolder
 
 from . import curves
-from .shared import facts_of_set, folder_of, printer, write_result
+from .shared import facts_of_set, folder_of, printer, read, write_result
 
 
 def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
@@ -48,6 +49,7 @@ def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
     flags = {
         "size": options.size,
         "channels": options.channels,
+        "sample_rate": options.sample_rate,
         "flip": False if options.no_flip else None,
         "zca": True if options.zca else None,
         "ipc": options.ipc,
@@ -60,10 +62,18 @@ def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
     given = {name: value for name, value in flags.items() if value is not None}
     # What decides how data are read is checked before they are.
     named = {"recipe": "", "data": options.data or "digits"}
-    known = {n: base[n] for n in ("data", "size", "channels", "flip", "zca") if n in base}
+    read_as = ("data", "size", "channels", "sample_rate", "flip", "zca")
+    known = {n: base[n] for n in read_as if n in base}
     data_as = {"data": options.data} if options.data else {}
     how: Scalars = make(Scalars, {**named, **known, **given, **data_as}, "run")
-    data = load(how.data, size=how.size, channels=how.channels, flip=how.flip, zca=how.zca)
+    data = load(
+        how.data,
+        size=how.size,
+        channels=how.channels,
+        rate=how.sample_rate,
+        flip=how.flip,
+        zca=how.zca,
+    )
     planned = {name[5:]: value for name, value in dotted if name.startswith("plan.")}
     settings = {name: value for name, value in dotted if not name.startswith("plan.")}
     config = configure(data, base, {**given, **settings})
@@ -109,6 +119,11 @@ def _base(options: Any) -> Mapping[str, Any]:
     base = read_yaml(file / "recipe.yaml" if file.is_dir() else file, "--config")
     if "select" in base:
         raise UsageError(f"--config {file} belongs to a selection; repeat it with select")
+    if "packed" in base:
+        raise UsageError(
+            f"--config {file} belongs to a set that was packed afterwards; name the run that it "
+            "was packed from"
+        )
     lacking = [name for name in CHOICES if name not in base]
     if lacking:
         raise UsageError(
@@ -153,6 +168,7 @@ def _condense_one(
             f"seed {config.seed}"
         )
         say(f"plan: {plan.describe()}")
+        _say_where(data, plan, say)
         if options.dry_run:
             return _rehearsed(data, config, plan, folder, options, say)
         condensed = carry_out(
@@ -245,12 +261,20 @@ def resume(options: Any) -> int:
     return condense(same, [])
 
 
+def _say_where(data: Data, plan: Plan, say: Any) -> None:
+    """Tell when the training images are too large for the device."""
+    if plan.device != "cpu" and data.train.stays_on_host(plan.device):
+        say(
+            f"note: the training images ({size_text(data.train.nbytes)}) stay on the host and are "
+            f"carried to {plan.device} as they are drawn; {SHARE_VARIABLE} is the share of its "
+            "free memory that they may take"
+        )
+
+
 def pool(options: Any) -> int:
     """Train networks on the real training split and keep their snapshots."""
     keep_memory()
-    flip = False if options.no_flip else None
-    size, channels = options.size, options.channels
-    data = load(options.data, size=size, channels=channels, flip=flip, zca=options.zca)
+    data = read(options.data, options)
     names = ("epochs", "snapshots", "held_out", "rate", "momentum", "weight_decay", "batch")
     given = {name: getattr(options, name) for name in (*names, "augmentation", "seed")}
     settings = pool_settings(data, options.net, **given)
@@ -278,8 +302,8 @@ def pool(options: Any) -> int:
     bands = ", ".join(f"{number} in {band} %" for band, number in found.bands().items())
     say(f"{len(found.snapshots)} snapshots: {bands}")
     same = ["--data", options.data]
-    for flag in ("size", "channels"):
-        value = getattr(options, flag)
+    for flag in ("size", "channels", "sample-rate"):
+        value = getattr(options, flag.replace("-", "_"))
         same += [f"--{flag}", str(value)] if value is not None else []
     same += ["--no-flip"] if options.no_flip else []
     same += ["--zca"] if options.zca else []

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from condensery.condensed import load_sets
-from condensery.data import as_json, describe, load
+from condensery.data import as_json, describe
 from condensery.engine.host import keep_memory
 from condensery.evaluation import evaluate as evaluate_sets
 from condensery.evaluation import whole_epochs
 from condensery.progress import Progress
 from condensery.report.results import result_table
 
-from .shared import data_of, printer, write_result
+from .shared import data_of, printer, read, write_result
 
 
 def evaluate(options: Any) -> int:
@@ -43,9 +43,7 @@ def evaluate(options: Any) -> int:
 
 def data(options: Any) -> int:
     """Say what was understood of a data set."""
-    flip = False if options.no_flip else None
-    size, channels = options.size, options.channels
-    loaded = load(options.spec, size=size, channels=channels, flip=flip, zca=options.zca)
+    loaded = read(options.spec, options)
     printer(options)("\n".join(describe(loaded)))
     write_result(options, as_json(loaded))
     return 0

@@ -10,20 +10,20 @@ from typing import Any
 import yaml
 
 from condensery.condensed import FILE, CondensedSet, load_sets
-from condensery.data import Data, load
+from condensery.data import Data
 from condensery.engine.host import keep_memory
 from condensery.errors import UsageError, unknown_name
 from condensery.evaluation import Result
 from condensery.evaluation import evaluate as evaluate_sets
+from condensery.exports import FORMATS, rounded
 from condensery.exports import export as export_set
-from condensery.exports import rounded
-from condensery.files import write_text
+from condensery.files import whole_folder, write_text
 from condensery.report.pictures import save_picture
 from condensery.report.results import result_table
 from condensery.report.tables import size_text
 from condensery.select import select_random
 
-from .shared import data_of, facts_of_set, folder_of, printer, write_result
+from .shared import data_of, facts_of_set, folder_of, printer, read, spec_of, write_result
 
 SELECTIONS = ("random",)
 
@@ -34,9 +34,7 @@ def select(options: Any) -> int:
         raise unknown_name("selection", options.method, SELECTIONS)
     if options.sets < 1:
         raise UsageError(f"--sets must be at least 1, got {options.sets}")
-    flip = False if options.no_flip else None
-    size, channels = options.size, options.channels
-    data = load(options.data, size=size, channels=channels, flip=flip, zca=options.zca)
+    data = read(options.data, options)
     name = f"{data.name}-{options.method}-ipc{options.ipc}"
     out = folder_of(options.out, Path("runs") / name)
     say = printer(options)
@@ -49,6 +47,7 @@ def select(options: Any) -> int:
             seed=options.seed + number,
             size=options.size,
             channels=options.channels,
+            rate=options.sample_rate,
         )
         _keep_selection(chosen, folder, data, say)
         results.append({"out": str(folder), **facts_of_set(chosen)})
@@ -125,7 +124,16 @@ def export(options: Any) -> int:
     """Write a set as plain data, and measure what 8 bits cost where that is asked."""
     say = printer(options)
     condensed = CondensedSet.load(options.run)
-    written = export_set(condensed, options.to, options.out, stored=options.stored)
+    if options.to == "packed":
+        return _pack(condensed, options, say)
+    if options.to not in FORMATS:
+        raise unknown_name("export format", options.to, (*FORMATS, "packed"))
+    if options.to == "wav" and options.verify:
+        raise UsageError("--verify measures what 8 bits cost; leave it out with --to wav")
+    if options.factor is not None:
+        raise UsageError("--factor needs --to packed: only packing shrinks images")
+    how = {"stored": options.stored, "iterations": options.iterations, "seed": options.seed}
+    written = export_set(condensed, options.to, options.out, **how)
     say(f"{len(condensed)} images: {written}")
     outcome: dict[str, Any] = {"out": str(written), "to": options.to}
     if options.verify:
@@ -136,6 +144,28 @@ def export(options: Any) -> int:
         say(f"8 bits cost {cost:.2f} points of mean accuracy (n={results[0].n} each)")
         outcome["results"] = [result.as_dict() for result in results]
     write_result(options, outcome)
+    return 0
+
+
+def _pack(condensed: CondensedSet, options: Any, say: Any) -> int:
+    """Write a new set folder whose images were shrunk afterwards (IDC, table 6)."""
+    if options.stored or options.verify or (options.iterations, options.seed) != (None, None):
+        raise UsageError("--to packed takes --factor and --out, and no other flag of export")
+    packed = condensed.packed(2 if options.factor is None else options.factor)
+    folder, about = Path(options.out), packed.about
+    with whole_folder(folder) as temporary:
+        # Where the data came from is for this machine, not for the file.
+        place = spec_of(Path(options.run), condensed.about.config)
+        text = yaml.safe_dump({**about.config, "data": place}, sort_keys=False, allow_unicode=True)
+        write_text(temporary / "recipe.yaml", text)
+        save_picture(packed, temporary / "images.png")
+        packed.save(temporary)
+    say(
+        f"{len(packed)} images in the storage of {about.ipc} a class, "
+        f"{size_text(packed.stored_bytes)}: {folder}"
+    )
+    say(f"next: condensery evaluate {folder}")
+    write_result(options, {"out": str(folder), "to": "packed", **facts_of_set(packed)})
     return 0
 
 

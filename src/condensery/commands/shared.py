@@ -9,7 +9,8 @@ from typing import Any
 from condensery.condensed import CondensedSet, load_sets
 from condensery.data import Data, load
 from condensery.data.catalogue import known_names
-from condensery.errors import UsageError
+from condensery.data.pictures import NoRecordingsError
+from condensery.errors import DataError, UsageError
 from condensery.evaluation import whole_epochs
 from condensery.files import write_json
 from condensery.recipe import read_yaml
@@ -20,6 +21,18 @@ def folder_of(out: str | None, default: Path) -> Path:
     if out is not None and not out.strip():
         raise UsageError("--out is empty; name a folder")
     return Path(out) if out is not None else default
+
+
+def read(spec: str, options: Any) -> Data:
+    """A data set, read as the flags say."""
+    return load(
+        spec,
+        size=options.size,
+        channels=options.channels,
+        rate=options.sample_rate,
+        flip=False if options.no_flip else None,
+        zca=options.zca,
+    )
 
 
 def data_of(names: list[str], options: Any) -> Data:
@@ -34,9 +47,17 @@ def data_of(names: list[str], options: Any) -> Data:
             spec,
             size=config.get("size") if options.size is None else options.size,
             channels=config.get("channels") if options.channels is None else options.channels,
+            rate=config.get("sample_rate") if options.sample_rate is None else options.sample_rate,
             flip=False if options.no_flip else config.get("flip"),
             zca=options.zca or config.get("zca") is True,
         )
+    except NoRecordingsError as error:
+        if options.sample_rate is not None:
+            raise
+        raise DataError(
+            f"set {sets[0]} was made from recordings, and {spec} holds images; name its data set "
+            "with --data"
+        ) from error
     except ValueError as error:
         if options.data:
             raise
@@ -49,6 +70,14 @@ def _spec_of(sets: list[str], config: Mapping[str, Any]) -> str:
     if not sets:
         return "digits"
     place = Path(sets[0])
+    spec = spec_of(place, config)
+    if spec is None:
+        raise UsageError(f"{place} does not say where its data are; name them with --data")
+    return spec
+
+
+def spec_of(place: Path, config: Mapping[str, Any]) -> str | None:
+    """Where a set's data came from, as far as it is known."""
     # A run folder, a folder of several, a file in a run folder, a file among its checkpoints.
     for folder in (place, place / "0", place.parent, place.parent.parent):
         recipe = folder / "recipe.yaml"
@@ -57,9 +86,7 @@ def _spec_of(sets: list[str], config: Mapping[str, Any]) -> str:
             if spec is not None:
                 return str(spec)
     name = config.get("data")
-    if name in known_names():
-        return str(name)
-    raise UsageError(f"{place} does not say where its data are; name them with --data")
+    return str(name) if name in known_names() else None
 
 
 def facts_of_set(condensed: CondensedSet) -> dict[str, Any]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from condensery.errors import UsageError
 from condensery.files import whole_file
@@ -18,8 +16,10 @@ from condensery.files import whole_file
 from . import pictures, recordings
 from .labelled import LabelledSet
 from .pictures import Pair, Source, Wanted
+from .store import File, Kept, Store, WriteError
 
-_FORMAT = 2  # raise it whenever the same files would decode to other pixels or facts
+_FORMAT = 3  # raise it whenever the same files would decode to other pixels or facts, or lie
+# elsewhere in the file
 _SPLITS = ("train", "test")
 
 
@@ -34,13 +34,16 @@ def cache_folder() -> Path:
 
 
 def decoded(source: Source, wanted: Wanted, *, cache: bool) -> Pair:
-    """Both splits of a source, from the cache where they lie in it."""
+    """Both splits of a source, from the cache where they lie in it.
 
-    def fresh() -> Pair:
+    Images out of the cache are mapped: a row is read when it is used. Decoding needs memory for a
+    chunk of them only.
+    """
+
+    def fresh(store: Store | None = None) -> Pair:
         splits = source.read()
-        if splits.recordings:
-            return recordings.decode(splits, source.name, wanted)
-        return pictures.decode(splits, source.name, wanted)
+        decode = recordings.decode if splits.recordings else pictures.decode
+        return decode(splits, source.name, wanted, store)
 
     if not cache:
         return fresh()
@@ -48,61 +51,66 @@ def decoded(source: Source, wanted: Wanted, *, cache: bool) -> Pair:
     asked = (_FORMAT, source.fingerprint, *plain)
     key = hashlib.sha256(repr(asked).encode()).hexdigest()[:32]
     path = cache_folder() / "data" / f"{key}.safetensors"
-    return _through(path, source.name, fresh)
-
-
-def _through(path: Path, name: str, fresh: Callable[[], Pair]) -> Pair:
-    kept = _read(path, name)
+    kept = _read(path, source.name)
     if kept is not None:
         return kept
-    made = fresh()
     try:
-        _write(path, made)
-    except (OSError, UsageError) as error:
-        why = getattr(error, "strerror", None) or type(error).__name__
-        note = f"decoded images could not be kept in the cache ({why}); set CONDENSERY_CACHE"
+        _write(path, fresh)
+    except WriteError as error:
+        note = f"decoded images could not be kept in the cache ({error}); set CONDENSERY_CACHE"
+        made = fresh()
         return replace(made, notes=(*made.notes, note))
-    return made
+    written = _read(path, source.name)
+    return written if written is not None else fresh()
 
 
-def _write(path: Path, made: Pair) -> None:
-    from safetensors.torch import save_file
+def _write(path: Path, fresh: Callable[[Store], Pair]) -> None:
+    """Decode both splits into a file that appears when it is whole.
 
-    facts = {
-        "class_names": made.train.class_names,
-        "mean": made.train.mean,
-        "std": made.train.std,
-        "fingerprints": {s: getattr(made, s).fingerprint for s in _SPLITS},
-        "notes": made.notes,
-        "rate": made.rate,
-    }
-    tensors: dict[str, Tensor] = {}
-    for split in _SPLITS:
-        held: LabelledSet = getattr(made, split)
-        tensors |= {f"{split}.images": held.images, f"{split}.labels": held.labels}
-    with whole_file(path) as temporary:
-        save_file(tensors, temporary, {"condensery": json.dumps(facts, sort_keys=True)})
+    Raises:
+        WriteError: when that cannot be written; what is wrong with the data is another error.
+    """
+    with ExitStack() as held:
+        try:
+            temporary = held.enter_context(whole_file(path))
+            store = held.enter_context(File(temporary))
+        except (OSError, UsageError) as error:
+            raise WriteError(getattr(error, "strerror", None) or type(error).__name__) from error
+        made = fresh(store)
+        facts = {
+            "class_names": made.train.class_names,
+            "mean": made.train.mean,
+            "std": made.train.std,
+            "fingerprints": {s: getattr(made, s).fingerprint for s in _SPLITS},
+            "notes": made.notes,
+            "rate": made.rate,
+        }
+        images = {f"{s}.images": getattr(made, s).images for s in _SPLITS}
+        labels = {f"{s}.labels": getattr(made, s).labels for s in _SPLITS}
+        store.finish(images, labels, facts)
+        try:
+            held.close()
+        except OSError as error:
+            raise WriteError(error.strerror or type(error).__name__) from error
 
 
 def _read(path: Path, name: str) -> Pair | None:
     """What a cache file holds; nothing where it is missing or damaged."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="pt") as file:
-            facts: dict[str, Any] = json.loads(file.metadata()["condensery"])
-            train, test = (
-                LabelledSet(
-                    file.get_tensor(f"{split}.images"),
-                    file.get_tensor(f"{split}.labels"),
-                    tuple(facts["class_names"]),
-                    tuple(facts["mean"]),
-                    tuple(facts["std"]),
-                    name,
-                    facts["fingerprints"][split],
-                )
-                for split in _SPLITS
+        kept = Kept(path)
+        facts: dict[str, Any] = kept.facts()
+        train, test = (
+            LabelledSet(
+                kept.tensor(f"{split}.images"),
+                kept.tensor(f"{split}.labels").clone(),
+                tuple(facts["class_names"]),
+                tuple(facts["mean"]),
+                tuple(facts["std"]),
+                name,
+                facts["fingerprints"][split],
             )
-            return Pair(train, test, tuple(facts["notes"]), facts["rate"])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+            for split in _SPLITS
+        )
+        return Pair(train, test, tuple(facts["notes"]), facts["rate"])
+    except (OSError, KeyError, TypeError, ValueError, AttributeError):
         return None  # a damaged file is written anew

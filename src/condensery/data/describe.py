@@ -57,7 +57,7 @@ def describe(data: Data) -> list[str]:
         *sound,
         f"images: {width}×{height} pixels, {_channels(channels)}, "
         f"{str(train.images.dtype).removeprefix('torch.')}",
-        f"size in memory: train {_bytes(train.nbytes)}, test {_bytes(test.nbytes)}",
+        f"size when decoded: train {size_text(train.nbytes)}, test {size_text(test.nbytes)}",
         f"normalisation: mean {_numbers(train.mean)}, std {_numbers(train.std)} ({how})",
         f"flip: {'yes' if data.flip else 'no'}",
         f"default network: {data.net}",
@@ -79,11 +79,11 @@ def _numbers(values: tuple[float, ...]) -> str:
     return " ".join(f"{v:.4f}" for v in values)
 
 
-def _bytes(n: int) -> str:
+def size_text(n: int) -> str:
     """Decimal units, as disks are sold.
 
-    >>> _bytes(47040000)
-    '47.0 MB'
+    >>> size_text(47040000), size_text(12)
+    ('47.0 MB', '12 bytes')
     """
     if n < 1000:
         return f"{n} bytes"

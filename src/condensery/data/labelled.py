@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from condensery.devices import fits, to_device
 from condensery.errors import DataError
 
 _CHUNK = 2**24  # numbers looked at together when the pixels are measured
@@ -26,26 +28,48 @@ def _constants(
     return both[0], both[1]
 
 
-def fingerprint_of(images: Tensor, labels: Tensor, class_names: Sequence[str]) -> str:
+Parts: TypeAlias = Callable[[int], Iterable[Tensor]]
+"""A number of images → all images in order, so many at a time."""
+
+
+def _each(images: Tensor) -> int:
+    """Images that are looked at together."""
+    return max(1, _CHUNK // images[:1].numel())
+
+
+def fingerprint_of(
+    images: Tensor, labels: Tensor, class_names: Sequence[str], parts: Parts | None = None
+) -> str:
     """SHA-256 of the content: type, shape, class names, labels and pixels."""
     digest = hashlib.sha256()
     head = (str(images.dtype), tuple(images.shape), tuple(class_names))
     digest.update(repr(head).encode())
-    for tensor in (labels, images):
-        digest.update(tensor.detach().cpu().contiguous().numpy().reshape(-1).view(np.uint8).data)
+    digest.update(_bytes_of(labels))
+    for part in [images] if parts is None else parts(_each(images)):
+        digest.update(_bytes_of(part))
     return digest.hexdigest()
 
 
-def measure(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _bytes_of(tensor: Tensor) -> memoryview:
+    return tensor.detach().cpu().contiguous().numpy().reshape(-1).view(np.uint8).data
+
+
+def measure(
+    images: Tensor, parts: Parts | None = None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation (ddof 0) per channel of N×C×H×W, accumulated in float64.
 
     uint8 is measured on the 0..1 scale, from counts of its 256 values and so exactly; float32 on
     its own scale. A channel without any variation has std 0.
+
+    Args:
+        images: all of them.
+        parts: the same in pieces, where they had better not be looked at together.
     """
-    chunks = torch.split(images, max(1, _CHUNK // images[:1].numel()))
+    read, each = parts or images.split, _each(images)
     if images.dtype == torch.uint8:
         counts = np.zeros((images.shape[1], 256), dtype=np.int64)
-        for chunk in chunks:
+        for chunk in read(each):
             for c in range(images.shape[1]):
                 counts[c] += np.bincount(chunk[:, c].cpu().numpy().ravel(), minlength=256)
         weights, values = counts / counts.sum(axis=1, keepdims=True), np.arange(256) / 255
@@ -55,19 +79,28 @@ def measure(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
         variances[(counts > 0).sum(axis=1) == 1] = 0
         return tuple(means.tolist()), tuple(np.sqrt(variances).tolist())
     pixels = images.shape[0] * images.shape[2] * images.shape[3]
-    mean = torch.stack([x.double().sum(dim=(0, 2, 3)) for x in chunks]).sum(dim=0) / pixels
-    deviations = [(x.double() - mean[:, None, None]).square().sum(dim=(0, 2, 3)) for x in chunks]
+    mean = torch.stack([x.double().sum(dim=(0, 2, 3)) for x in read(each)]).sum(dim=0) / pixels
+    deviations, low, high = [], [], []
+    for x in read(each):
+        deviations.append((x.double() - mean[:, None, None]).square().sum(dim=(0, 2, 3)))
+        low.append(x.amin(dim=(0, 2, 3)))
+        high.append(x.amax(dim=(0, 2, 3)))
     std = (torch.stack(deviations).sum(dim=0) / pixels).sqrt()
-    constant = images.amin(dim=(0, 2, 3)) == images.amax(dim=(0, 2, 3))
+    constant = torch.stack(low).amin(dim=0) == torch.stack(high).amax(dim=0)
     return tuple(mean.tolist()), tuple(std.masked_fill(constant, 0).tolist())
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledSet:
-    """One split: images with labels, on one device."""
+    """One split: images with labels, on one device; images may stay on the host, and in a file.
+
+    Take images with :meth:`normalised` and labels with :meth:`labels_at`: whether ``images`` are
+    in memory, on the device or mapped from a file is their business.
+    """
 
     images: Tensor
-    """N×C×H×W, uint8 or float32, contiguous."""
+    """N×C×H×W, uint8 or float32, contiguous; perhaps mapped, so that a row is read when it is
+    used."""
     labels: Tensor
     """N, int64, 0 … classes−1."""
     class_names: tuple[str, ...]
@@ -80,6 +113,9 @@ class LabelledSet:
     """Short name, such as ``"mnist"``."""
     fingerprint: str
     """SHA-256 (hex) of images, labels and class names; independent of path and time."""
+    on_host: bool = False
+    """Whether images stay on the host while labels are on the device; rows are then carried over
+    as they are taken."""
 
     def __post_init__(self) -> None:
         if self.images.dim() != 4 or self.images.dtype not in (torch.uint8, torch.float32):
@@ -108,10 +144,12 @@ class LabelledSet:
         *,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        parts: Parts | None = None,
     ) -> LabelledSet:
         """A set with its fingerprint computed, and normalisation measured where none is given.
 
-        A channel without any variation gets std 1.
+        A channel without any variation gets std 1. ``parts`` gives the images in pieces, where
+        they had better not be looked at together.
         """
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(class_names):
             raise DataError(
@@ -120,9 +158,9 @@ class LabelledSet:
             )
         images = images.contiguous()
         if mean is None or std is None:
-            mean, measured = measure(images)
+            mean, measured = measure(images, parts)
             std = tuple(s if s > 0 else 1.0 for s in measured)
-        names, print_ = tuple(class_names), fingerprint_of(images, labels, class_names)
+        names, print_ = tuple(class_names), fingerprint_of(images, labels, class_names, parts)
         return cls(images, labels, names, tuple(mean), tuple(std), name, print_)
 
     def __len__(self) -> int:
@@ -139,11 +177,21 @@ class LabelledSet:
         """Number of classes."""
         return len(self.class_names)
 
+    @property
+    def device(self) -> torch.device:
+        """Where labels are, and normalised images come out."""
+        return self.labels.device
+
+    @property
+    def index_device(self) -> torch.device:
+        """Where positions are wanted: beside the images, so that the host never asks a GPU."""
+        return self.images.device
+
     @cached_property
     def index(self) -> tuple[Tensor, ...]:
-        """Positions of every class's images, int64 and ascending, on the images' device."""
+        """Positions of every class's images, int64 and ascending, on :attr:`index_device`."""
         labels = self.labels.cpu()
-        order = torch.argsort(labels, stable=True).to(self.images.device)
+        order = torch.argsort(labels, stable=True).to(self.index_device)
         sizes = torch.bincount(labels, minlength=self.classes).tolist()
         return torch.split(order, sizes)
 
@@ -161,20 +209,36 @@ class LabelledSet:
         """Images as networks see them, n×C×H×W.
 
         Args:
-            rows: positions, int64, on the images' device (then a GPU is not waited for); all
+            rows: positions, int64, on :attr:`index_device` (then a GPU is not waited for); all
                 images by default.
             dtype: a floating type.
 
         Returns:
             (x/255 − mean)/std of uint8 images, (x − mean)/std of float32 images.
         """
-        chosen = self.images if rows is None else self.images[rows]
+        chosen = self._taken(rows)
         # Half precision only in the end: /255 and −mean would lose the last of its digits.
         exact = dtype if dtype == torch.float64 else torch.float32
         if self.images.dtype == torch.float32:
             return self.normalise(chosen.to(exact)).to(dtype)
         mean, std = _constants(self.mean, self.std, chosen.device, exact)
         return chosen.to(exact).div_(255).sub_(mean).div_(std).to(dtype)
+
+    def labels_at(self, rows: Tensor) -> Tensor:
+        """Labels at some positions, which are on :attr:`index_device`; on the set's device."""
+        return self.labels[to_device(rows, self.device)]
+
+    def _taken(self, rows: Tensor | None) -> Tensor:
+        """Images as they are kept, on the set's device."""
+        if not self.on_host:
+            return self.images if rows is None else self.images[rows]
+        if rows is None:
+            return self.images.to(self.device)
+        rows = rows.to(self.index_device)
+        pinned = self.device.type == "cuda"  # the copy then runs beside the host
+        out = torch.empty((len(rows), *self.shape), dtype=self.images.dtype, pin_memory=pinned)
+        torch.index_select(self.images, 0, rows, out=out)
+        return out.to(self.device, non_blocking=pinned)
 
     def normalise(self, images01: Tensor) -> Tensor:
         """(x − mean)/std of …×C×H×W floating images, on the scale of ``mean``."""
@@ -186,12 +250,29 @@ class LabelledSet:
         mean, std = _constants(self.mean, self.std, x.device, x.dtype)
         return x * std + mean
 
-    def to(self, device: torch.device | str) -> LabelledSet:
-        """The same set on another device; itself when it is there already."""
-        images, labels = self.images.to(device), self.labels.to(device)
-        if images is self.images and labels is self.labels:
+    def to(self, device: torch.device | str, share: float | None = None) -> LabelledSet:
+        """The same set on another device; itself when it is there already.
+
+        Args:
+            device: where to.
+            share: of the device's free memory that images may take; beyond it they stay on the
+                host. ``$CONDENSERY_DEVICE_SHARE``, or a half, when not given.
+        """
+        stay = self.stays_on_host(device, share)
+        images = self.images if stay else self.images.to(device)
+        labels = self.labels.to(device)
+        if images is self.images and labels is self.labels and stay == self.on_host:
             return self
-        return replace(self, images=images, labels=labels)
+        moved = replace(self, images=images, labels=labels, on_host=stay)
+        if stay:
+            vars(moved)["index"] = self.index  # drawing rows asks the device for nothing
+        return moved
+
+    def stays_on_host(self, device: torch.device | str, share: float | None = None) -> bool:
+        """Whether :meth:`to` would leave the images where they are, for want of memory there."""
+        if self.images.device.type != "cpu":
+            return False
+        return not fits(self.nbytes, torch.device(device), share)
 
 
 @dataclass(frozen=True, eq=False)

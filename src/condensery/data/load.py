@@ -17,7 +17,7 @@ from . import arrays, catalogue, folders, foreign, hub, memory
 from .cache import decoded
 from .catalogue import Entry
 from .labelled import Data, LabelledSet, default_net
-from .pictures import Pair, Source, Wanted
+from .pictures import NoRecordingsError, Pair, Source, Wanted
 from .spectrograms import MOST_RATE
 from .whitening import whitened
 
@@ -76,9 +76,7 @@ def load(
         pair, name = memory.in_memory(data, test, size, channels)
         made = _finish(pair, name, name, flip)
     if rate is not None and made.rate is None:
-        raise UsageError(
-            f"rate= goes with recordings, but '{made.name}' holds images; leave it out"
-        )
+        raise NoRecordingsError(made.name)
     return _whitened(made) if zca else made
 
 
@@ -96,7 +94,9 @@ def _check(size: int | None, channels: int | None, rate: int | None) -> None:
     if channels not in (None, 1, 3):
         raise UsageError(f"channels must be 1 or 3, got {channels}")
     if rate is not None and not 1000 <= rate <= MOST_RATE:
-        raise UsageError(f"rate must be from 1000 to {MOST_RATE} samples a second, got {rate}")
+        raise UsageError(
+            f"the sample rate must be from 1000 to {MOST_RATE} samples a second, got {rate}"
+        )
 
 
 def _finish(
@@ -129,8 +129,8 @@ def _finish(
 def _constant_channels(train: LabelledSet) -> list[int]:
     if 1.0 not in train.std:  # what a measured std of 0 was replaced by
         return []
-    x = train.images.transpose(0, 1).flatten(1)
-    return [c for c, values in enumerate(x) if bool((values == values[0]).all())]
+    planes = train.images.unbind(1)
+    return [c for c, plane in enumerate(planes) if bool(plane.amin() == plane.amax())]
 
 
 def _again(

@@ -5,19 +5,29 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from condensery.errors import DataError
+from condensery.errors import DataError, UsageError
 
 from .classes import Rows, choose, hold_out, number
 from .labelled import LabelledSet
 from .stack import Item, stack_up, usual_side
+from .store import Memory, Store
 
 _MOST_UNREADABLE = 0.1  # more than this, and the source itself is in doubt
+
+
+class NoRecordingsError(UsageError):
+    """A sample rate is asked for, and there are pictures."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"a sample rate goes with recordings, but '{name}' holds images; leave --sample-rate "
+            "(rate= of load) out"
+        )
 
 
 @dataclass(frozen=True)
@@ -101,19 +111,29 @@ class Division:
 
 @dataclass(frozen=True)
 class _Block:
-    images: NDArray[np.uint8]
+    shape: tuple[int, int, int]
     kept: NDArray[np.bool_]
     notes: list[str]
 
 
-def decode(splits: Splits, name: str, wanted: Wanted) -> Pair:
-    """Decode both splits; the test split follows what training decided and decides nothing."""
+def decode(splits: Splits, name: str, wanted: Wanted, store: Store | None = None) -> Pair:
+    """Decode both splits; the test split follows what training decided and decides nothing.
+
+    Args:
+        splits: what to decode.
+        name: short name.
+        wanted: size, channels and classes.
+        store: where decoded images go; memory when not given.
+    """
+    if wanted.rate is not None:
+        raise NoRecordingsError(name)
+    store = store or Memory()
     division = divide(splits, wanted)
     names, size = division.names, wanted.size
-    train = _block(division.train, names, size, wanted.channels, "training")
-    shape = train.images.shape[1:]
-    test = _block(division.test, names, size, shape[0], "test", shape)
-    first, second = two_sets(division, train.images, train.kept, test.images, test.kept, name)
+    train = _block(store, division.train, names, size, wanted.channels, "training")
+    first = one_set(store, division.train, train.kept, names, name)
+    test = _block(store, division.test, names, size, train.shape[0], "test", train.shape)
+    second = one_set(store, division.test, test.kept, names, name, first)
     return Pair(first, second, (*division.notes, *train.notes, *test.notes))
 
 
@@ -149,27 +169,24 @@ def divide(splits: Splits, wanted: Wanted) -> Division:
     return Division(train, test, names, tuple(notes))
 
 
-def two_sets(
-    division: Division,
-    images: NDArray[Any],
+def one_set(
+    store: Store,
+    part: Part,
     kept: NDArray[np.bool_],
-    test_images: NDArray[Any],
-    test_kept: NDArray[np.bool_],
+    names: tuple[str, ...],
     name: str,
-) -> tuple[LabelledSet, LabelledSet]:
-    """Decoded images with their labels; normalisation is measured on training."""
-    train, test = division.train, division.test
-    labels = torch.from_numpy(train.labels[train.rows][kept])
-    first = LabelledSet.of(torch.from_numpy(images), labels, division.names, name)
-    second = LabelledSet.of(
-        torch.from_numpy(test_images),
-        torch.from_numpy(test.labels[test.rows][test_kept]),
-        division.names,
+    train: LabelledSet | None = None,
+) -> LabelledSet:
+    """The store's last split with its labels; normalised as training, or measured on itself."""
+    return LabelledSet.of(
+        store.images(),
+        torch.from_numpy(part.labels[part.rows][kept]),
+        names,
         name,
-        mean=first.mean,
-        std=first.std,
+        mean=train.mean if train else None,
+        std=train.std if train else None,
+        parts=store.parts,
     )
-    return first, second
 
 
 def drawn_note(n: int, one_of: int = 5) -> str:
@@ -179,26 +196,26 @@ def drawn_note(n: int, one_of: int = 5) -> str:
 
 
 def _block(
+    store: Store,
     part: Part,
     names: tuple[str, ...],
     size: int | None,
     channels: int | None,
     split: str,
-    shape: tuple[int, ...] | None = None,
+    shape: tuple[int, int, int] | None = None,
 ) -> _Block:
     """Decode some rows of a split, leaving out what cannot be read."""
     rows = part.rows
     with warnings.catch_warnings():
         # PIL's remarks on odd metadata would say nothing that a reader could act on.
         warnings.filterwarnings("ignore", module="PIL")
-        stack, bad = stack_up(part.pictures.pick(rows), len(rows), size, channels, split)
+        stack, bad = stack_up(part.pictures.pick(rows), store, len(rows), size, channels, split)
     kept = np.ones(len(rows), dtype=bool)
     kept[list(bad)] = False
     notes = judge(bad, kept, part.labels[rows], names, split, "image")
-    images = stack.images()
-    if shape is not None and images.shape[1:] != shape:
+    if shape is not None and stack.shape != shape:
         raise DataError(
-            f"test images are {_size(images.shape[1:])} but training images {_size(shape)}; "
+            f"test images are {_size(stack.shape)} but training images {_size(shape)}; "
             f"bring them to one size, for example with --size {usual_side(max(shape))}"
         )
     if channels is None and stack.grey and stack.colour:
@@ -207,7 +224,7 @@ def _block(
         notes.append(f"grey {split} images, converted to RGB: {stack.grey}")
     elif channels == 1 and stack.colour:
         notes.append(f"colour {split} images, converted to grey: {stack.colour}")
-    return _Block(images, kept, notes)
+    return _Block(stack.shape, kept, notes)
 
 
 def judge(

@@ -10,17 +10,18 @@ from numpy.typing import NDArray
 
 from condensery.errors import UsageError
 
+from . import store as stores
 from .images import UnreadableError
-from .pictures import Pair, Part, Splits, Wanted, divide, judge, two_sets
+from .pictures import Pair, Part, Splits, Wanted, divide, judge, one_set
 from .sound import samples
 from .spectrograms import HOP, SIDE, SIZE, USUAL_RATE, WINDOW, frames, one_second, spectrogram
+from .store import Memory, Store
 
 
 @dataclass
 class _Block:
     """The spectrograms of one split, and what was met on the way."""
 
-    images: NDArray[np.float32]
     kept: NDArray[np.bool_]
     rate: int
     cut: int = 0
@@ -29,34 +30,42 @@ class _Block:
     notes: list[str] = field(default_factory=list)
 
 
-def decode(splits: Splits, name: str, wanted: Wanted) -> Pair:
+def decode(splits: Splits, name: str, wanted: Wanted, store: Store | None = None) -> Pair:
     """Decode both splits; the test split follows what training decided and decides nothing.
 
-    Without a rate the recordings keep that of the first of them, at most 16 kHz.
+    Without a rate the recordings keep that of the first of them, at most 16 kHz. Spectrograms go
+    into the store; into memory when none is given.
     """
+    store = store or Memory()
     if wanted.channels == 3:
         raise UsageError("spectrograms have one channel; leave channels out for recordings")
     size = wanted.size or SIZE
     division = divide(splits, wanted)
-    train = _block(division.train, division.names, size, wanted.rate, "training")
-    test = _block(division.test, division.names, size, train.rate, "test")
+    names = division.names
+    train = _block(store, division.train, names, size, wanted.rate, "training")
+    first = one_set(store, division.train, train.kept, names, name)
+    test = _block(store, division.test, names, size, train.rate, "test")
+    second = one_set(store, division.test, test.kept, names, name, first)
     n = frames(train.rate)
     padding = f", padded with zeros to {SIDE}×{SIDE}" if n < SIDE else ""
     how = (
         f"recordings became log-magnitude spectrograms: {SIDE} frequencies × {n} frames "
-        f"(n_fft {WINDOW}, hop {HOP}){padding}, resized to {size}×{size}; they cannot be played"
+        f"(n_fft {WINDOW}, hop {HOP}){padding}, resized to {size}×{size}; their phases are gone"
     )
     notes = (*division.notes, how, *train.notes, *test.notes)
-    first, second = two_sets(division, train.images, train.kept, test.images, test.kept, name)
     return Pair(first, second, notes, train.rate)
 
 
-def _block(part: Part, names: tuple[str, ...], size: int, rate: int | None, split: str) -> _Block:
+def _block(
+    store: Store, part: Part, names: tuple[str, ...], size: int, rate: int | None, split: str
+) -> _Block:
     """Decode some rows of a split, leaving out what cannot be read."""
     room = len(part.rows)
-    block = _Block(np.empty((room, 1, size, size), np.float32), np.ones(room, bool), rate or 0)
+    block = _Block(np.ones(room, bool), rate or 0)
     bad: dict[int, str] = {}
-    n = 0
+    held: list[NDArray[np.float32]] = []
+    most = max(1, stores.CHUNK // (4 * size * size))
+    store.begin(room)
     for row, (item, content) in enumerate(part.pictures.pick(part.rows)):
         try:
             x, native = samples(content, item)
@@ -67,12 +76,15 @@ def _block(part: Part, names: tuple[str, ...], size: int, rate: int | None, spli
         block.cut += len(x) > native
         block.padded += len(x) < native
         block.resampled[native] += native != block.rate
-        block.images[n, 0] = spectrogram(one_second(x, native, block.rate), size)
-        n += 1
+        held.append(spectrogram(one_second(x, native, block.rate), size))
+        if len(held) == most:
+            store.add(np.stack(held)[:, None])
+            held = []
+    if held:
+        store.add(np.stack(held)[:, None])
     block.kept[list(bad)] = False
     block.notes += judge(bad, block.kept, part.labels[part.rows], names, split, "recording")
-    block.images = block.images if n == room else block.images[:n].copy()
-    _remark(block, n, split)
+    _remark(block, room - len(bad), split)
     return block
 
 

@@ -17,7 +17,8 @@ SIZE = 64
 """Side of the images when none is asked for."""
 USUAL_RATE = 16_000
 MOST_RATE = HOP * SIDE  # one second more often sampled would have more frames than the image
-_LEAST = 1e-3  # added before the logarithm
+LEAST = 1e-3
+"""Added before the logarithm."""
 
 
 def frames(rate: int) -> int:
@@ -62,4 +63,4 @@ def spectrogram(x: Samples, size: int) -> NDArray[np.float32]:
     held = magnitudes(x)
     square = torch.from_numpy(np.pad(held, ((0, 0), (0, SIDE - held.shape[1]))))
     small = F.interpolate(square[None, None], (size, size), mode="bilinear", align_corners=False)
-    return (small[0, 0] + _LEAST).log().float().numpy()
+    return (small[0, 0] + LEAST).log().float().numpy()

@@ -8,55 +8,73 @@ from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from condensery.errors import DataError
 
+from . import store as stores
 from .images import Content, Pixels, UnreadableError, as_channels, pixels
+from .store import Store
 
 Item: TypeAlias = tuple[str, Content]
 """A picture's name, for messages, and its content."""
 
 
 class Stack:
-    """Pictures of one size, grey until the first in colour comes."""
+    """Pictures of one size, grey until the first in colour comes; put away chunk by chunk."""
 
-    def __init__(self, room: int, channels: int | None) -> None:
-        self.room, self.channels = room, channels
-        self.out: NDArray[np.uint8] | None = None
+    def __init__(self, store: Store, room: int, channels: int | None) -> None:
+        self.store, self.channels = store, channels
+        self.size: tuple[int, int] | None = None
         self.n = self.grey = self.colour = 0
+        self._held: list[Pixels] = []
+        self._depth = channels or 1
+        store.begin(room)
 
     def fits(self, array: Pixels) -> bool:
         """Whether a picture has the size of those before."""
-        return self.out is None or array.shape[:2] == self.out.shape[2:]
+        return self.size is None or array.shape[:2] == self.size
 
     def add(self, array: Pixels) -> None:
         """Put a picture on top."""
         in_colour = array.ndim == 3
         self.colour, self.grey = self.colour + in_colour, self.grey + (not in_colour)
-        channels = self.channels or (3 if self.colour else 1)
-        if self.out is None:
-            self.out = np.empty((self.room, channels, *array.shape[:2]), dtype=np.uint8)
-        elif self.out.shape[1] < channels:
-            self.out = np.repeat(self.out, 3, axis=1)
-        self.out[self.n] = as_channels(array, self.out.shape[1])
+        self.size = (array.shape[0], array.shape[1])
+        if self.channels is None and in_colour and self._depth == 1:
+            self.put_away()
+            self.store.widen()
+            self._depth = 3
+        self._held.append(as_channels(array, self._depth))
         self.n += 1
+        if len(self._held) * self._held[0].size >= stores.CHUNK:
+            self.put_away()
 
-    def images(self) -> NDArray[np.uint8]:
-        """All of them, N×C×H×W."""
-        assert self.out is not None  # a split of which nothing can be read was refused before
-        return self.out if self.n == self.room else self.out[: self.n].copy()
+    def put_away(self) -> None:
+        """Hand the pictures that are held to the store."""
+        if self._held:
+            self.store.add(np.stack(self._held))
+            self._held = []
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """C×H×W of the pictures."""
+        assert self.size is not None  # a split of which nothing can be read was refused before
+        return (self._depth, *self.size)
 
 
 def stack_up(
-    items: Iterator[Item], room: int, size: int | None, channels: int | None, split: str
+    items: Iterator[Item],
+    store: Store,
+    room: int,
+    size: int | None,
+    channels: int | None,
+    split: str,
 ) -> tuple[Stack, dict[int, str]]:
     """Decode pictures and stack them; what cannot be read is returned by position, with its name.
 
     Raises:
         DataError: when no size is given and the pictures' own differ.
     """
-    stack, bad = Stack(room, channels), {}
+    stack, bad = Stack(store, room, channels), {}
     for row, (name, content) in enumerate(items):
         try:
             array = pixels(content, size)
@@ -64,16 +82,15 @@ def stack_up(
             bad[row] = name
             continue
         if not stack.fits(array):
-            assert stack.out is not None
             raise _sizes_differ(stack, array, items, split)
         stack.add(array)
+    stack.put_away()
     return stack, bad
 
 
 def _sizes_differ(stack: Stack, array: Pixels, rest: Iterator[Item], split: str) -> DataError:
     """The refusal, with what a look at the next images adds."""
-    assert stack.out is not None
-    seen = Counter({stack.out.shape[2:]: stack.n, array.shape[:2]: 1})
+    seen: Counter[tuple[int, ...]] = Counter({stack.shape[1:]: stack.n, array.shape[:2]: 1})
     for _, content in islice(rest, 200):
         try:
             seen[pixels(content, None).shape[:2]] += 1

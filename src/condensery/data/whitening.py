@@ -5,14 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from condensery.devices import physical_memory
 from condensery.errors import UsageError
 
+from .describe import size_text
 from .labelled import LabelledSet
 
 #: Added to every eigenvalue, as a share of their mean, so that noise is not blown up.
 _SHARE = 0.1
 #: Pixels times channels beyond which the eigenvectors take too long.
 _MOST = 3 * 64 * 64
+#: Share of the machine's memory that whitened images may take: they are not mapped.
+_MEMORY = 0.8
 #: Images that are turned at once.
 _AT_ONCE = 4096
 
@@ -24,13 +28,20 @@ def whitened(train: LabelledSet, test: LabelledSet) -> tuple[LabelledSet, Labell
     measured anew.
 
     Raises:
-        UsageError: for images of more than 64×64 colour pixels.
+        UsageError: for images of more than 64×64 colour pixels, or more than the memory holds.
     """
     features = train.images[0].numel()
     if features > _MOST:
         raise UsageError(
             f"--zca turns images of at most {_MOST} numbers, these have {features}; give a smaller "
             "--size"
+        )
+    wanted = 4 * (train.images.numel() + test.images.numel())
+    memory = physical_memory()
+    if memory is not None and wanted > _MEMORY * memory:
+        raise UsageError(
+            f"--zca makes float32 numbers of all images, {size_text(wanted)}, and this machine has "
+            f"{size_text(memory)} of memory; give a smaller --size, or leave --zca out"
         )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums in one order, so that the same images have the same bytes
@@ -70,5 +81,7 @@ def _transform(train: LabelledSet) -> tuple[Tensor, Tensor]:
 
 
 def _turned(split: LabelledSet, mean: Tensor, turn: Tensor) -> Tensor:
-    parts = [(_flat(part) - mean) @ turn for part in split.images.split(_AT_ONCE)]
-    return torch.cat(parts).float().reshape(split.images.shape)
+    out = torch.empty(split.images.shape, dtype=torch.float32)
+    for part, into in zip(split.images.split(_AT_ONCE), out.split(_AT_ONCE), strict=True):
+        into.flatten(1).copy_((_flat(part) - mean) @ turn)
+    return out

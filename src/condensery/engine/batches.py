@@ -24,7 +24,7 @@ class StepDraws:
     """Everything random about one step, as values, for every class."""
 
     rows: list[Tensor]
-    """Real images of each class, positions in the training split, on the data's device."""
+    """Real images of each class, positions in the training split, where it wants them."""
     augmentation: list[tuple[Draw, ...]]
     """The augmentation of each class, the same for its real and its synthetic batch."""
     synthetic: Tensor | None = None
@@ -65,7 +65,7 @@ def draw_mixed(
     """Positions of ``n`` images of any class without replacement; all of a smaller split."""
     rng = stream(seed, purpose, iteration, step)
     picked = torch.from_numpy(rng.choice(len(train), min(n, len(train)), replace=False))
-    return to_device(picked, train.labels.device)
+    return to_device(picked, train.index_device)
 
 
 def draw_step(

@@ -206,7 +206,7 @@ class _Real:
             sizes,
             [self.draws.augmentation[c] for c in block],
         )
-        labels, room = train.labels[rows], self.layout.sizes_of(block)
+        labels, room = train.labels_at(rows), self.layout.sizes_of(block)
         batch = matcher.batch(self.view, images, labels, sizes, room, self.view.real_dtype)
         found, each = self.view.real(self.layout.pieces(batch))
         if each is not None:

@@ -60,7 +60,7 @@ class Pixels:
             images = noise(task)
         else:
             rows = random_rows(train, task.ipc, task.seed)
-            flat = train.normalised(rows.flatten().to(train.images.device), dtype=task.dtype)
+            flat = train.normalised(rows.flatten().to(train.index_device), dtype=task.dtype)
             images = flat.reshape(task.classes, task.ipc, *task.shape)
         return images.to(device=task.device, dtype=task.dtype).contiguous()
 
