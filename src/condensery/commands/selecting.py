@@ -12,6 +12,7 @@ import yaml
 
 from condensery.condensed import FILE, About, CondensedSet
 from condensery.data import Data, load
+from condensery.engine import choose_plan
 from condensery.engine.host import keep_memory
 from condensery.errors import UsageError
 from condensery.files import write_text
@@ -86,8 +87,10 @@ class _Work:
         self.progress: Progress | None = None
         self.stops: list[int] = []
         self.networks: Networks | None = None
-        if trains(method):
-            where = {"plan": options.plan, "device": options.device, "threads": options.threads}
+        where = {"plan": options.plan, "device": options.device, "threads": options.threads}
+        if not trains(method):
+            choose_plan(**where, shape=data.train.shape, images=0)  # flags are checked all the same
+        else:
             self.networks = Networks.of(data, **where, **training, on_part=self._part, say=say)
 
     def about(self, seed: int) -> About:
@@ -157,11 +160,8 @@ class _Work:
         chosen.save(folder)
         through = ""
         if "train_accuracy" in about.config:
-            net, accuracy = self.networks, about.config["train_accuracy"]
-            through = (
-                f" through {net.settings.net if net else ''} with {accuracy:.1f} % on its training "
-                f"images, {time_text(seconds)}"
-            )
+            accuracy = about.config["train_accuracy"]
+            through = f", by a network right on {accuracy:.1f} % of them, {time_text(seconds)}"
         self.say(
             f"{about.method}: {about.ipc} images a class of {self.data.name}, seed "
             f"{about.seed}{through}: {folder}"

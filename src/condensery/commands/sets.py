@@ -48,6 +48,11 @@ def show(options: Any) -> int:
         f"{about.source.bytes / condensed.stored_bytes:.0f} times as many bytes",
         f"  made by       {about.method}, {about.iterations} iterations, seed {about.seed}",
         *(f"  {name:<13} {_flat(about.config[name])}" for name in _CHOICES if name in about.config),
+        *(
+            [f"  seen through  a network right on {about.config['train_accuracy']:.1f} % of them"]
+            if isinstance(about.config.get("train_accuracy"), float)
+            else []
+        ),
         f"  classes       {', '.join(about.class_names[:20])}"
         + (" …" if len(about.class_names) > 20 else ""),
         f"  mean, std     {_numbers(about.mean)}, {_numbers(about.std)}",
@@ -58,7 +63,7 @@ def show(options: Any) -> int:
     return 0
 
 
-_CHOICES = ("formation", "objective", "supply", "augmentation", "optimizer")
+_CHOICES = ("formation", "objective", "supply", "augmentation", "optimizer", "training")
 
 
 def _flat(section: Any) -> str:
