@@ -160,8 +160,8 @@ class _Work:
         chosen.save(folder)
         through = ""
         if "train_accuracy" in about.config:
-            accuracy = about.config["train_accuracy"]
-            through = f", by a network right on {accuracy:.1f} % of them, {time_text(seconds)}"
+            accuracy = f"{about.config['train_accuracy']:.1f} %"
+            through = f", by a network with {accuracy} in training, {time_text(seconds)}"
         self.say(
             f"{about.method}: {about.ipc} images a class of {self.data.name}, seed "
             f"{about.seed}{through}: {folder}"

@@ -48,11 +48,7 @@ def show(options: Any) -> int:
         f"{about.source.bytes / condensed.stored_bytes:.0f} times as many bytes",
         f"  made by       {about.method}, {about.iterations} iterations, seed {about.seed}",
         *(f"  {name:<13} {_flat(about.config[name])}" for name in _CHOICES if name in about.config),
-        *(
-            [f"  seen through  a network right on {about.config['train_accuracy']:.1f} % of them"]
-            if isinstance(about.config.get("train_accuracy"), float)
-            else []
-        ),
+        *_seen_through(about.config),
         f"  classes       {', '.join(about.class_names[:20])}"
         + (" …" if len(about.class_names) > 20 else ""),
         f"  mean, std     {_numbers(about.mean)}, {_numbers(about.std)}",
@@ -64,6 +60,14 @@ def show(options: Any) -> int:
 
 
 _CHOICES = ("formation", "objective", "supply", "augmentation", "optimizer", "training")
+
+
+def _seen_through(config: Mapping[str, Any]) -> list[str]:
+    """A line on the network that a selection looked through."""
+    found = config.get("train_accuracy")
+    if not isinstance(found, float):
+        return []
+    return [f"  seen through  a network with {found:.1f} % in its last epoch of training"]
 
 
 def _flat(section: Any) -> str:
