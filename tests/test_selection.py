@@ -433,7 +433,9 @@ def test_a_stopped_command_goes_on(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     # What was cut off while it was written is written again.
     (Path("r") / "0" / "condensed.safetensors").unlink()
+    (Path("r") / "1" / ".recipe-writing-abc").mkdir(parents=True)
     assert main([*line, "--out", "r"]) == 0
+    assert not list(Path("r/1").glob(".*"))
     assert main([*line, "--out", "whole"]) == 0
     for k in "01":
         both = [Path(x) / k / "condensed.safetensors" for x in ("r", "whole")]

@@ -15,13 +15,14 @@ from condensery.data import Data, load
 from condensery.engine import choose_plan
 from condensery.engine.host import keep_memory
 from condensery.errors import UsageError
-from condensery.files import write_text
+from condensery.files import remove_leftovers, write_text
+from condensery.interrupts import Interrupted, stop_requests
 from condensery.progress import Progress
 from condensery.provenance import commit, machine, versions
 from condensery.recipe import read_yaml
 from condensery.report.pictures import save_picture
 from condensery.report.tables import time_text
-from condensery.runs import Interrupted, difference, note_facts, stop_requests
+from condensery.runs import difference, note_facts
 from condensery.selection import Networks
 from condensery.selection import select as select_images
 from condensery.selection.methods import (
@@ -145,6 +146,7 @@ class _Work:
         about = chosen.about
         # Where the data came from is for this machine, not for the file.
         config = {**about.config, "data": self.data.spec}
+        remove_leftovers(folder)
         write_text(folder / "recipe.yaml", yaml.safe_dump(config))
         save_picture(chosen, folder / "images.png")
         note_facts(
@@ -174,7 +176,10 @@ def _is_finished(folder: Path, wanted: About) -> bool:
     Raises:
         UsageError: when it holds something else.
     """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    # Hidden entries are what a killed process was just writing.
+    if not folder.exists() or (
+        folder.is_dir() and all(path.name.startswith(".") for path in folder.iterdir())
+    ):
         return False
     if (folder / FILE).exists():
         held = CondensedSet.load(folder).about
