@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from condensery.condensed import FILE, About, CondensedSet
-from condensery.data import Data, load
+from condensery.data import Data
 from condensery.engine import choose_plan
 from condensery.engine.host import keep_memory
 from condensery.errors import UsageError
@@ -33,7 +33,7 @@ from condensery.selection.methods import (
     trains,
 )
 
-from .shared import facts_of_set, folder_of, printer, write_result
+from .shared import facts_of_set, folder_of, printer, read, write_result
 
 #: What a set's configuration says that is known only when it is made.
 _OUTCOMES = ("train_accuracy",)
@@ -48,9 +48,7 @@ def select(options: Any) -> int:
     if options.sets < 1:
         raise UsageError(f"--sets must be at least 1, got {options.sets}")
     keep_memory()
-    flip = False if options.no_flip else None
-    size, channels = options.size, options.channels
-    data = load(options.data, size=size, channels=channels, flip=flip, zca=options.zca)
+    data = read(options.data, options)
     check_budget(data, options.ipc)
     out = folder_of(options.out, Path("runs") / f"{data.name}-{method}-ipc{options.ipc}")
     if options.sets > 1 and any((out / file).exists() for file in ("recipe.yaml", FILE)):

@@ -23,6 +23,7 @@ from condensery.report.tables import size_text
 
 from .shared import data_of, facts_of_set, printer, spec_of, write_result
 
+
 def show(options: Any) -> int:
     """Describe a set and draw it."""
     say = printer(options)

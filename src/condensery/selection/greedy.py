@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from condensery.devices import to_device
+
 
 def herding(features: Tensor, n: int) -> Tensor:
     """Images whose running mean follows the class mean μ (Welling, ICML 2009).
@@ -121,6 +123,7 @@ class ForgettingEvents:
         Attributes change: ``right``, when it was last seen; ``learned``, ever; ``forgotten``, the
         count.
         """
+        rows = to_device(rows, self.right.device)  # of images that stay on the host
         self.forgotten[rows] += self.right[rows] & ~right
         self.learned[rows] |= right
         self.right[rows] = right

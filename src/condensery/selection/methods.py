@@ -31,6 +31,7 @@ def select_random(
     seed: int = 0,
     size: int | None = None,
     channels: int | None = None,
+    rate: int | None = None,
 ) -> CondensedSet:
     """Random training images of every class, without replacement.
 
@@ -42,11 +43,12 @@ def select_random(
         seed: which draw.
         size: side in pixels that pictures are brought to.
         channels: 1 for grey, 3 for colour.
+        rate: samples a second that recordings are brought to.
 
     Raises:
         DataError: when a class has fewer images than the budget.
     """
-    loaded = load(data, size=size, channels=channels)
+    loaded = load(data, size=size, channels=channels, rate=rate)
     about = about_selection("random", loaded, ipc=ipc, seed=seed, size=size, channels=channels)
     check_budget(loaded, ipc)
     return _set_of(loaded, random_rows(loaded.train, ipc, seed), about)
@@ -67,7 +69,8 @@ def select_herding(
     Features are the embedding of a network trained on the whole training split.
 
     Args:
-        data: anything that :func:`condensery.load` takes.
+        data: anything that :func:`condensery.load` takes; recordings at a rate of your own as
+            ``load(…, rate=…)``, since ``rate`` is the training's here.
         ipc: images a class.
         seed: which network.
         size: side in pixels that pictures are brought to.
@@ -232,6 +235,7 @@ def about_selection(
             "data": data.known_as or None,
             "size": size,
             "channels": channels,
+            **({"sample_rate": data.rate} if data.rate is not None else {}),
             "flip": None if data.flip else False,
             **({"zca": True} if data.zca else {}),
             "ipc": ipc,
