@@ -30,7 +30,7 @@ from condensery.data.store import File, Memory
 from condensery.errors import DataError, UsageError
 from condensery.loop import Condenser
 from condensery.planning import configure, plan_for
-from condensery.select import select_random
+from condensery.selection import select_random
 
 from .conftest import tiny
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from condensery import CondensedSet, UsageError, condense
 from condensery.cli import main
 from condensery.data import Data
-from condensery.select import select_random
+from condensery.selection import select_random
 
 
 def by_hand(images: torch.Tensor, factor: int, along: str) -> torch.Tensor:

@@ -24,7 +24,7 @@ from condensery.data.spectrograms import magnitudes, one_second, spectrogram
 from condensery.errors import DataError, UsageError
 from condensery.evaluation import evaluate
 from condensery.exports import export
-from condensery.select import select_random
+from condensery.selection import select_random
 from condensery.waveforms import griffin_lim, samples_of, transform
 
 from .test_data_audio import spoken

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from .evaluation import evaluate as evaluate
     from .exports import export as export
     from .loop import Condenser as Condenser
-    from .select import select_random as select_random
+    from .selection import select as select
+    from .selection import select_forgetting as select_forgetting
+    from .selection import select_herding as select_herding
+    from .selection import select_k_center as select_k_center
+    from .selection import select_random as select_random
 
 # Public names are imported when they are first used, so that the command answers at once.
 _PUBLIC = {
@@ -41,7 +45,11 @@ _PUBLIC = {
     "Result": "evaluation",
     "evaluate": "evaluation",
     "export": "exports",
-    "select_random": "select",
+    "select": "selection",
+    "select_forgetting": "selection",
+    "select_herding": "selection",
+    "select_k_center": "selection",
+    "select_random": "selection",
 }
 
 __all__ = ["__version__", *_PUBLIC]

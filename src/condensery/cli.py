@@ -19,7 +19,7 @@ COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
     "condense": (options.Condense, None, ""),
     "resume": (options.Resume, "run", "a run folder, or the folder of several sets"),
     "pool": (options.Pool, None, ""),
-    "select": (options.Select, "method", "random"),
+    "select": (options.Select, "method", "random, herding, k-center or forgetting"),
     "evaluate": (options.Evaluate, "set+", "a run folder, a file, a folder of sets, or whole"),
     "show": (options.Show, "run", "a run folder or a .safetensors file"),
     "export": (options.Export, "run", "a run folder or a .safetensors file"),

@@ -149,17 +149,32 @@ class Pool(OutputFlags, PlanFlags, DataFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Select(OutputFlags, DataFlags):
-    """Select real images: the baselines that a condensed set has to beat."""
+class Select(OutputFlags, PlanFlags, DataFlags):
+    """Select real images: the baselines that a condensed set has to beat.
+
+    random; herding: the kept images' mean feature follows the class mean; k-center: no image is far
+    from a kept one in feature space; forgetting: the images that are learned and forgotten most
+    often. All but random train a network on the whole training split for each set.
+    """
 
     data: str = "digits"
     """What to select from."""
     ipc: int = 10
     """Images a class."""
     sets: int = 1
-    """Independent draws, with seeds seed … seed+N-1, in OUT/0 … OUT/N-1."""
+    """Independent draws or networks, with seeds seed … seed+N-1, in OUT/0 … OUT/N-1."""
     seed: int = 0
-    """Which draw."""
+    """Which draw, or which network."""
+    net: str | None = None
+    """The network to train, such as convnet3:width=64; by the images' size when not given."""
+    epochs: int | None = None
+    """Epochs of its training (default: about 600 000 images, at least 5 and at most 30 epochs)."""
+    rate: float | None = None
+    """Largest learning rate of its training, which rises to it and falls to 0 (default 0.05)."""
+    batch: int | None = None
+    """Images a step of its training (default 128)."""
+    augmentation: Literal["none", "batch_op", "image_op", "idc", "photos"] | None = None
+    """none (default), batch_op as DSA trains, image_op as DC, idc, or photos for larger images."""
     out: str | None = None
     """Folder of the set (default runs/DATA-METHOD-ipcN)."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,11 +34,14 @@ from .training_sets import Part as Part
 from .training_sets import Split as Split
 from .training_sets import Tensors as Tensors
 from .training_sets import TrainingSet as TrainingSet
+from .training_sets import pieces_of
 
 #: Images that an accuracy takes at once where the plan has no chunks.
 _WHOLE_CHECK = 256
 
-Loss = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]
+Loss = Callable[[dict[str, Tensor], Tensor, Tensor], Any]
+#: Called with the rows of each mini-batch, and which of them were right before its step.
+Watch = Callable[[Tensor, Tensor], None]
 
 
 class Trainer:
@@ -74,7 +78,7 @@ class Trainer:
         self.purpose = purpose
         self.dtype = dtype
         self.strategy = _strategy(protocol, flip)
-        self._losses: dict[tuple[torch.dtype | None, bool], Loss] = {}
+        self._losses: dict[tuple[torch.dtype | None, bool, bool], Loss] = {}
         self._hits: Loss | None = None
 
     def train(
@@ -100,19 +104,31 @@ class Trainer:
                 course.epoch(data, rng, epoch, schedule)
         return network.eval()
 
-    def step(self, course: Course, batch: tuple[Tensor, Tensor], rng: np.random.Generator) -> None:
-        """One SGD step; the batch goes through in pieces whose gradients add up."""
-        loss = self.loss(course.network, None if course.whole else self.dtype)
+    def step(
+        self, course: Course, batch: tuple[Tensor, Tensor], rng: np.random.Generator
+    ) -> Tensor:
+        """One SGD step; the batch goes through in pieces whose gradients add up.
+
+        Returns:
+            which images the weights before it had right, N; empty where nobody watches the course.
+        """
+        watched = course.watch is not None
+        loss = self.loss(course.network, None if course.whole else self.dtype, watched=watched)
         images, targets = self._augmented(*batch, rng)
         course.optimizer.zero_grad(set_to_none=True)
+        right = [images.new_empty(0, dtype=torch.bool)]
         with torch.enable_grad():
             for piece, target in self.pieces(images, targets, course.whole):
-                loss(course.weights, piece, target).backward()
+                found = loss(course.weights, piece, target)
+                if watched:
+                    right.append(found[1])
+                (found[0] if watched else found).backward()
         course.optimizer.step()
+        return torch.cat(right)[: len(images)]
 
     def pieces(self, images: Tensor, targets: Tensor, whole: bool) -> list[tuple[Tensor, Tensor]]:
         """A batch as the calls that take it, laid out for them."""
-        parts = _pieces(images, targets, None if whole else self.plan.chunk)
+        parts = pieces_of(images, targets, None if whole else self.plan.chunk)
         return [(self._laid_out(piece, whole), target) for piece, target in parts]
 
     def _augmented(
@@ -143,23 +159,32 @@ class Trainer:
             return images.contiguous(memory_format=torch.channels_last)
         return images
 
-    def loss(self, network: nn.Module, dtype: torch.dtype | None, *, learning: bool = True) -> Loss:
+    def loss(
+        self,
+        network: nn.Module,
+        dtype: torch.dtype | None,
+        *,
+        learning: bool = True,
+        watched: bool = False,
+    ) -> Loss:
         """The loss as a function of weights, so that a new network does not recompile.
 
         Args:
             network: of the architecture of all networks here.
             dtype: of the passes; None leaves everything as it is.
             learning: whether the network is in training mode, with its dropout.
+            watched: whether it also gives which images are classified rightly.
         """
-        key = (dtype, learning)
+        key = (dtype, learning, watched)
         if key in self._losses:
             return self._losses[key]
         template = copy.deepcopy(network).train(learning)
 
-        def loss(weights: dict[str, Tensor], images: Tensor, targets: Tensor) -> Tensor:
+        def loss(weights: dict[str, Tensor], images: Tensor, targets: Tensor) -> Any:
             logits = _logits(template, weights, images, dtype).to(targets.dtype)
             picked = log_softmax(logits, 1).gather(1, targets[:, :2].long())
-            return -(picked * targets[:, 2:]).sum()
+            mean = -(picked * targets[:, 2:]).sum()
+            return (mean, logits.argmax(1) == targets[:, 0].long()) if watched else mean
 
         self._losses[key] = self._fast(loss, template)
         return self._losses[key]
@@ -181,11 +206,11 @@ class Trainer:
 
 
 class Course:
-    """A network while it is trained: its weights, their optimiser, and what it learned from."""
+    """A network while it is trained: its weights, their optimiser, and who watches its epochs."""
 
-    def __init__(self, trainer: Trainer, network: nn.Module) -> None:
+    def __init__(self, trainer: Trainer, network: nn.Module, watch: Watch | None = None) -> None:
         protocol = trainer.protocol
-        self.trainer = trainer
+        self.trainer, self.watch = trainer, watch
         self.network = network.train().requires_grad_(True)
         self.whole = mixing(network)
         self.weights = {**dict(network.named_parameters()), **dict(network.named_buffers())}
@@ -222,7 +247,9 @@ class Course:
         for step, rows in enumerate(_batches(order, protocol.batch, self.whole)):
             rate = protocol.rate_at(epoch) if schedule is None else schedule(self._steps)
             self.optimizer.param_groups[0]["lr"] = rate
-            self.trainer.step(self, data.take(rows), rng)
+            right = self.trainer.step(self, data.take(rows), rng)
+            if self.watch is not None:
+                self.watch(rows, right)
             self._steps += 1
             yield step
 
@@ -350,20 +377,6 @@ def mixing(network: nn.Module) -> bool:
 def _strategy(protocol: Protocol, flip: bool) -> Strategy:
     strategy = dataclasses.replace(parse_strategy(protocol.strategy), rotate=protocol.rotate)
     return strategy if flip else strategy.without("flip")
-
-
-def _pieces(images: Tensor, targets: Tensor, chunk: int | None) -> list[tuple[Tensor, Tensor]]:
-    """Pieces of one shape, evenly filled; what fills the last one has no share in the loss."""
-    n = len(images)
-    if chunk is None or n <= chunk:
-        return [(images, targets)]
-    count = -(-n // chunk)
-    size = -(-n // count)
-    missing = count * size - n
-    if missing:
-        images = pad(images, (0, 0) * 3 + (0, missing))
-        targets = pad(targets, (0, 0, 0, missing))
-    return list(zip(images.split(size), targets.split(size), strict=True))
 
 
 @torch.no_grad()

@@ -5,6 +5,6 @@ from .making import pool as pool
 from .making import resume as resume
 from .measuring import data as data
 from .measuring import evaluate as evaluate
+from .selecting import select as select
 from .sets import export as export
-from .sets import select as select
 from .sets import show as show

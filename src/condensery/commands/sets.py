@@ -1,4 +1,4 @@
-"""The commands on sets that are there: selections, descriptions, exports."""
+"""The commands on sets that are there: descriptions, exports."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 
 import yaml
 
-from condensery.condensed import FILE, CondensedSet, load_sets
-from condensery.data import Data
+from condensery.condensed import CondensedSet, load_sets
 from condensery.engine.host import keep_memory
 from condensery.errors import UsageError, unknown_name
 from condensery.evaluation import Result
@@ -21,53 +20,8 @@ from condensery.files import whole_folder, write_text
 from condensery.report.pictures import save_picture
 from condensery.report.results import result_table
 from condensery.report.tables import size_text
-from condensery.select import select_random
 
-from .shared import data_of, facts_of_set, folder_of, printer, read, spec_of, write_result
-
-SELECTIONS = ("random",)
-
-
-def select(options: Any) -> int:
-    """Draw real images."""
-    if options.method not in SELECTIONS:
-        raise unknown_name("selection", options.method, SELECTIONS)
-    if options.sets < 1:
-        raise UsageError(f"--sets must be at least 1, got {options.sets}")
-    data = read(options.data, options)
-    name = f"{data.name}-{options.method}-ipc{options.ipc}"
-    out = folder_of(options.out, Path("runs") / name)
-    say = printer(options)
-    results = []
-    for number in range(options.sets):
-        folder = out / str(number) if options.sets > 1 else out
-        chosen = select_random(
-            data,
-            ipc=options.ipc,
-            seed=options.seed + number,
-            size=options.size,
-            channels=options.channels,
-            rate=options.sample_rate,
-        )
-        _keep_selection(chosen, folder, data, say)
-        results.append({"out": str(folder), **facts_of_set(chosen)})
-    write_result(options, {"runs": results})
-    return 0
-
-
-def _keep_selection(chosen: CondensedSet, folder: Path, data: Data, say: Any) -> None:
-    """Write a selection where there is nothing, or the same one already."""
-    about = chosen.about
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if not (folder / FILE).exists() or CondensedSet.load(folder).about != about:
-            raise UsageError(f"--out {folder} holds something else; choose another")
-        say(f"{folder} is finished; nothing to do")
-        return
-    # Where the data came from is for this machine, not for the file.
-    write_text(folder / "recipe.yaml", yaml.safe_dump({**about.config, "data": data.spec}))
-    save_picture(chosen, folder / "images.png")
-    chosen.save(folder)
-    say(f"{about.ipc} images a class of {data.name}, seed {about.seed}: {folder}")
+from .shared import data_of, facts_of_set, printer, spec_of, write_result
 
 
 def show(options: Any) -> int:
@@ -95,6 +49,7 @@ def show(options: Any) -> int:
         f"{about.source.bytes / condensed.stored_bytes:.0f} times as many bytes",
         f"  made by       {about.method}, {about.iterations} iterations, seed {about.seed}",
         *(f"  {name:<13} {_flat(about.config[name])}" for name in _CHOICES if name in about.config),
+        *_seen_through(about.config),
         f"  classes       {', '.join(about.class_names[:20])}"
         + (" …" if len(about.class_names) > 20 else ""),
         f"  mean, std     {_numbers(about.mean)}, {_numbers(about.std)}",
@@ -105,7 +60,15 @@ def show(options: Any) -> int:
     return 0
 
 
-_CHOICES = ("formation", "objective", "supply", "augmentation", "optimizer")
+_CHOICES = ("formation", "objective", "supply", "augmentation", "optimizer", "training")
+
+
+def _seen_through(config: Mapping[str, Any]) -> list[str]:
+    """A line on the network that a selection looked through."""
+    found = config.get("train_accuracy")
+    if not isinstance(found, float):
+        return []
+    return [f"  seen through  a network with {found:.1f} % in its last epoch of training"]
 
 
 def _flat(section: Any) -> str:

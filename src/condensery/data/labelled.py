@@ -325,8 +325,13 @@ def default_net(height: int, width: int) -> str:
     return f"convnet{max(1, min(depth, min(height, width).bit_length() - 1))}"
 
 
-def require_per_class(train: LabelledSet, ipc: int) -> None:
+def require_per_class(train: LabelledSet, ipc: int, *, noise: bool = True) -> None:
     """Refuse a budget that some class cannot fill with real images.
+
+    Args:
+        train: the training split.
+        ipc: images a class.
+        noise: whether a start from noise would be a remedy.
 
     Raises:
         DataError: naming the first class with fewer than ``ipc`` images, and the remedy.
@@ -335,7 +340,8 @@ def require_per_class(train: LabelledSet, ipc: int) -> None:
         if count < ipc:
             raise DataError(
                 f"class '{name}' has {count} training image{'s' if count != 1 else ''}, fewer than "
-                f"the {ipc} asked for; use --ipc {count} or less, or --formation.start_from noise"
+                f"the {ipc} asked for; use --ipc {count} or less"
+                + (", or --formation.start_from noise" if noise else "")
                 if count
                 else f"class '{name}' has no training images; add some or leave the class out"
             )

@@ -1,0 +1,18 @@
+"""Selected real images as a condensed set: the baselines that a condensed set has to beat.
+
+Random, herding, k-center and forgetting, as the tables of DC, DM and CAFE have them. To add one: a
+function like :func:`select_herding`, and a line in ``SELECTIONS``.
+"""
+
+from .greedy import ForgettingEvents as ForgettingEvents
+from .greedy import herding as herding
+from .greedy import k_center as k_center
+from .greedy import most_forgettable as most_forgettable
+from .methods import SELECTIONS as SELECTIONS
+from .methods import select as select
+from .methods import select_forgetting as select_forgetting
+from .methods import select_herding as select_herding
+from .methods import select_k_center as select_k_center
+from .methods import select_random as select_random
+from .networks import Networks as Networks
+from .settings import SelectionTraining as SelectionTraining

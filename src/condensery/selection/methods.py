@@ -1,0 +1,303 @@
+"""The selections: real images of every class, as condensed sets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from condensery.condensed import About, CondensedSet, Source
+from condensery.config import Choice
+from condensery.data import Data, load, require_per_class
+from condensery.errors import UsageError, unknown_name
+from condensery.formation import Pixels, random_rows
+from condensery.randomness import stream
+
+from .greedy import herding, k_center, most_forgettable
+from .networks import Networks
+from .settings import SelectionTraining
+
+#: What says where and how a network is trained, and nothing about the set.
+_PLACE = ("plan", "device", "threads", "on_part", "say")
+
+
+def select_random(
+    data: Any,
+    *,
+    ipc: int = 10,
+    seed: int = 0,
+    size: int | None = None,
+    channels: int | None = None,
+    rate: int | None = None,
+) -> CondensedSet:
+    """Random training images of every class, without replacement.
+
+    The same seed gives the images that a recipe with ``formation.start_from: real`` starts from.
+
+    Args:
+        data: anything that :func:`condensery.load` takes.
+        ipc: images a class.
+        seed: which draw.
+        size: side in pixels that pictures are brought to.
+        channels: 1 for grey, 3 for colour.
+        rate: samples a second that recordings are brought to.
+
+    Raises:
+        DataError: when a class has fewer images than the budget.
+    """
+    loaded = load(data, size=size, channels=channels, rate=rate)
+    about = about_selection("random", loaded, ipc=ipc, seed=seed, size=size, channels=channels)
+    check_budget(loaded, ipc)
+    return _set_of(loaded, random_rows(loaded.train, ipc, seed), about)
+
+
+def select_herding(
+    data: Any,
+    *,
+    ipc: int = 10,
+    seed: int = 0,
+    size: int | None = None,
+    channels: int | None = None,
+    networks: Networks | None = None,
+    **training: Any,
+) -> CondensedSet:
+    """Images of every class whose running feature mean follows the class mean: see :func:`herding`.
+
+    Features are the embedding of a network trained on the whole training split.
+
+    Args:
+        data: anything that :func:`condensery.load` takes; recordings at a rate of your own as
+            ``load(…, rate=…)``, since ``rate`` is the training's here.
+        ipc: images a class.
+        seed: which network.
+        size: side in pixels that pictures are brought to.
+        channels: 1 for grey, 3 for colour.
+        networks: shared ones of the same data; otherwise made as ``training`` says.
+        **training: what :meth:`Networks.of` takes, such as ``net``, ``epochs`` and ``threads``.
+
+    Raises:
+        DataError: when a class has fewer images than the budget.
+        UsageError: for a wrong value.
+        DivergedError: when the network's training leaves the finite numbers.
+    """
+    given = {"size": size, "channels": channels, "networks": networks, **training}
+    return _by_network(data, "herding", ipc, seed, _by_features(herding), **given)
+
+
+def select_k_center(
+    data: Any,
+    *,
+    ipc: int = 10,
+    seed: int = 0,
+    size: int | None = None,
+    channels: int | None = None,
+    networks: Networks | None = None,
+    **training: Any,
+) -> CondensedSet:
+    """Images of every class that leave none far from them in feature space: see :func:`k_center`.
+
+    Args and errors as of :func:`select_herding`.
+    """
+    given = {"size": size, "channels": channels, "networks": networks, **training}
+    return _by_network(data, "k_center", ipc, seed, _by_features(k_center), **given)
+
+
+def select_forgetting(
+    data: Any,
+    *,
+    ipc: int = 10,
+    seed: int = 0,
+    size: int | None = None,
+    channels: int | None = None,
+    networks: Networks | None = None,
+    **training: Any,
+) -> CondensedSet:
+    """Images of every class that a network forgot most often: see :func:`most_forgettable`.
+
+    Args and errors as of :func:`select_herding`.
+    """
+    given = {"size": size, "channels": channels, "networks": networks, **training}
+    return _by_network(data, "forgetting", ipc, seed, _by_forgetting, **given)
+
+
+#: Name, as the papers' tables have it → what selects.
+SELECTIONS: dict[str, Callable[..., CondensedSet]] = {
+    "random": select_random,
+    "herding": select_herding,
+    "k_center": select_k_center,
+    "forgetting": select_forgetting,
+}
+
+
+def selection_named(name: str) -> str:
+    """The name of a selection as it is written here; ``k-center`` is ``k_center``.
+
+    Raises:
+        UsageError: for one that does not exist, with the nearest one that does.
+    """
+    plain = name.replace("-", "_")
+    if plain not in SELECTIONS:
+        raise unknown_name("selection", name, SELECTIONS)
+    return plain
+
+
+def trains(name: str) -> bool:
+    """Whether a selection looks at a trained network."""
+    return name != "random"
+
+
+def select(
+    data: Any,
+    method: str = "random",
+    *,
+    ipc: int = 10,
+    seed: int = 0,
+    size: int | None = None,
+    channels: int | None = None,
+    **training: Any,
+) -> CondensedSet:
+    """Real images of every class: the baselines that a condensed set has to beat.
+
+    Args:
+        data: anything that :func:`condensery.load` takes.
+        method: ``random``, ``herding``, ``k_center`` or ``forgetting``.
+        ipc: images a class.
+        seed: which draw, or which network.
+        size: side in pixels that pictures are brought to.
+        channels: 1 for grey, 3 for colour.
+        **training: ``networks``, or what :meth:`Networks.of` takes; ``random`` trains no network.
+
+    Raises:
+        DataError: when a class has fewer images than the budget.
+        UsageError: for a wrong name or value.
+    """
+    name = selection_named(method)
+    if not trains(name):
+        refuse_training(name, training)
+        training = {}
+    given = {"size": size, "channels": channels, **training}
+    return SELECTIONS[name](data, ipc=ipc, seed=seed, **given)
+
+
+def refuse_training(name: str, given: dict[str, Any]) -> None:
+    """Refuse settings of a training where there is none.
+
+    Raises:
+        UsageError: naming them.
+    """
+    extra = [key for key, value in given.items() if value is not None and key not in _PLACE]
+    if extra:
+        flags = ", ".join(f"--{key.replace('_', '-')}" for key in extra)
+        raise UsageError(f"{name} selection trains no network; leave out {flags}")
+
+
+def check_budget(data: Data, ipc: int) -> None:
+    """Refuse a budget before any work is done for it.
+
+    Raises:
+        UsageError: when it is less than one image.
+        DataError: naming a class with fewer images.
+    """
+    if ipc < 1:
+        raise UsageError(f"ipc must be at least 1, got {ipc}")
+    require_per_class(data.train, ipc, noise=False)
+
+
+def about_selection(
+    method: str,
+    data: Data,
+    *,
+    ipc: int,
+    seed: int,
+    size: int | None = None,
+    channels: int | None = None,
+    training: SelectionTraining | None = None,
+) -> About:
+    """What a selection says of itself before anything is trained."""
+    train = data.train
+    stream(seed, "selection")  # a seed that cannot be used is refused before any work
+    return About(
+        method=method,
+        formation=Choice("pixels", {"start_from": "real"}),
+        ipc=ipc,
+        seed=seed,
+        iterations=0,
+        class_names=train.class_names,
+        mean=train.mean,
+        std=train.std,
+        flip=data.flip,
+        source=Source(train.name, train.fingerprint, len(train), train.nbytes),
+        config={
+            "select": method,
+            "data": data.known_as or None,
+            "size": size,
+            "channels": channels,
+            **({"sample_rate": data.rate} if data.rate is not None else {}),
+            "flip": None if data.flip else False,
+            **({"zca": True} if data.zca else {}),
+            "ipc": ipc,
+            "seed": seed,
+            **({"training": dataclasses.asdict(training)} if training else {}),
+        },
+    )
+
+
+def _set_of(data: Data, rows: Tensor, about: About) -> CondensedSet:
+    """The images at some rows of the training split, classes × ipc, as a condensed set."""
+    train = data.train
+    flat = rows.flatten().to(train.images.device)
+    return CondensedSet(train.normalised(flat).reshape(*rows.shape, *train.shape), about, Pixels())
+
+
+#: Networks, seed, class, budget → positions in the class.
+_Rule = Callable[[Networks, int, int, int], Tensor]
+
+
+def _by_features(choose: Callable[[Tensor, int], Tensor]) -> _Rule:
+    def rule(networks: Networks, seed: int, c: int, ipc: int) -> Tensor:
+        return choose(networks.features(seed, c), ipc)
+
+    return rule
+
+
+def _by_forgetting(networks: Networks, seed: int, c: int, ipc: int) -> Tensor:
+    trained, members = networks.trained(seed), networks.train.index[c]
+    rng = stream(seed, "selection-ties", group=c)
+    return most_forgettable(trained.forgotten[members], trained.learned[members], ipc, rng)
+
+
+def _by_network(
+    data: Any,
+    method: str,
+    ipc: int,
+    seed: int,
+    rule: _Rule,
+    *,
+    size: int | None,
+    channels: int | None,
+    networks: Networks | None,
+    **training: Any,
+) -> CondensedSet:
+    """Select class by class, by what a trained network says."""
+    loaded = load(data, size=size, channels=channels)
+    check_budget(loaded, ipc)
+    if networks is None:
+        networks = Networks.of(loaded, **training)
+    elif training:
+        raise UsageError(f"networks are trained as they are; leave out {', '.join(training)}")
+    elif networks.data.train.fingerprint != loaded.train.fingerprint:
+        raise UsageError(f"these networks are trained on {networks.data.name}, other data")
+    settings = networks.settings
+    about = about_selection(
+        method, loaded, ipc=ipc, seed=seed, size=size, channels=channels, training=settings
+    )
+    rows = []
+    with torch.no_grad(), networks.plan.applied():
+        accuracy = networks.trained(seed).accuracy
+        for c, members in enumerate(networks.train.index):
+            rows.append(members[rule(networks, seed, c, ipc).to(members.device)].cpu())
+    config = {**about.config, "train_accuracy": accuracy}
+    return _set_of(loaded, torch.stack(rows), dataclasses.replace(about, config=config))
