@@ -21,6 +21,11 @@ COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
     "pool": (options.Pool, None, ""),
     "select": (options.Select, "method", "random"),
     "evaluate": (options.Evaluate, "set+", "a run folder, a file, a folder of sets, or whole"),
+    "compare": (
+        options.Compare,
+        "set+",
+        "what evaluate takes, or NAME=PATH; also .npz, .pt, folders",
+    ),
     "show": (options.Show, "run", "a run folder or a .safetensors file"),
     "export": (options.Export, "run", "a run folder or a .safetensors file"),
     "data": (options.DataCommand, "spec", "digits, a known name, hub:owner/name, a folder or .npz"),
@@ -51,8 +56,9 @@ def _run(command: str, values: Any, dotted: list[tuple[str, Any]]) -> int:
     from .files import check_writable
 
     try:
-        if values.json is not None:
-            check_writable(Path(values.json), "--json")
+        for flag in ("json", "csv", "markdown"):
+            if getattr(values, flag, None) is not None:
+                check_writable(Path(getattr(values, flag)), f"--{flag}")
         from . import commands
 
         action: Callable[..., int] = getattr(commands, command)
