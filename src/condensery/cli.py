@@ -194,7 +194,7 @@ def _plainly(error: Exception, arguments: Sequence[str]) -> str:
     choice = re.search(r"invalid choice: '?([^' ]+)", text)
     if choice and not command:
         near = difflib.get_close_matches(choice[1], COMMANDS, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = f"; did you mean {near[0]}?" if near else "."
         return f"there is no command {choice[1]}{hint} Known: {', '.join(COMMANDS)}"
     missing = re.search(r"arguments are required: (?:\w+\.)?(\w+)", text)
     if missing and command:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,11 @@ _FILES = (".npz", *_TORCH)
 #: Learned pixels are not clamped, but hardly one of a hundred lies outside these bounds.
 _PIXELS, _NORMALISED = (-1.0, 2.0), (-10.0, 10.0)
 _STRAY = 0.01
+#: What numpy raises for a file that is not, or no longer, an archive of plain arrays.
+_TORN = (
+    *(AttributeError, EOFError, KeyError, NotImplementedError, TypeError, ValueError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 @dataclass(frozen=True)
@@ -96,11 +102,11 @@ def _several(folder: Path) -> list[Path]:
 
 def _npz(path: Path) -> _Raw:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             held = {name: file[name] for name in file.files}
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except _TORN as error:
         # An array of objects ends here, too: reading one would need pickle.
         raise DataError(
             f"{path} is damaged or holds objects; save plain arrays with numpy.savez"
@@ -167,14 +173,12 @@ def _is_pair(value: Any) -> bool:
 def _candidate(raw: _Raw, data: Data, path: Path, kind: str) -> Candidate:
     """Checked, and normalised."""
     images = _images(raw.images, path)
-    labels = _labels(raw, data, path)
-    if len(images) != len(labels):
-        raise DataError(f"set {path} has {len(images)} images but {len(labels)} labels")
     if tuple(images.shape[1:]) != data.train.shape:
         raise DataError(
             f"set {path} holds images of {_size(images.shape[1:])}, but {data.name} has "
             f"{_size(data.train.shape)}; give the --size and --channels it was made with"
         )
+    labels = _labels(raw, data, path, len(images))
     mean, std = _normalisation(raw, data, path)
     return Candidate(
         images=_normalised(images, raw, data, path, (mean, std)),
@@ -189,7 +193,7 @@ def _candidate(raw: _Raw, data: Data, path: Path, kind: str) -> Candidate:
 
 def _images(images: Any, path: Path) -> Tensor:
     """N×C×H×W, uint8 or float32, all of it finite."""
-    array = images.detach().numpy() if isinstance(images, Tensor) else np.asarray(images)
+    array = _array(images, path)
     if array.dtype != np.uint8 and array.dtype.kind != "f":
         raise DataError(f"images of {path} are of type {array.dtype}; uint8 or float32 is needed")
     if array.ndim == 3:
@@ -206,13 +210,27 @@ def _images(images: Any, path: Path) -> Tensor:
     return torch.from_numpy(np.array(array, order="C"))
 
 
-def _labels(raw: _Raw, data: Data, path: Path) -> Tensor:
-    """Positions among the data's classes; each of them must occur."""
-    values = raw.labels.detach().numpy() if isinstance(raw.labels, Tensor) else raw.labels
+def _array(values: Any, path: Path) -> NDArray[Any]:
+    """Any numbers as numpy has them; it knows no bfloat16."""
+    if not isinstance(values, Tensor):
+        return np.asarray(values)
     try:
-        labels = as_labels(values, "set's")
+        tensor = values.detach()
+        return np.asarray((tensor.float() if tensor.is_floating_point() else tensor).numpy())
+    except (TypeError, RuntimeError) as error:
+        raise DataError(
+            f"{path} holds tensors that are no plain arrays; save dense ones"
+        ) from error
+
+
+def _labels(raw: _Raw, data: Data, path: Path, images: int) -> Tensor:
+    """Positions among the data's classes; each of them must occur."""
+    try:
+        labels = as_labels(_array(raw.labels, path), "set's")
     except DataError as error:
         raise DataError(f"set {path}: {error}") from error
+    if len(labels) != images:
+        raise DataError(f"set {path} has {images} images but {len(labels)} labels")
     classes = data.train.class_names
     if labels.dtype.kind == "U":
         raw, labels = _by_name(raw, labels)
@@ -265,8 +283,8 @@ def _normalisation(
         array = np.asarray(values)
         if array.shape != (data.train.shape[0],) or array.dtype.kind not in "fiu":
             raise DataError(
-                f"mean and std of {path} must have one number for each of {data.train.shape[0]} "
-                "channels"
+                f"mean and std of {path} must have one number a channel, {data.train.shape[0]} in "
+                "all"
             )
         out.append(tuple(float(v) for v in array))
     mean, std = out

@@ -16,6 +16,7 @@ from condensery.files import write_text
 from condensery.progress import Progress
 from condensery.report.results import result_table
 from condensery.rows import rows_of
+from condensery.interrupts import interruptible
 
 from .shared import data_of, folder_of, printer, read, write_result
 
@@ -68,7 +69,8 @@ def compare(options: Any) -> int:
     say, known = printer(options), ready.known()
     if known:
         say(f"{known} of {ready.total} networks are known; {ready.total - known} are left")
-    with Progress(ready.total, "networks", quiet=options.quiet, done=known) as progress:
+    bar = Progress(ready.total, "networks", quiet=options.quiet, done=known)
+    with bar as progress, interruptible() as stops:
         try:
             found = ready.run(lambda what, got: progress.advance(f"{what}: {got:.1f} %"))
         except KeyboardInterrupt:
@@ -78,7 +80,7 @@ def compare(options: Any) -> int:
                 f"finished are kept in {out}, and the same command continues",
                 file=sys.stderr,
             )
-            return 128 + signal.SIGINT
+            return 128 + (stops[0] if stops else signal.SIGINT)
     say(found.text())
     if options.csv:
         write_text(Path(options.csv), found.csv())

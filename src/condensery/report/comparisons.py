@@ -87,16 +87,18 @@ def _notes(comparison: Comparison) -> list[str]:
     if comparison.reference is None:
         return notes
     tests = comparison.tests
+    held = [row.difference for row in comparison.rows if row.difference is not None]
+    by_sets = any(one.units == "sets" for one in held)
     notes.append(
         f"difference: to {comparison.reference} in points, with its 95 % confidence interval "
-        "(Welch, on the means of sets); p: two-sided, corrected for "
+        f"(Welch{', on the means of sets' * by_sets}); p: two-sided, corrected for "
         f"{tests} test{'s' * (tests != 1)} (Holm)"
     )
-    if any(row.difference and row.difference.these_sets_only for row in comparison.rows):
+    if any(one.these_sets_only for one in held):
         notes.append(
             f"{_MARK} a row has one set: tested on networks, which speaks of these sets only, not "
             "of the methods that made them"
         )
-    reasons = {row.difference.why_not for row in comparison.rows if row.difference}
-    notes += [f"- not tested: {reason}" for reason in sorted(filter(None, reasons))]
+    reasons = sorted({one.why_not for one in held if one.why_not is not None})
+    notes += [f"- not tested: {reason}" for reason in reasons]
     return notes
