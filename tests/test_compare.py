@@ -17,10 +17,10 @@ from scipy import stats
 import condensery
 from condensery import DataError, UsageError, compare, evaluate, select_random
 from condensery.cli import main
-from condensery.comparison import Compared, Comparison
+from condensery.comparison import Compared, Comparer, Comparison
 from condensery.data import Data, load
 from condensery.engine import exact_plan
-from condensery.evaluation import Bench, Result
+from condensery.evaluation import Bench, How, Result
 from condensery.significance import difference, holm, welch
 from condensery.train import Trainer
 
@@ -325,6 +325,20 @@ def test_numbers_are_kept_under_all_that_they_depend_on(
     trained.clear()
     compare({"another name": one}, tiny_data, store=store, **how)
     assert trained == [], "names are no content"
+
+
+def test_one_set_under_two_names_is_trained_on_once(
+    tiny_data: Data, tmp_path: Path, trained: list[Any]
+) -> None:
+    one = select_random(tiny_data, ipc=1)
+    how = How(3, epochs=2, plan=EXACT)
+    both = {"a": one, "b": one}
+    kept = Comparer(both, tiny_data, nets="mlp", store=tmp_path, how=how)
+    assert (kept.total, kept.known()) == (6, 3)
+    first, second = kept.run().rows
+    assert first.result.sets == second.result.sets
+    assert (len(trained), kept.known()) == (3, 6)
+    assert Comparer(both, tiny_data, nets="mlp", how=how).known() == 0
 
 
 def test_damaged_numbers_are_measured_again(
