@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 import condensery
@@ -332,8 +333,9 @@ def test_one_set_under_two_names_is_trained_on_once(
 ) -> None:
     one = select_random(tiny_data, ipc=1)
     how = How(3, epochs=2, plan=EXACT)
-    both = {"a": one, "b": one}
-    kept = Comparer(both, tiny_data, nets="mlp", store=tmp_path, how=how)
+    torch.save((one.images, one.labels), tmp_path / "b.pt")
+    both = {"a": one, "b": tmp_path / "b.pt"}
+    kept = Comparer(both, tiny_data, nets="mlp", store=tmp_path / "s", how=how)
     assert (kept.total, kept.known()) == (6, 3)
     first, second = kept.run().rows
     assert first.result.sets == second.result.sets

@@ -139,8 +139,8 @@ class KeptCells:
     def _file(self, cell: Cell, number: int) -> Path:
         facts = json.dumps(cell.facts(number), sort_keys=True)
         digest = hashlib.sha256(facts.encode()).hexdigest()
-        method = "whole" if cell.row.whole else cell.row.sets[number].method
-        words = re.sub(r"[^\w.=]+", "_", f"{method} {cell.net} {cell.asked}").strip("_")[:80]
+        # For people; of nothing that the hash does not know.
+        words = re.sub(r"[^\w.=+]+", "_", f"{cell.net} {cell.training.name}").strip("_")[:80]
         return self.folder / f"{words}-{digest[:24]}.json"
 
 
