@@ -13,10 +13,10 @@ from condensery.engine.host import keep_memory
 from condensery.evaluation import How
 from condensery.evaluation import evaluate as evaluate_sets
 from condensery.files import write_text
+from condensery.interrupts import interruptible
 from condensery.progress import Progress
 from condensery.report.results import result_table
 from condensery.rows import rows_of
-from condensery.interrupts import interruptible
 
 from .shared import data_of, folder_of, printer, read, write_result
 
