@@ -156,7 +156,7 @@ def test_a_folder_of_pictures_is_a_set_of_8_bits(
     with pytest.raises(DataError, match="differ in size"):
         open_foreign(folder, digits)
     (folder / "3" / "00010.png").write_bytes(b"torn")
-    with pytest.raises(DataError, match="cannot be read; repair it"):
+    with pytest.raises(DataError, match="cannot be read; repair"):
         open_foreign(folder, digits)
 
 

@@ -24,7 +24,7 @@ from .condensed import FILE
 from .data import Data
 from .data.classes import as_labels
 from .data.folders import picture_folders
-from .data.stack import stack_up
+from .data.images import Pixels, UnreadableError, as_channels, pixels
 from .errors import DataError
 from .files import safe_names
 from .torch_files import open_torch
@@ -128,17 +128,24 @@ def _folder(path: Path, data: Data) -> _Raw:
     classes = data.train.class_names
     as_folders = dict(zip(safe_names(classes), classes, strict=True))
     names = tuple(as_folders.get(name, name) for name in folders)
-    items = [(file.name, file) for file, _ in files]
-    try:
-        stack, bad = stack_up(iter(items), len(items), None, None, path.name)
-    except DataError as error:
-        raise DataError(f"{path} cannot be taken as a set: {error}") from error
-    if bad:
-        raise DataError(f"picture {next(iter(bad.values()))} of {path} cannot be read; repair it")
-    images = stack.images()
+    images = _stacked([file for file, _ in files], path)
     if images.shape[1] == 1 and data.train.shape[0] == 3:
         images = np.repeat(images, 3, axis=1)  # grey pictures of colour classes
     return _Raw(images, np.array([label for _, label in files]), names)
+
+
+def _stacked(files: Sequence[Path], path: Path) -> NDArray[np.uint8]:
+    """Pictures of one size, N×C×H×W; grey where all of them are."""
+    found: list[Pixels] = []
+    for file in files:
+        try:
+            found.append(pixels(file, None))
+        except UnreadableError as error:
+            raise DataError(f"picture {file} cannot be read; repair or remove it") from error
+        if found[-1].shape[:2] != found[0].shape[:2]:
+            raise DataError(f"the pictures of {path} differ in size; bring them to one")
+    channels = 3 if any(one.ndim == 3 for one in found) else 1
+    return np.stack([as_channels(one, channels) for one in found])
 
 
 def _experiments(path: Path) -> list[_Raw]:
