@@ -21,6 +21,7 @@ from condensery.nets import build
 from condensery.planning import configure
 from condensery.protocol import Protocol, protocol, protocol_names
 from condensery.randomness import fork_rng, stream
+from condensery.rows import Row
 from condensery.train import Split, Tensors, Trainer, accuracy
 from condensery.whole import whole_schedule
 
@@ -112,15 +113,16 @@ def test_as_many_steps_for_every_set(tiny_data: Data) -> None:
     assert short[0].protocol == "idc_steps+epochs=2"
     from condensery import evaluation
 
-    options = evaluation._Options("idc_steps", 1, None, 0, EXACT, None, None, None)
+    how = evaluation.How(1, plan=EXACT)
+    rows = [Row.of(one, tiny_data) for one in made]
     epochs = [
-        evaluation._protocol(evaluation._Row.of(one), tiny_data, NET, options).epochs
-        for one in made
+        evaluation.cell_of(row, tiny_data, NET, "idc_steps", how).training.epochs for row in rows
     ]
     assert epochs == [250, 1000]
-    row = evaluation._Row.of(made[0])
     named = [
-        evaluation._protocol(row, tiny_data, NET, dataclasses.replace(options, epochs=n))
+        evaluation.cell_of(
+            rows[0], tiny_data, NET, "idc_steps", dataclasses.replace(how, epochs=n)
+        ).training
         for n in (250, 1000)
     ]
     assert [(p.name, p.epochs) for p in named] == [

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from .comparison import Comparison as Comparison
+    from .comparison import compare as compare
     from .condensed import CondensedSet as CondensedSet
     from .condensed import load_sets as load_sets
     from .condensing import condense as condense
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 # Public names are imported when they are first used, so that the command answers at once.
 _PUBLIC = {
+    "Comparison": "comparison",
+    "compare": "comparison",
     "Condenser": "loop",
     "condense": "condensing",
     "CondensedSet": "condensed",

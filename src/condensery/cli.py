@@ -21,6 +21,11 @@ COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
     "pool": (options.Pool, None, ""),
     "select": (options.Select, "method", "random, herding, k-center or forgetting"),
     "evaluate": (options.Evaluate, "set+", "a run folder, a file, a folder of sets, or whole"),
+    "compare": (
+        options.Compare,
+        "set+",
+        "what evaluate takes, or NAME=PATH; also .npz, .pt, folders",
+    ),
     "show": (options.Show, "run", "a run folder or a .safetensors file"),
     "export": (options.Export, "run", "a run folder or a .safetensors file"),
     "data": (options.DataCommand, "spec", "digits, a known name, hub:owner/name, a folder or .npz"),
@@ -51,8 +56,9 @@ def _run(command: str, values: Any, dotted: list[tuple[str, Any]]) -> int:
     from .files import check_writable
 
     try:
-        if values.json is not None:
-            check_writable(Path(values.json), "--json")
+        for flag in ("json", "csv", "markdown"):
+            if getattr(values, flag, None) is not None:
+                check_writable(Path(getattr(values, flag)), f"--{flag}")
         from . import commands
 
         action: Callable[..., int] = getattr(commands, command)
@@ -188,7 +194,7 @@ def _plainly(error: Exception, arguments: Sequence[str]) -> str:
     choice = re.search(r"invalid choice: '?([^' ]+)", text)
     if choice and not command:
         near = difflib.get_close_matches(choice[1], COMMANDS, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = f"; did you mean {near[0]}?" if near else "."
         return f"there is no command {choice[1]}{hint} Known: {', '.join(COMMANDS)}"
     missing = re.search(r"arguments are required: (?:\w+\.)?(\w+)", text)
     if missing and command:

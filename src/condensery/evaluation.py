@@ -6,28 +6,32 @@ import dataclasses
 import math
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from . import nets as zoo
+from . import whole
 from ._version import __version__
-from .condensed import CondensedSet, load_sets
+from .cells import Cell, Keeper, KeptCells, Measured, code_of
 from .data import Data, load
+from .data.labelled import LabelledSet
 from .engine import Plan, choose_plan
-from .errors import DataError, UsageError
-from .protocol import Protocol, protocol
+from .errors import UsageError
+from .protocol import protocol as protocol_named
 from .provenance import commit
 from .randomness import fork_rng
+from .rows import Row, rows_of
 from .train import Split, Tensors, Trainer, accuracy
-from .whole import WholeSchedule, cached, remember, whole_schedule
 
 #: Called after each network: what was tested, its accuracy.
 OnNetwork = Callable[[str, float], None]
+
+#: Plans are made for so many networks, so that no number depends on how many are asked for.
+_USUAL_NETWORKS = 5
 
 
 @dataclass(frozen=True)
@@ -121,8 +125,9 @@ def evaluate(
     """Train fresh networks on each set and test them on the real test split.
 
     Args:
-        sets: a :class:`CondensedSet`, a path, ``"whole"`` or ``"whole(epochs=N)"``, or a list of
-            these. A folder that holds several sets is one row.
+        sets: a :class:`CondensedSet`, a path, ``"whole"`` or ``"whole(epochs=N)"``, a list of
+            these, or a dictionary of them by name. A folder that holds several sets is one row.
+            A path may lead to a set from elsewhere: :mod:`condensery.foreign_sets`.
         data: anything that :func:`condensery.load` takes; only its test split is used, except for
             ``whole``.
         nets: networks, such as ``convnet3``; the data set's default when not given.
@@ -142,257 +147,186 @@ def evaluate(
         UsageError: for a protocol or network that does not exist.
         DataError: for a set that does not fit the data.
     """
-    if n < 1:
-        raise UsageError(f"at least 1 network is needed (--nets), got {n}")
-    named = [sets] if isinstance(sets, str | Path | CondensedSet) else list(sets)
-    if not named:
-        raise UsageError("no set to evaluate was named")
     loaded = load(data)
-    rows = [_Row.of(item) for item in named]
-    for row in rows:
-        row.check(loaded)
+    rows = rows_of(sets, loaded)
     chosen = [nets] if isinstance(nets, str) else list(nets or [loaded.net])
-    options = _Options(protocol, n, epochs, seed, plan, device, threads, on_network)
+    how = How(n, epochs, seed, plan, device, threads)
     # Everything is checked before the first network is trained.
-    wanted = [(row, net, _protocol(row, loaded, net, options)) for row in rows for net in chosen]
-    return [
-        (_evaluate if row.whole_epochs is None else _evaluate_whole)(row, loaded, net, how, options)
-        for row, net, how in wanted
-    ]
+    cells = [cell_of(row, loaded, net, protocol, how) for row in rows for net in chosen]
+    return [run_cell(cell, n, on_network=on_network) for cell in cells]
 
 
 @dataclass(frozen=True)
-class _Options:
-    protocol: str
+class How:
+    """What all cells of a table share."""
+
     n: int
-    epochs: int | None
-    seed: int
-    plan: str | Plan
-    device: str | None
-    threads: int | None
-    on_network: OnNetwork | None
+    """Networks a set."""
+    epochs: int | None = None
+    """Epochs on each set, in place of the protocol's."""
+    seed: int = 0
+    """Where initialisation, shuffling and augmentation derive from."""
+    plan: str | Plan = "auto"
+    """Execution plan."""
+    device: str | None = None
+    """Torch device."""
+    threads: int | None = None
+    """CPU threads."""
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise UsageError(f"at least 1 network is needed (--nets), got {self.n}")
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One row of the table: some sets of one kind, or the whole training split."""
+def cell_of(row: Row, data: Data, net: str, protocol: str, how: How) -> Cell:
+    """One cell of a table, with its protocol, network and plan resolved and tried.
 
-    name: str
-    sets: list[CondensedSet]
-    whole_epochs: int | None = None
-
-    @classmethod
-    def of(cls, item: Any) -> _Row:
-        if isinstance(item, CondensedSet):
-            return cls(item.about.method, [item])
-        epochs = whole_epochs(item)
-        return cls("whole", [], epochs) if epochs is not None else cls(str(item), load_sets(item))
-
-    def check(self, data: Data) -> None:
-        """Refuse sets that were not made for this data, and sets of several kinds in one row."""
-        kinds = {_kind(one) for one in self.sets}
-        if len(kinds) > 1:
-            raise DataError(
-                f"folder {self.name} holds sets of different kinds (method, ipc, data); "
-                "a row is made of alike ones: name them one by one"
-            )
-        for one in self.sets:
-            if one.about.class_names != data.train.class_names:
-                raise DataError(
-                    f"set {self.name} was made for the classes of {one.about.source.name}, "
-                    f"which are not those of {data.name}"
-                )
-            shape = tuple(one.images.shape[1:])
-            if shape != data.train.shape:
-                raise DataError(
-                    f"set {self.name} holds images of {_size(shape)}, but {data.name} has "
-                    f"{_size(data.train.shape)}; give the --size and --channels it was made with"
-                )
-            if bool(one.about.config.get("zca")) != data.zca:
-                which = "whitened" if data.zca else "not whitened"
-                raise DataError(
-                    f"the images of {data.name} are {which} here, and those of set {self.name} "
-                    "were not so: evaluate with the flags that it was made with"
-                )
-            rate = one.about.config.get("sample_rate")
-            if rate is not None and rate != data.rate:
-                raise DataError(
-                    f"set {self.name} was made from recordings of {rate} samples a second, and "
-                    f"{data.name} is read with {data.rate or 'none'}: evaluate with --sample-rate "
-                    f"{rate} (rate= of load)"
-                )
-            # Copies of one well-known set may differ by a byte; anything else must be the same.
-            known = data.known_as and one.about.config.get("data") == data.known_as
-            if one.about.source.fingerprint != data.train.fingerprint and not known:
-                raise DataError(
-                    f"set {self.name} was made from other training images than those of "
-                    f"{data.name} now, so some may be in its test split; condense it again"
-                )
-
-
-def _kind(one: CondensedSet) -> tuple[Any, ...]:
-    about = one.about
-    made_of = (about.source.fingerprint, about.mean, about.std, about.flip)
-    return (about.method, about.ipc, about.formation.kind, tuple(one.images.shape), *made_of)
-
-
-def whole_epochs(item: Any) -> int | None:
-    """Epochs of the pseudo-set ``whole`` (0: its own choice), None for anything else."""
-    found = re.fullmatch(r"whole(?:\(epochs=(\d+)\))?", item) if isinstance(item, str) else None
-    if found is None or Path(item).exists():
-        if isinstance(item, str) and item.startswith("whole(") and not Path(item).exists():
-            raise UsageError(f"'{item}' is not understood; write whole(epochs=N)")
-        return None
-    if found[1] is not None and int(found[1]) < 1:
-        raise UsageError(f"{item} needs at least 1 epoch")
-    return int(found[1] or 0)
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return "×".join(str(s) for s in shape)
-
-
-def _protocol(row: _Row, data: Data, net: str, options: _Options) -> Protocol:
-    """How a row's networks are trained; the whole split has epochs of its own."""
-    found = protocol(options.protocol, _facts(row, data, net))
-    if row.whole_epochs is not None:
-        return found
-    first = row.sets[0]
-    own = found.settled(len(first) / (len(first.stored) * first.stored.shape[1]))
-    return own.changed(epochs=options.epochs)
-
-
-def _evaluate(row: _Row, data: Data, net: str, wanted: Protocol, options: _Options) -> Result:
-    first = row.sets[0]
-    images = 3.0 * len(first) * wanted.epochs * options.n * len(row.sets)
-    plan = _plan(data, images, options)
-    about = first.about
-    trainer = Trainer(
-        wanted, plan, flip=data.flip, seed=options.seed, mean=about.mean, std=about.std
-    )
-    began, found = time.perf_counter(), []
-    with plan.applied():
-        test = data.test.to(torch.device(plan.device))
-        for number, one in enumerate(row.sets):
-            source = Tensors(
-                one.images.to(plan.device, plan.torch_dtype), one.labels.to(plan.device)
-            )
-            test = _normalised_like(test, one)
-            found.append(
-                tuple(
-                    _one(trainer, net, source, test, number * options.n + k, options, row.name)
-                    for k in range(options.n)
-                )
-            )
-    return _result(row, data, net, wanted.name, found, plan, began, options)
-
-
-def _one(
-    trainer: Trainer,
-    net: str,
-    source: Any,
-    test: Any,
-    number: int,
-    options: _Options,
-    name: str,
-    schedule: WholeSchedule | None = None,
-) -> float:
-    """The accuracy of one fresh network."""
-    with fork_rng(options.seed, "evaluation-network", number):
-        network = zoo.build(net, test.shape, test.classes)
-    network = network.to(device=trainer.plan.device, dtype=trainer.plan.torch_dtype)
-    trainer.train(network, source, number, schedule=schedule)
-    result = accuracy(network, test, trainer.plan)
-    _tell(options, f"{name} on {net}", result)
-    return result
-
-
-def _tell(options: _Options, what: str, found: float) -> None:
-    if options.on_network is not None:
-        options.on_network(what, found)
-
-
-def _evaluate_whole(row: _Row, data: Data, net: str, wanted: Protocol, options: _Options) -> Result:
-    """The whole training split under its own short schedule, cached by data, net and schedule."""
-    schedule = whole_schedule(wanted, len(data.train), row.whole_epochs or None)
-    images = 3.0 * len(data.train) * schedule.protocol.epochs * options.n
-    plan = _plan(data, images, options)
-    known, spent = cached(data, net, schedule, options.seed, plan.describe())
-    began = time.perf_counter() - spent
-    mean, std = data.train.mean, data.train.std
-    how = schedule.protocol
-    trainer = Trainer(how, plan, flip=data.flip, seed=options.seed, mean=mean, std=std)
-    with plan.applied():
-        train, test = (
-            data.train.to(torch.device(plan.device)),
-            data.test.to(torch.device(plan.device)),
-        )
-        source = Split(train, plan.torch_dtype)
-        for held in known[: options.n]:
-            _tell(options, f"whole on {net}, from the cache", held)
-        for k in range(len(known), options.n):
-            known.append(_one(trainer, net, source, test, k, options, "whole", schedule))
-            seconds = time.perf_counter() - began
-            remember(data, net, schedule, options.seed, plan.describe(), (known, seconds))
-    found = [tuple(known[: options.n])]
-    return _result(row, data, net, schedule.protocol.name, found, plan, began, options)
-
-
-def _plan(data: Data, images: float, options: _Options) -> Plan:
-    plan = choose_plan(
-        options.plan,
-        shape=data.train.shape,
-        images=images,
-        device=options.device,
-        threads=options.threads,
-    )
-    # Accuracies that are reported are trained in the full type; bfloat16 is for matching.
-    return dataclasses.replace(plan, real_dtype=plan.dtype)
-
-
-def _normalised_like(test: Any, one: CondensedSet) -> Any:
-    """The test split under the set's own normalisation, as its networks expect."""
-    if (test.mean, test.std) == (one.about.mean, one.about.std):
-        return test
-    return dataclasses.replace(test, mean=one.about.mean, std=one.about.std)
-
-
-def _facts(row: _Row, data: Data, net: str) -> dict[str, Any]:
+    Raises:
+        UsageError: for a protocol, network or plan that does not exist or does not fit.
+    """
     shape = data.train.shape
     network = zoo.try_out(net, shape, data.train.classes)
-    return {
+    facts = {
         "data": data.known_as,
-        "ipc": row.sets[0].about.ipc if row.sets else math.inf,
+        "ipc": math.inf if row.whole else row.sets[0].ipc,
         "size": max(shape[1:]),
         "classes": data.train.classes,
         "audio": data.rate is not None,
         "net": re.split(r"[\d:]", net)[0],
         "norm": "batch" if zoo.has_batch_norm(network) else "other",
     }
+    training, schedule = protocol_named(protocol, facts), None
+    if row.whole:  # the whole split has epochs of its own
+        schedule = whole.whole_schedule(training, len(data.train), row.whole_epochs or None)
+        training = schedule.protocol
+    else:
+        training = training.settled(row.sets[0].decoded).changed(epochs=how.epochs)
+    images = len(data.train) if row.whole else len(row.sets[0])
+    plan = choose_plan(
+        how.plan,
+        shape=shape,
+        images=3.0 * images * training.epochs * _USUAL_NETWORKS,
+        device=how.device,
+        threads=how.threads,
+    )
+    # Accuracies that are reported are trained in the full type; bfloat16 is for matching.
+    plan = dataclasses.replace(plan, real_dtype=plan.dtype)
+    code = code_of(network)
+    return Cell(row, data, net, code, protocol, training, schedule, plan, how.seed)
 
 
-def _result(
-    row: _Row,
-    data: Data,
-    net: str,
-    name: str,
-    found: list[tuple[float, ...]],
-    plan: Plan,
-    began: float,
-    options: _Options,
+class Bench:
+    """Trains and tests the networks of a cell, one at a time, in any order and number."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        first = cell.source(0)
+        self.trainer = Trainer(
+            cell.training,
+            cell.plan,
+            flip=cell.data.flip,
+            seed=cell.seed,
+            mean=first.mean,
+            std=first.std,
+        )
+        test = cell.data.test.to(torch.device(cell.plan.device))
+        # Networks expect the normalisation that they were trained with.
+        self.test = dataclasses.replace(test, mean=first.mean, std=first.std)
+        self._held: tuple[int, Split | Tensors] | None = None
+
+    def measure(self, number: int, network: int) -> Measured:
+        """Train one fresh network on one of the row's sets and test it.
+
+        A function of the cell, the set and the network alone: of their contents and numbers.
+
+        Args:
+            number: of the set in its row.
+            network: of the network, 0 ≤ network.
+        """
+        cell, plan = self.cell, self.cell.plan
+        began = time.perf_counter()
+        with plan.applied():
+            with fork_rng(cell.seed, "evaluation-network", network, group=number):
+                built = zoo.build(cell.net, self.test.shape, self.test.classes)
+            built = built.to(device=plan.device, dtype=plan.torch_dtype)
+            source = self._source(number)
+            self.trainer.train(built, source, network, group=number, schedule=cell.schedule)
+            found = accuracy(built, self.test, plan)
+        return Measured(found, time.perf_counter() - began)
+
+    def _source(self, number: int) -> Split | Tensors:
+        """A set on the device; the last one stays there."""
+        if self._held is None or self._held[0] != number:
+            self._held = number, self._on_device(number)
+        return self._held[1]
+
+    def _on_device(self, number: int) -> Split | Tensors:
+        source, plan = self.cell.source(number), self.cell.plan
+        if isinstance(source, LabelledSet):
+            return Split(source.to(torch.device(plan.device)), plan.torch_dtype)
+        images = source.images.to(plan.device, plan.torch_dtype)
+        return Tensors(images, source.labels.to(plan.device))
+
+
+def keepers_of(cell: Cell, store: Keeper | None = None) -> list[Keeper]:
+    """Where the numbers of a cell are looked for, and kept: those of whole splits for all uses."""
+    own: list[Keeper] = [] if store is None else [store]
+    return [*own, KeptCells(whole.cache(), strict=False)] if cell.row.whole else own
+
+
+def run_cell(
+    cell: Cell,
+    n: int,
+    *,
+    keepers: Sequence[Keeper] | None = None,
+    on_network: OnNetwork | None = None,
+    tell_known: bool = True,
 ) -> Result:
-    first = row.sets[0] if row.sets else None
+    """The accuracies of n networks on each of a row's sets; those that are known are taken.
+
+    Args:
+        cell: what is trained and tested.
+        n: networks a set.
+        keepers: where numbers are looked for and kept; every one of them gets what it lacks.
+        on_network: called after each network.
+        tell_known: whether it is called for those that are known as well.
+    """
+    places = keepers_of(cell) if keepers is None else keepers
+    tell = on_network or (lambda what, found: None)
+    name, bench = f"{cell.row.name} on {cell.net}", None
+    found: list[list[Measured]] = []
+    for number in range(cell.row.count):
+        known = [place.known(cell, number) for place in places]
+        ready = {k: one for held in reversed(known) for k, one in held.items()}
+        found.append([])
+        for k in range(n):
+            taken = k in ready
+            if not taken:
+                bench = bench or Bench(cell)
+                ready[k] = bench.measure(number, k)
+            for place, held in zip(places, known, strict=True):
+                if k not in held:
+                    place.keep(cell, number, k, ready[k])
+            found[-1].append(ready[k])
+            if tell_known or not taken:
+                tell(f"{name}, from the cache" if taken else name, ready[k].accuracy)
+    return _result(cell, found)
+
+
+def _result(cell: Cell, found: Iterable[Sequence[Measured]]) -> Result:
+    row, first = cell.row, cell.row.sets[0] if cell.row.sets else None
+    measured = list(found)
     return Result(
         set=row.name,
-        recipe=first.about.method if first else "whole",
-        ipc=first.about.ipc if first else None,
-        data=data.name,
-        net=net,
-        protocol=name,
-        sets=tuple(found),
-        seed=options.seed,
-        stored_bytes=first.stored_bytes if first else data.train.nbytes,
-        seconds=time.perf_counter() - began,
-        plan=plan.describe(),
+        recipe=first.method if first else "whole",
+        ipc=first.ipc if first else None,
+        data=cell.data.name,
+        net=cell.net,
+        protocol=cell.training.name,
+        sets=tuple(tuple(one.accuracy for one in networks) for networks in measured),
+        seed=cell.seed,
+        stored_bytes=first.stored_bytes if first else cell.data.train.nbytes,
+        seconds=sum(one.seconds for networks in measured for one in networks),
+        plan=cell.plan.describe(),
         commit=commit(),
     )

@@ -32,3 +32,22 @@ def stop_requests() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def interruptible() -> Iterator[list[int]]:
+    """SIGTERM ends the block as Ctrl-C does; the list tells which signal it was.
+
+    For work that can stop anywhere, because all that is finished is on disk.
+    """
+    seen: list[int] = []
+
+    def asked(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, asked)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -202,6 +202,37 @@ class Evaluate(OutputFlags, PlanFlags, DataFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Compare(OutputFlags, PlanFlags, DataFlags):
+    """Train networks on several sets, through several networks and protocols, into one table.
+
+    A set is what evaluate takes, or comes from elsewhere: an .npz file, a folder of class folders
+    of pictures, or a .pt file of the published programs. NAME=PATH gives a row its name. Every
+    network's accuracy is kept, and what is known is not trained again.
+    """
+
+    data: str | None = None
+    """Data set whose test split is used; the one the first set was made from when not given."""
+    net: list[str] | None = None
+    """Networks, such as convnet3 mlp resnet18:norm=batch; by the images' size when not given."""
+    nets: int = 5
+    """Networks a set; more train only those that are missing."""
+    protocol: list[str] | None = None
+    """How networks are trained, one or several: dc, dsa (default), gm, idc or idc_steps."""
+    epochs: int | None = None
+    """Train so many epochs on each set; the result says so. whole(epochs=N) has its own."""
+    reference: str | None = None
+    """Name of the row that the others are compared with, tested on the means of sets."""
+    seed: int = 0
+    """Where initialisation, shuffling and augmentation derive from."""
+    out: str | None = None
+    """Folder that keeps accuracies (default runs/compare); the same command continues from it."""
+    csv: str | None = None
+    """Write the table to this file as comma-separated values."""
+    markdown: str | None = None
+    """Write the table to this file in Markdown."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Show(OutputFlags):
     """Say what a condensed set is, how big, and how it was made; draw it."""
 

@@ -87,6 +87,7 @@ class Trainer:
         data: TrainingSet,
         number: int,
         *,
+        group: int = 0,
         schedule: Callable[[int], float] | None = None,
     ) -> nn.Module:
         """Train a network in place, to the last epoch.
@@ -95,12 +96,14 @@ class Trainer:
             network: on the plan's device; left in evaluation mode.
             data: what to train on.
             number: the network's number, which decides its shuffling and augmentation.
+            group: the number of what it is trained on, the rest of the draws' address.
             schedule: learning rate by step, in place of the protocol's by epoch.
         """
         course = Course(self, network)
-        with fork_rng(self.seed, "dropout", number, device=torch.device(self.plan.device)):
+        device = torch.device(self.plan.device)
+        with fork_rng(self.seed, "dropout", number, group=group, device=device):
             for epoch in range(self.protocol.epochs):
-                rng = stream(self.seed, self.purpose, number, epoch)
+                rng = stream(self.seed, self.purpose, number, epoch, group)
                 course.epoch(data, rng, epoch, schedule)
         return network.eval()
 

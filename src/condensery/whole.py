@@ -8,17 +8,12 @@ its protocol's name, and keeps its accuracies in the user's cache.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from ._version import __version__
-from .data import Data, cache_folder
-from .files import write_json
+from .data import cache_folder
 from .protocol import Protocol
-from .provenance import commit
 
 #: Epochs are chosen so that about this many images are seen, within the bounds below.
 _IMAGES = 300_000
@@ -57,44 +52,6 @@ def whole_schedule(base: Protocol, images: int, epochs: int | None = None) -> Wh
     return WholeSchedule(protocol, count * steps)
 
 
-def _file(data: Data, net: str, schedule: WholeSchedule, seed: int, plan: str) -> Path:
-    facts = [
-        data.train.fingerprint,
-        data.test.fingerprint,
-        list(data.train.mean),
-        list(data.train.std),
-        data.flip,
-        net,
-        dataclasses.asdict(schedule.protocol),
-        seed,
-        # A number is only what this code, run this way, gave.
-        plan,
-        __version__,
-        commit(),
-    ]
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return cache_folder() / "whole" / f"{data.train.name}-{digest[:24]}.json"
-
-
-#: Accuracies, one a network in order, and the seconds that they took.
-Known = tuple[list[float], float]
-
-
-def cached(data: Data, net: str, schedule: WholeSchedule, seed: int, plan: str) -> Known:
-    """What is already known."""
-    try:
-        known = json.loads(_file(data, net, schedule, seed, plan).read_text(encoding="utf-8"))
-        return [float(a) for a in known["accuracies"]], float(known["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return [], 0.0
-
-
-def remember(
-    data: Data, net: str, schedule: WholeSchedule, seed: int, plan: str, known: Known
-) -> None:
-    """Keep accuracies for next time; a cache that cannot be written is done without."""
-    content = {"accuracies": known[0], "seconds": known[1]}
-    try:
-        write_json(_file(data, net, schedule, seed, plan), content)
-    except (OSError, ValueError):
-        return
+def cache() -> Path:
+    """Where the accuracies of whole splits are kept for every evaluation of this user."""
+    return cache_folder() / "whole"

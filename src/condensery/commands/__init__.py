@@ -3,6 +3,7 @@
 from .making import condense as condense
 from .making import pool as pool
 from .making import resume as resume
+from .measuring import compare as compare
 from .measuring import data as data
 from .measuring import evaluate as evaluate
 from .selecting import select as select

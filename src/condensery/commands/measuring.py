@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+from pathlib import Path
 from typing import Any
 
-from condensery.condensed import load_sets
+from condensery.comparison import Comparer
 from condensery.data import as_json, describe
 from condensery.engine.host import keep_memory
+from condensery.evaluation import How
 from condensery.evaluation import evaluate as evaluate_sets
-from condensery.evaluation import whole_epochs
+from condensery.files import write_text
+from condensery.interrupts import interruptible
 from condensery.progress import Progress
 from condensery.report.results import result_table
+from condensery.rows import rows_of
 
-from .shared import data_of, printer, read, write_result
+from .shared import data_of, folder_of, printer, read, write_result
 
 
 def evaluate(options: Any) -> int:
@@ -21,10 +27,12 @@ def evaluate(options: Any) -> int:
     names = list(options.set)
     data = data_of(names, options)
     networks = options.net or [data.net]
+    rows = rows_of(names, data)
     say = printer(options)
-    with Progress(_count(names, options, networks), "networks", quiet=options.quiet) as progress:
+    total = sum(row.count for row in rows) * options.nets * len(networks)
+    with Progress(total, "networks", quiet=options.quiet) as progress:
         results = evaluate_sets(
-            names,
+            rows,
             data,
             nets=networks,
             protocol=options.protocol,
@@ -41,14 +49,50 @@ def evaluate(options: Any) -> int:
     return 0
 
 
+def compare(options: Any) -> int:
+    """Train and test what is not known yet; print and write one table."""
+    keep_memory()
+    names = list(options.set)
+    out = folder_of(options.out, Path("runs") / "compare")
+    how = How(
+        options.nets, options.epochs, options.seed, options.plan, options.device, options.threads
+    )
+    ready = Comparer(
+        names,
+        data_of(names, options),
+        nets=options.net,
+        protocols=options.protocol or "dsa",
+        reference=options.reference,
+        store=out,
+        how=how,
+    )
+    say, known = printer(options), ready.known()
+    if known:
+        say(f"{known} of {ready.total} networks are known; {ready.total - known} are left")
+    bar = Progress(ready.total, "networks", quiet=options.quiet, done=known)
+    with bar as progress, interruptible() as stops:
+        try:
+            found = ready.run(lambda what, got: progress.advance(f"{what}: {got:.1f} %"))
+        except KeyboardInterrupt:
+            left = ready.total - ready.known()
+            print(
+                f"condensery: stopped with {left} of {ready.total} networks left; those that are "
+                f"finished are kept in {out}, and the same command continues",
+                file=sys.stderr,
+            )
+            return 128 + (stops[0] if stops else signal.SIGINT)
+    say(found.text())
+    if options.csv:
+        write_text(Path(options.csv), found.csv())
+    if options.markdown:
+        write_text(Path(options.markdown), found.markdown())
+    write_result(options, found.as_dict())
+    return 0
+
+
 def data(options: Any) -> int:
     """Say what was understood of a data set."""
     loaded = read(options.spec, options)
     printer(options)("\n".join(describe(loaded)))
     write_result(options, as_json(loaded))
     return 0
-
-
-def _count(names: list[str], options: Any, networks: list[str]) -> int:
-    sets = sum(1 if whole_epochs(name) is not None else len(load_sets(name)) for name in names)
-    return sets * int(options.nets) * len(networks)

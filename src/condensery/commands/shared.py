@@ -11,9 +11,10 @@ from condensery.data import Data, load
 from condensery.data.catalogue import known_names
 from condensery.data.pictures import NoRecordingsError
 from condensery.errors import DataError, UsageError
-from condensery.evaluation import whole_epochs
 from condensery.files import write_json
+from condensery.foreign_sets import is_foreign
 from condensery.recipe import read_yaml
+from condensery.rows import split_name, whole_epochs
 
 
 def folder_of(out: str | None, default: Path) -> Path:
@@ -38,9 +39,12 @@ def read(spec: str, options: Any) -> Data:
 def data_of(names: list[str], options: Any) -> Data:
     """The data that sets are tested on: as named, read the way the first set saw it."""
     config: Mapping[str, Any] = {}
-    sets = [name for name in names if whole_epochs(name) is None]
+    named = [place for _, place in map(split_name, names) if whole_epochs(place) is None]
+    sets = [place for place in named if not is_foreign(Path(place))]
     if sets:
         config = load_sets(sets[0])[0].about.config
+    elif named and not options.data:
+        raise UsageError(f"{named[0]} does not say what it was made from; name it with --data")
     spec = options.data or _spec_of(sets, config)
     try:
         return load(

@@ -173,3 +173,15 @@ class _Listing:
         for row in rows:
             path = self.files[row]
             yield path.relative_to(self.root).as_posix(), path
+
+
+def picture_folders(root: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]] | None:
+    """Class folders of pictures, and every picture with its class; None when it has none."""
+    folders = [p for p in sorted(root.iterdir()) if p.is_dir() and not _hidden(p)]
+    files = [
+        (path, number)
+        for number, folder in enumerate(folders)
+        for path in _walk(folder)
+        if path.suffix.lower() in images.EXTENSIONS
+    ]
+    return (tuple(p.name for p in folders), files) if files else None
