@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +19,8 @@ from .condensed import CondensedSet, load_sets
 from .data import Data, load
 from .engine import Plan, choose_plan
 from .errors import DataError, UsageError
-from .protocol import Protocol, protocol
+from .planning import protocol_for
+from .protocol import Protocol
 from .provenance import commit
 from .randomness import fork_rng
 from .train import Split, Tensors, Trainer, accuracy
@@ -113,6 +113,7 @@ def evaluate(
     n: int = 5,
     epochs: int | None = None,
     seed: int = 0,
+    first: int = 0,
     plan: str | Plan = "auto",
     device: str | None = None,
     threads: int | None = None,
@@ -130,6 +131,7 @@ def evaluate(
         n: networks a set.
         epochs: fewer epochs than the protocol's; the result's protocol says so.
         seed: where initialisation, shuffling and augmentation derive from.
+        first: number of a row's first network, for a row that is tested in parts.
         plan: execution plan; reported accuracies are float32.
         device: torch device.
         threads: CPU threads.
@@ -152,7 +154,7 @@ def evaluate(
     for row in rows:
         row.check(loaded)
     chosen = [nets] if isinstance(nets, str) else list(nets or [loaded.net])
-    options = _Options(protocol, n, epochs, seed, plan, device, threads, on_network)
+    options = _Options(protocol, n, epochs, seed, plan, device, threads, on_network, first)
     # Everything is checked before the first network is trained.
     wanted = [(row, net, _protocol(row, loaded, net, options)) for row in rows for net in chosen]
     return [
@@ -171,6 +173,7 @@ class _Options:
     device: str | None
     threads: int | None
     on_network: OnNetwork | None
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -254,7 +257,8 @@ def _size(shape: tuple[int, ...]) -> str:
 
 def _protocol(row: _Row, data: Data, net: str, options: _Options) -> Protocol:
     """How a row's networks are trained; the whole split has epochs of its own."""
-    found = protocol(options.protocol, _facts(row, data, net))
+    ipc = row.sets[0].about.ipc if row.sets else None
+    found = protocol_for(options.protocol, data, net, ipc)
     if row.whole_epochs is not None:
         return found
     first = row.sets[0]
@@ -273,15 +277,16 @@ def _evaluate(row: _Row, data: Data, net: str, wanted: Protocol, options: _Optio
     began, found = time.perf_counter(), []
     with plan.applied():
         test = data.test.to(torch.device(plan.device))
-        for number, one in enumerate(row.sets):
+        for position, one in enumerate(row.sets):
             source = Tensors(
                 one.images.to(plan.device, plan.torch_dtype), one.labels.to(plan.device)
             )
             test = _normalised_like(test, one)
+            start = options.first + position * options.n
             found.append(
                 tuple(
-                    _one(trainer, net, source, test, number * options.n + k, options, row.name)
-                    for k in range(options.n)
+                    _one(trainer, net, source, test, number, options, row.name)
+                    for number in range(start, start + options.n)
                 )
             )
     return _result(row, data, net, wanted.name, found, plan, began, options)
@@ -355,20 +360,6 @@ def _normalised_like(test: Any, one: CondensedSet) -> Any:
     if (test.mean, test.std) == (one.about.mean, one.about.std):
         return test
     return dataclasses.replace(test, mean=one.about.mean, std=one.about.std)
-
-
-def _facts(row: _Row, data: Data, net: str) -> dict[str, Any]:
-    shape = data.train.shape
-    network = zoo.try_out(net, shape, data.train.classes)
-    return {
-        "data": data.known_as,
-        "ipc": row.sets[0].about.ipc if row.sets else math.inf,
-        "size": max(shape[1:]),
-        "classes": data.train.classes,
-        "audio": data.rate is not None,
-        "net": re.split(r"[\d:]", net)[0],
-        "norm": "batch" if zoo.has_batch_norm(network) else "other",
-    }
 
 
 def _result(

@@ -5,6 +5,7 @@ from .making import pool as pool
 from .making import resume as resume
 from .measuring import data as data
 from .measuring import evaluate as evaluate
+from .reproducing import reproduce as reproduce
 from .sets import export as export
 from .sets import select as select
 from .sets import show as show
