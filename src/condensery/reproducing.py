@@ -27,7 +27,8 @@ from .provenance import commit
 from .published import Published
 from .reproduction import Experiment
 from .retests import Accuracies
-from .runs import RunFolder, carry_out, note_facts
+from .running import carry_out
+from .runs import RunFolder, note_facts
 from .select import select_random
 from .verdicts import Amount
 
@@ -185,7 +186,7 @@ def _condensed(config: RunConfig, data: Data, folder: RunFolder, how: How, which
     plan = folder.plan() if status == "unfinished" else None
     if plan is None:
         plan = plan_for(data, config, how.plan, how.device, how.threads)
-    verb = "continuing" if folder.state_file.exists() else "condensing"
+    verb = "continuing" if folder.checkpoints.files else "condensing"
     how.say(f"{verb} {which}: {config.iterations} iterations, seed {config.seed}; {folder.path}")
     how.say(f"plan: {plan.describe()}")
     return Made(folder.path, carry_out(data, config, plan, folder, quiet=how.quiet))

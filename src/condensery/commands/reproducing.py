@@ -114,7 +114,7 @@ def _status(options: Any) -> int:
             "such as runs/reproduce/results"
         )
     else:
-        say(f"{len(records)} results in {folder}")
+        say(f"{_several(len(records), 'result')} in {folder}")
     tried = tried_table(found)
     if tried:
         say(f"\n{tried}")
@@ -150,15 +150,15 @@ def _wanted(options: Any, say: Any) -> list[tuple[Published, Experiment]]:
         say(f"left out: {len(skipped)} of {len(rows)} rows: {shown}")
     if not out:
         raise UsageError(
-            f"no row of {options.table} can be run with what is here; --list says why, and a row "
-            "that is named has its data downloaded"
+            f"none of these rows of {options.table} can be run; --list says why of each, and "
+            "--row has the data of a named one downloaded"
         )
     return out
 
 
 def _run(options: Any) -> int:
+    from condensery.interrupts import Interrupted
     from condensery.reproducing import How, load_for, outcome, result_name
-    from condensery.runs import Interrupted
 
     keep_memory()
     amount = _amount(options)
@@ -248,9 +248,14 @@ def _estimate(wanted: list[tuple[Published, Experiment]], amount: Amount, how: A
         # Rows of several tables may share a test, as well as their sets.
         tests[experiment.data, experiment.ipc, experiment.describe()] = found.testing
     sets, networks = sum(condensing.values()), sum(tests.values())
-    rows = f"{len(wanted)} rows" if len(wanted) > 1 else "1 row"
+    parts = [f"{time_text(networks)} for networks"]
+    if condensing:
+        parts.insert(0, f"{time_text(sets)} for {_several(len(condensing), 'set')} to condense")
     how.say(
-        f"{rows}, about {time_text(sets + networks)} at the speed of plain passes here: "
-        f"{time_text(sets)} for {len(condensing)} sets that are to be condensed, "
-        f"{time_text(networks)} for networks"
+        f"{_several(len(wanted), 'row')}, about {time_text(sets + networks)} at the speed of plain "
+        f"passes here: {', '.join(parts)}"
     )
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
