@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import torch
 
-from condensery import CondensedSet, evaluate, load
+from condensery import CondensedSet, evaluate, load, select_random
 from condensery.cli import main
 from condensery.config import RunConfig
+from condensery.data.catalogue import lies_here
 from condensery.data.labelled import default_net
 from condensery.errors import DataError, UsageError
 from condensery.files import write_json
@@ -31,7 +32,6 @@ from condensery.reproducing import scaled
 from condensery.reproduction import Experiment, Unmapped, experiment_of
 from condensery.retests import Accuracies
 from condensery.runs import RunFolder
-from condensery.select import select_random
 from condensery.verdicts import Amount, verdict
 
 ROOT = Path(__file__).parent.parent
@@ -418,6 +418,7 @@ SHORT = ["reproduce", "dc/table1", "--row", "mnist/1/dc", *QUICK, "--sets", "1",
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CONDENSERY_DATA", raising=False)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "no-hub"))
     return tmp_path
 
 
@@ -492,7 +493,7 @@ def test_it_goes_on_where_it_was_stopped(
         patched.setattr(Accuracies, "add", then_stop)
         assert main([*wanted, "--out", "parts"]) == 130
     assert not list(Path("parts/results").rglob("*.json"))
-    (held,) = Path("parts/tested").rglob("*.json")
+    (held,) = Path("parts/tested").rglob("accuracies.json")
     assert [len(one["accuracies"]) for one in json.loads(held.read_text())["sets"]] == [2, 1]
     capsys.readouterr()
     assert main([*wanted, "--out", "parts"]) == 0
@@ -544,7 +545,7 @@ def test_selections_and_the_whole_data_are_rows_too(
     # Accuracies of other networks, or by other code, are not mixed with these.
     known = Accuracies(Path("a.json"), {"net": "mlp"})
     assert known.of(0, "x") == []
-    known.begin(0)
+    known.begin()
     known.add(0, 50.0)
     assert Accuracies(Path("a.json"), {"net": "mlp"}).of(0, "x") == [50.0]
     assert Accuracies(Path("a.json"), {"net": "mlp"}).of(0, "y") == []
@@ -563,7 +564,6 @@ def test_a_table_without_a_row_takes_what_can_be_run(
     methods = Counter(json.loads(file.read_text())["published"]["method"] for file in files)
     assert methods == {"random": 3, "mmd": 3, "dm": 3}
     # Without the data nothing is downloaded unless a row is named.
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(here / "none"))
     assert main(["reproduce", "gm/table2"]) == 2
     captured = capsys.readouterr()
     assert "data cannot be had here: svhn" in captured.out
@@ -652,6 +652,18 @@ def test_an_installed_package_has_no_results(
     monkeypatch.setattr(reproducing, "__file__", str(installed))
     assert main(["reproduce", "--status"]) == 0
     assert "no results: an installed package has none" in capsys.readouterr().out
+
+
+def test_data_are_looked_for_without_the_network(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(here / "hub"))
+    names = ("digits", "mnist", "svhn", "imagenet10", "fsdd", "no_such_set")
+    assert [name for name in names if lies_here(name)] == ["digits"]
+    (here / "hub" / "ylecun___mnist").mkdir(parents=True)
+    (here / "data" / "imagenet1k").mkdir(parents=True)
+    monkeypatch.setenv("CONDENSERY_DATA", str(here / "data"))
+    assert [name for name in names if lies_here(name)] == ["digits", "mnist", "imagenet10"]
 
 
 def test_lists_say_what_would_be_run(

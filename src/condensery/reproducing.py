@@ -16,10 +16,11 @@ from ._version import __version__
 from .condensed import FILE, CondensedSet, set_file
 from .config import RunConfig
 from .data import Data, load
-from .engine import choose_plan
+from .engine import Plan, choose_plan
 from .errors import UsageError
 from .evaluation import evaluate
 from .files import write_text
+from .locks import in_use
 from .planning import configure, plan_for, protocol_for
 from .progress import Progress
 from .protocol import Protocol
@@ -148,7 +149,7 @@ def made_sets(experiment: Experiment, amount: Amount, data: Data, how: How) -> l
     """
     folders = folders_of(experiment, amount, data, how.out)
     if experiment.kind == "select":
-        return [_selected(experiment, data, folder) for folder in folders]
+        return [_selected(experiment, data, folder, how) for folder in folders]
     config = configuration(experiment, amount, data)
     out = []
     for number, folder in enumerate(folders):
@@ -158,13 +159,15 @@ def made_sets(experiment: Experiment, amount: Amount, data: Data, how: How) -> l
     return out
 
 
-def _selected(experiment: Experiment, data: Data, folder: Path) -> Made:
+def _selected(experiment: Experiment, data: Data, folder: Path, how: How) -> Made:
     assert experiment.ipc is not None
     seed = int(folder.name)
     if (folder / FILE).exists():
         chosen = CondensedSet.load(folder)
     else:
-        # MERGE: select(data, experiment.method, ipc=experiment.ipc, seed=seed)
+        how.say(f"selecting {experiment.ipc} images a class, {experiment.method}: {folder}")
+        # MERGE: select(data, experiment.method, ipc=experiment.ipc, seed=seed, plan=how.plan,
+        #               device=how.device, threads=how.threads)
         chosen = select_random(data, ipc=experiment.ipc, seed=seed)
     about = chosen.about
     wanted = (experiment.method, experiment.ipc, seed, data.train.fingerprint)
@@ -226,31 +229,10 @@ def outcome(experiment: Experiment, amount: Amount, data: Data, how: How) -> Out
         "commit": commit(),
     }
     tags = [experiment.net, protocol.name, f"nets={nets}", f"seed={amount.seed}"]
-    home = how.out / "tested" / made[0].folder.parent.name
-    held = Accuracies(home / f"{plain_name('-'.join(tags))}.json", facts)
-    done = sum(len(held.of(number, one.digest)) for number, one in enumerate(made))
-    with Progress(nets * len(made), "networks", quiet=how.quiet, done=done) as progress:
-        for number, one in enumerate(made):
-            known = held.of(number, one.digest)
-
-            def keep(what: str, accuracy: float, number: int = number) -> None:
-                held.add(number, accuracy)
-                progress.advance(f"{experiment.method} on {experiment.net}: {accuracy:.1f} %")
-
-            if len(known) < nets:
-                held.begin(number)
-                evaluate(
-                    one.condensed,
-                    data,
-                    nets=experiment.net,
-                    protocol=experiment.protocol,
-                    n=nets - len(known),
-                    epochs=amount.epochs,
-                    seed=amount.seed,
-                    first=number * nets + len(known),
-                    plan=plan,
-                    on_network=keep,
-                )
+    home = how.out / "tested" / made[0].folder.parent.name / plain_name("-".join(tags))
+    with in_use(home):
+        held = Accuracies(home / "accuracies.json", facts)
+        _test(experiment, amount, data, made, held, plan, quiet=how.quiet)
     return Outcome(
         accuracies=tuple(tuple(held.of(n, one.digest)) for n, one in enumerate(made)),
         protocol=protocol.name,
@@ -259,6 +241,44 @@ def outcome(experiment: Experiment, amount: Amount, data: Data, how: How) -> Out
         made=tuple(made),
         iterations=first.about.iterations if experiment.kind == "condense" else None,
     )
+
+
+def _test(
+    experiment: Experiment,
+    amount: Amount,
+    data: Data,
+    made: Sequence[Made],
+    held: Accuracies,
+    plan: Plan,
+    *,
+    quiet: bool,
+) -> None:
+    """Train and test the networks that are not known yet."""
+    nets = amount.nets_of(experiment)
+    known = [len(held.of(number, one.digest)) for number, one in enumerate(made)]
+    total = nets * len(made)
+    with Progress(total, "networks", quiet=quiet, done=sum(known)) as progress:
+        for number, one in enumerate(made):
+
+            def keep(what: str, accuracy: float, number: int = number) -> None:
+                held.add(number, accuracy)
+                progress.advance(f"{experiment.method} on {experiment.net}: {accuracy:.1f} %")
+
+            if known[number] == nets:
+                continue
+            held.begin()
+            evaluate(
+                one.condensed,
+                data,
+                nets=experiment.net,
+                protocol=experiment.protocol,
+                n=nets - known[number],
+                epochs=amount.epochs,
+                seed=amount.seed,
+                first=number * nets + known[number],
+                plan=plan,
+                on_network=keep,
+            )
 
 
 def _decoded(one: CondensedSet) -> float:

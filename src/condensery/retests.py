@@ -43,8 +43,8 @@ class Accuracies:
         """Time that the networks took."""
         return sum(float(one["seconds"]) for one in self._sets)
 
-    def begin(self, number: int) -> None:
-        """The time of a set's next network counts from now on."""
+    def begin(self) -> None:
+        """The time of the next network counts from now on."""
         self._since = time.perf_counter()
 
     def add(self, number: int, accuracy: float) -> None:

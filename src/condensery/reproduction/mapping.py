@@ -31,7 +31,7 @@ _WITHOUT = {
     "gm": "the variant of GM is not stated",
     "idc_i_post": "condensed sets that are shrunk afterwards",
     "early_stopping": "early stopping on the whole data",
-    "no_adaptation": "a network of another data set",
+    "no_adaptation": "a network of another data set that is not adapted",
     "all_methods": "no single method",
 }
 #: Applications: a set is not trained on by itself.
@@ -62,7 +62,7 @@ def experiment_of(row: Published) -> Experiment | Unmapped:
         if row.note.startswith("ambiguous: printed in"):
             raise NoRecipeError("the cell's method is uncertain")
         # Shares of the data follow from the budget.
-        settings.drop("image_ratio", "pixel_ratio", "quantity")
+        settings.drop("image_ratio", "pixel_ratio")
         found = _PAPERS[row.paper](row, settings)
         settings.check_empty()
     except NoRecipeError as reason:
@@ -142,7 +142,6 @@ def _gm(row: Published, settings: Settings) -> Experiment:
 def _dm(row: Published, settings: Settings) -> Experiment:
     """DM: its own sets and DSA's are tested under DSA's protocol, what it quotes under DC's."""
     settings.expect("resolution", "64x64")  # the catalogue's size of ImageNet-1K
-    settings.drop("sets", "base")
     if row.method in (*SELECTIONS, "whole") and row.test_net == "convnet4":
         raise NoRecipeError("how networks are trained on real images of 64×64 is not stated")
     if row.method not in ("dsa", "dm", "mmd"):
