@@ -17,7 +17,7 @@ from .data import Data
 from .engine.plan import default_device, default_threads
 from .planning import passes_of
 from .randomness import fork_rng
-from .reproducing import configuration, folders_of, tested_by
+from .reproducing import configuration, folders_of, protocol_of
 from .reproduction import Experiment
 from .verdicts import Amount
 from .whole import whole_schedule
@@ -58,7 +58,7 @@ def estimate(
     made = len(data.train)
     epochs, batch = 0, 1
     if experiment.kind == "whole":
-        base = tested_by(experiment, Amount(), data, 1.0)
+        base = protocol_of(experiment, Amount(), data, 1.0)
         schedule = whole_schedule(base, made, amount.epochs).protocol
         epochs, batch = schedule.epochs, schedule.batch
     else:
@@ -73,7 +73,7 @@ def estimate(
             decoded = decoded / config.ipc
         assert experiment.ipc is not None
         made = round(experiment.ipc * decoded) * classes
-        protocol = tested_by(experiment, amount, data, decoded)
+        protocol = protocol_of(experiment, amount, data, decoded)
         epochs, batch = protocol.epochs, protocol.batch
     training = epochs * math.ceil(made / batch) * seconds(experiment.net, min(made, batch))
     checking = len(data.test) * seconds(experiment.net, _PASS) / _PASS / 3

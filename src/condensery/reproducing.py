@@ -195,7 +195,7 @@ def _condensed(config: RunConfig, data: Data, folder: RunFolder, how: How, which
     return Made(folder.path, carry_out(data, config, plan, folder, quiet=how.quiet))
 
 
-def tested_by(experiment: Experiment, amount: Amount, data: Data, decoded: float) -> Protocol:
+def protocol_of(experiment: Experiment, amount: Amount, data: Data, decoded: float) -> Protocol:
     """The protocol of an experiment, with the epochs that were asked for."""
     found = protocol_for(experiment.protocol, data, experiment.net, experiment.ipc)
     return found.settled(decoded).changed(epochs=amount.epochs)
@@ -211,7 +211,7 @@ def outcome(experiment: Experiment, amount: Amount, data: Data, how: How) -> Out
         return _whole(experiment, amount, data, how)
     made = made_sets(experiment, amount, data, how)
     first = made[0].condensed
-    protocol = tested_by(experiment, amount, data, _decoded(first))
+    protocol = protocol_of(experiment, amount, data, _decoded(first))
     nets = amount.nets_of(experiment)
     images = 3.0 * len(first) * protocol.epochs * nets * len(made)
     plan = choose_plan(
