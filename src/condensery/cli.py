@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
         "set+",
         "what evaluate takes, or NAME=PATH; also .npz, .pt, folders",
     ),
+    "reproduce": (options.Reproduce, "table?", "PAPER/TABLE, such as dc/table1"),
     "show": (options.Show, "run", "a run folder or a .safetensors file"),
     "export": (options.Export, "run", "a run folder or a .safetensors file"),
     "data": (options.DataCommand, "spec", "digits, a known name, hub:owner/name, a folder or .npz"),
@@ -141,8 +142,8 @@ def _parser(arguments: Sequence[str]) -> Any:
         # Only the command that is used needs its flags: the others are there for the overview.
         if name in arguments:
             if positional:
-                many = "+" if positional.endswith("+") else None
-                parser.add_argument(positional.rstrip("+"), help=help_text, nargs=many)
+                many = positional[-1] if positional[-1] in "+?" else None
+                parser.add_argument(positional.rstrip("+?"), help=help_text, nargs=many)
             _add_flags(parser, settings)
         subcommands.add_subcommand(name, parser, help=summary)
     return main_parser
@@ -167,7 +168,7 @@ def _add_flags(parser: Any, settings: type[Any]) -> None:
             parser.add_argument(flag, action="store_true", help=texts[item.name])
         elif types[item.name] in (list[str] | None, list[float] | None):
             each = str if types[item.name] == list[str] | None else float
-            parser.add_argument(flag, nargs="+", type=each, help=texts[item.name])
+            parser.add_argument(flag, nargs="+", type=each, help=texts[item.name], action="extend")
         else:
             parser.add_argument(
                 flag, type=types[item.name], default=item.default, help=texts[item.name]

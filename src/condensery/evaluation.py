@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from .data import Data, load
 from .data.labelled import LabelledSet
 from .engine import Plan, choose_plan
 from .errors import UsageError
-from .protocol import protocol as protocol_named
+from .planning import protocol_for
 from .provenance import commit
 from .randomness import fork_rng
 from .rows import Row, rows_of
@@ -186,16 +184,8 @@ def cell_of(row: Row, data: Data, net: str, protocol: str, how: How) -> Cell:
     """
     shape = data.train.shape
     network = zoo.try_out(net, shape, data.train.classes)
-    facts = {
-        "data": data.known_as,
-        "ipc": math.inf if row.whole else row.sets[0].ipc,
-        "size": max(shape[1:]),
-        "classes": data.train.classes,
-        "audio": data.rate is not None,
-        "net": re.split(r"[\d:]", net)[0],
-        "norm": "batch" if zoo.has_batch_norm(network) else "other",
-    }
-    training, schedule = protocol_named(protocol, facts), None
+    ipc = None if row.whole else row.sets[0].ipc
+    training, schedule = protocol_for(protocol, data, net, ipc), None
     if row.whole:  # the whole split has epochs of its own
         schedule = whole.whole_schedule(training, len(data.train), row.whole_epochs or None)
         training = schedule.protocol

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +199,45 @@ class Evaluate(OutputFlags, PlanFlags, DataFlags):
     """Train so many epochs on each set; the result says so. whole(epochs=N) has its own."""
     seed: int = 0
     """Where initialisation, shuffling and augmentation derive from."""
+
+
+#: A field named ``list`` hides the type in its class.
+_Words: TypeAlias = list[str] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduce(OutputFlags, PlanFlags):
+    """Run numbers that the papers print, and compare.
+
+    TABLE is a paper and a table of it, such as dc/table1. A row's sets are condensed as the paper
+    did, networks are trained on them by the paper's protocol, and ours stands beside theirs. The
+    same command continues.
+    """
+
+    row: _Words = None
+    """Rows, such as mnist/1/dc (see --list); all that can be run when not given."""
+    list: bool = False
+    """List the table's rows with their published values and what would be run."""
+    status: bool = False
+    """Tell which rows were reproduced, and of the others why not."""
+    results: str | None = None
+    """With --status: folder of results; the checkout's when not given."""
+    markdown: str | None = None
+    """With --status: write the page of results to this file."""
+    scale: float = 1.0
+    """Shorten the schedule: outer iterations, and drops of the pixel rate, times this."""
+    sets: int | None = None
+    """Sets; as many as the paper made when not given."""
+    nets: int | None = None
+    """Networks a set; as many as the paper trained when not given."""
+    epochs: int | None = None
+    """Epochs of the networks; the protocol's when not given."""
+    data: str | None = None
+    """Another data set in the published one's place."""
+    seed: int = 0
+    """Where every draw derives from."""
+    out: str | None = None
+    """Folder of sets and results (default runs/reproduce); the same command continues."""
 
 
 @dataclass(frozen=True, kw_only=True)

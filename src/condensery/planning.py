@@ -1,17 +1,20 @@
-"""From data, a recipe and overrides to a resolved configuration, and to the plan that suits it."""
+"""From data, a recipe and overrides to a resolved configuration, a protocol and a plan."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from . import nets as zoo
 from .config import RunConfig, build, merge, resolve
 from .data import Data
 from .engine import Plan, choose_plan
 from .errors import UsageError
+from .protocol import Protocol, protocol
 from .recipe import OVER, flattened, on_top, read_recipe, with_cases
 from .stopping import window_of
 
@@ -84,6 +87,35 @@ def notes_of(config: RunConfig) -> list[str]:
     return list(supply.notes(config.ipc)) if hasattr(supply, "notes") else []
 
 
+def protocol_for(name: str, data: Data, net: str, ipc: int | None) -> Protocol:
+    """A protocol for a data set, a network and a budget, which is None for the whole split.
+
+    Raises:
+        UsageError: for a protocol or network that does not exist, or does not fit the images.
+    """
+    network = zoo.try_out(net, data.train.shape, data.train.classes)
+    facts = {
+        "data": data.known_as,
+        "ipc": math.inf if ipc is None else ipc,
+        "size": max(data.train.shape[1:]),
+        "classes": data.train.classes,
+        "audio": data.rate is not None,
+        "net": re.split(r"[\d:]", net)[0],
+        "norm": "batch" if zoo.has_batch_norm(network) else "other",
+    }
+    return protocol(name, facts)
+
+
+def passes_of(data: Data, config: RunConfig) -> float:
+    """Forward passes of single images that a run takes, a pass back counted as two."""
+    real = sum(min(n, config.real_batch) for n in data.train.counts)
+    made = build("formation", config.formation).decoded(config.ipc)
+    synthetic = data.train.classes * min(made, config.synthetic_batch or made)
+    passes = build("objective", config.objective).passes
+    steps, trained = build("supply", config.supply).effort(synthetic)
+    return float(config.iterations * (steps * passes * (real + 3 * synthetic) + 3 * trained))
+
+
 def plan_for(
     data: Data,
     config: RunConfig,
@@ -92,11 +124,5 @@ def plan_for(
     threads: int | None = None,
 ) -> Plan:
     """The execution plan of a run: what was asked for, or what suits its device and size."""
-    real = sum(min(n, config.real_batch) for n in data.train.counts)
-    made = build("formation", config.formation).decoded(config.ipc)
-    synthetic = data.train.classes * min(made, config.synthetic_batch or made)
-    passes = build("objective", config.objective).passes
-    steps, trained = build("supply", config.supply).effort(synthetic)
-    # A pass back costs about twice a pass forward.
-    images = config.iterations * (steps * passes * (real + 3 * synthetic) + 3 * trained)
+    images = passes_of(data, config)
     return choose_plan(plan, shape=data.train.shape, images=images, device=device, threads=threads)

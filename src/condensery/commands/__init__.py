@@ -6,6 +6,7 @@ from .making import resume as resume
 from .measuring import compare as compare
 from .measuring import data as data
 from .measuring import evaluate as evaluate
+from .reproducing import reproduce as reproduce
 from .selecting import select as select
 from .sets import export as export
 from .sets import show as show

@@ -82,6 +82,23 @@ def local(name: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
+def lies_here(name: str) -> bool:
+    """Whether a data set can be read without the network: ``digits``, or it was put here before.
+
+    Looks for folders of ``$CONDENSERY_DATA`` and of the hub client's cache, and reads nothing.
+    """
+    if name == "digits" or local(name) is not None:
+        return True
+    entry = entries().get(name)
+    if entry is not None and entry.part_of is not None:
+        return lies_here(entry.part_of)
+    if entry is None or entry.hub is None:
+        return False
+    from datasets import config
+
+    return (Path(config.HF_DATASETS_CACHE) / entry.hub.replace("/", "___")).is_dir()
+
+
 def known_names() -> list[str]:
     """Every name that can be asked for: the catalogue's, ``digits`` and the local folders'."""
     names = {"digits", *entries()}
