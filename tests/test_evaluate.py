@@ -22,7 +22,7 @@ from condensery.planning import configure
 from condensery.protocol import Protocol, protocol, protocol_names
 from condensery.randomness import fork_rng, stream
 from condensery.rows import Row
-from condensery.train import Split, Tensors, Trainer, accuracy
+from condensery.train import Course, Split, Tensors, Trainer, accuracy
 from condensery.whole import whole_schedule
 
 from .conftest import tiny
@@ -250,15 +250,15 @@ def test_results_carry_what_a_number_needs(tiny_data: Data, tmp_path: Path) -> N
 
 def test_the_last_epoch_counts(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    from condensery import evaluation as module
+    check = Course.accuracy
 
-    def counted(network: torch.nn.Module, test: Any, plan: Plan) -> float:
-        calls.append(1)
-        return accuracy(network, test, plan)
+    def counted(self: Course, data: Any) -> float:
+        calls.append(len(data))
+        return check(self, data)
 
-    monkeypatch.setattr(module, "accuracy", counted)
+    monkeypatch.setattr(Course, "accuracy", counted)
     evaluate(select_random(tiny_data, ipc=2), tiny_data, nets=NET, n=3, epochs=5, plan=EXACT)
-    assert len(calls) == 3, "the test split is looked at once a network"
+    assert calls == [len(tiny_data.test)] * 3, "the test split is looked at once a network"
 
 
 def test_whole_is_cached_by_data_network_and_schedule(

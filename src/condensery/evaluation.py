@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,8 @@ from .planning import protocol_for
 from .provenance import commit
 from .randomness import fork_rng
 from .rows import Row, rows_of
-from .train import Split, Tensors, Trainer, accuracy
+from .train import Course, Split, Tensors, Trainer
+from .workers import Job, can_be_shared, measure_together
 
 #: Called after each network: what was tested, its accuracy.
 OnNetwork = Callable[[str, float], None]
@@ -199,10 +200,25 @@ def cell_of(row: Row, data: Data, net: str, protocol: str, how: How) -> Cell:
         device=how.device,
         threads=how.threads,
     )
-    # Accuracies that are reported are trained in the full type; bfloat16 is for matching.
-    plan = dataclasses.replace(plan, real_dtype=plan.dtype)
     code = code_of(network)
-    return Cell(row, data, net, code, protocol, training, schedule, plan, how.seed)
+    cell = Cell(row, data, net, code, protocol, training, schedule, plan, how.seed)
+    return dataclasses.replace(cell, plan=_for_evaluation(cell, how.plan))
+
+
+def _for_evaluation(cell: Cell, asked: str | Plan) -> Plan:
+    """The plan of reported accuracies.
+
+    They are trained in the full type, unless a plan of the user's own says otherwise. On a CPU,
+    compiled networks of one thread, one process a core, are faster than several threads on one
+    network; the choice does not depend on how many networks are asked for.
+    """
+    plan = dataclasses.replace(cell.plan, real_dtype=cell.plan.dtype)
+    if asked not in ("auto", "exact"):
+        return plan
+    plan = dataclasses.replace(plan, update_dtype=plan.dtype)
+    if asked == "auto" and plan.compile and plan.threads > 1 and can_be_shared(cell):
+        plan = dataclasses.replace(plan, threads=1, processes=plan.threads)
+    return plan
 
 
 class Bench:
@@ -211,17 +227,21 @@ class Bench:
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
         first = cell.source(0)
+        narrow = cell.plan.torch_update_dtype
         self.trainer = Trainer(
             cell.training,
             cell.plan,
             flip=cell.data.flip,
             seed=cell.seed,
+            dtype=None if narrow == cell.plan.torch_dtype else narrow,
             mean=first.mean,
             std=first.std,
         )
         test = cell.data.test.to(torch.device(cell.plan.device))
         # Networks expect the normalisation that they were trained with.
-        self.test = dataclasses.replace(test, mean=first.mean, std=first.std)
+        test = dataclasses.replace(test, mean=first.mean, std=first.std)
+        self.test = Split(test, cell.plan.torch_dtype)
+        self.shape, self.classes = test.shape, test.classes
         self._held: tuple[int, Split | Tensors] | None = None
 
     def measure(self, number: int, network: int) -> Measured:
@@ -237,11 +257,11 @@ class Bench:
         began = time.perf_counter()
         with plan.applied():
             with fork_rng(cell.seed, "evaluation-network", network, group=number):
-                built = zoo.build(cell.net, self.test.shape, self.test.classes)
+                built = zoo.build(cell.net, self.shape, self.classes)
             built = built.to(device=plan.device, dtype=plan.torch_dtype)
             source = self._source(number)
             self.trainer.train(built, source, network, group=number, schedule=cell.schedule)
-            found = accuracy(built, self.test, plan)
+            found = 100.0 * Course(self.trainer, built).accuracy(self.test)
         return Measured(found, time.perf_counter() - began)
 
     def _source(self, number: int) -> Split | Tensors:
@@ -283,29 +303,48 @@ def run_cell(
     """
     places = keepers_of(cell) if keepers is None else keepers
     tell = on_network or (lambda what, found: None)
-    name, bench = f"{cell.row.name} on {cell.net}", None
-    found: list[list[Measured]] = []
-    for number in range(cell.row.count):
-        known = [place.known(cell, number) for place in places]
-        ready = {k: one for held in reversed(known) for k, one in held.items()}
-        found.append([])
-        for k in range(n):
-            taken = k in ready
-            if not taken:
-                bench = bench or Bench(cell)
-                ready[k] = bench.measure(number, k)
-            for place, held in zip(places, known, strict=True):
-                if k not in held:
-                    place.keep(cell, number, k, ready[k])
-            found[-1].append(ready[k])
-            if tell_known or not taken:
-                tell(f"{name}, from the cache" if taken else name, ready[k].accuracy)
-    return _result(cell, found)
+    name = f"{cell.row.name} on {cell.net}"
+    known = [[place.known(cell, number) for place in places] for number in range(cell.row.count)]
+    found: dict[Job, Measured] = {}
+
+    def take(job: Job, one: Measured) -> None:
+        found[job] = one
+        number, network = job
+        for place, held in zip(places, known[number], strict=True):
+            if network not in held:
+                place.keep(cell, number, network, one)
+
+    jobs = [(number, network) for number in range(cell.row.count) for network in range(n)]
+    for job in jobs:
+        ready = [held[job[1]] for held in known[job[0]] if job[1] in held]
+        if ready:
+            take(job, ready[0])
+            if tell_known:
+                tell(f"{name}, from the cache", ready[0].accuracy)
+    for job, one in measure_all(cell, [job for job in jobs if job not in found]):
+        take(job, one)
+        tell(name, one.accuracy)
+    networks = [[found[number, k] for k in range(n)] for number in range(cell.row.count)]
+    return _result(cell, networks)
+
+
+def measure_all(cell: Cell, jobs: Sequence[Job]) -> Iterator[tuple[Job, Measured]]:
+    """Train and test some networks of a cell, in the plan's processes, or here one after another.
+
+    Their numbers do not depend on which of the two it is, given the plan's threads.
+    """
+    if cell.plan.processes > 1 and len(jobs) > 1 and can_be_shared(cell):
+        yield from measure_together(cell, jobs)
+        return
+    bench = Bench(cell) if jobs else None
+    for job in jobs:
+        assert bench is not None
+        yield job, bench.measure(*job)
 
 
 def _result(cell: Cell, found: Iterable[Sequence[Measured]]) -> Result:
     row, first = cell.row, cell.row.sets[0] if cell.row.sets else None
-    measured = list(found)
+    rows = list(found)
     return Result(
         set=row.name,
         recipe=first.method if first else "whole",
@@ -313,10 +352,10 @@ def _result(cell: Cell, found: Iterable[Sequence[Measured]]) -> Result:
         data=cell.data.name,
         net=cell.net,
         protocol=cell.training.name,
-        sets=tuple(tuple(one.accuracy for one in networks) for networks in measured),
+        sets=tuple(tuple(one.accuracy for one in networks) for networks in rows),
         seed=cell.seed,
         stored_bytes=first.stored_bytes if first else cell.data.train.nbytes,
-        seconds=sum(one.seconds for networks in measured for one in networks),
+        seconds=sum(one.seconds for networks in rows for one in networks),
         plan=cell.plan.describe(),
         commit=commit(),
     )

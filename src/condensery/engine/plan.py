@@ -53,6 +53,8 @@ class Plan:
     """CPU threads."""
     update_dtype: Literal["float32", "float64", "bfloat16"] = "float32"
     """Type of the passes that train the networks one looks through; weights stay ``dtype``."""
+    processes: int = 1
+    """Processes that networks are evaluated in, each with ``threads``; condensing takes one."""
     memory_gb: float = 4.0
     """What the statistics that are kept within a step may take, and as much again the graphs;
     beyond it, classes are computed again."""
@@ -60,8 +62,9 @@ class Plan:
     def __post_init__(self) -> None:
         if self.chunk is not None and self.chunk < 1:
             raise UsageError(f"plan.chunk must be at least 1 or null, got {self.chunk}")
-        if self.threads < 1:
-            raise UsageError(f"plan.threads must be at least 1, got {self.threads}")
+        for name in ("threads", "processes"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"plan.{name} must be at least 1, got {getattr(self, name)}")
         if self.together and not self.compile:
             raise UsageError("plan.together needs plan.compile: eager code takes a class at a time")
         if not self.memory_gb > 0:
@@ -90,6 +93,7 @@ class Plan:
         """One line for people, and for the ``plan`` field of results."""
         parts = [
             self.device,
+            f"{self.processes} processes" if self.processes > 1 else "",
             f"{self.threads} threads" if self.device == "cpu" else "",
             self.dtype,
             f"real branch {self.real_dtype}" if self.real_dtype != self.dtype else "",

@@ -1,0 +1,168 @@
+"""Networks in several processes come to the same numbers as one after another."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from condensery import CondensedSet, evaluate, select_random
+from condensery.data import Data
+from condensery.engine import Plan, exact_plan
+from condensery.errors import ResourceError
+from condensery.evaluation import Bench, How, cell_of, measure_all
+from condensery.protocol import Protocol
+from condensery.rows import Row
+from condensery.workers import can_be_shared, measure_together, read_cell, write_cell
+
+ALONE = exact_plan("cpu", 1)
+TOGETHER = dataclasses.replace(ALONE, processes=2)
+SHORT: Any = {"nets": "convnet1:width=4", "protocol": "dsa", "epochs": 3, "n": 3}
+
+
+def _sets(data: Data) -> list[CondensedSet]:
+    return [select_random(data, ipc=2, seed=seed) for seed in range(2)]
+
+
+class Own(nn.Module):
+    """A network by import path."""
+
+    def __init__(self, channels: int, size: int, classes: int) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(channels * size * size, classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.classifier(images.flatten(1))
+        return out
+
+
+def test_processes_change_no_number(tiny_data: Data) -> None:
+    rows: dict[str, Any] = {"picked": _sets(tiny_data), "whole": "whole(epochs=2)"}
+    alone = evaluate(rows, tiny_data, plan=ALONE, **SHORT)
+    told: list[float] = []
+    together = evaluate(
+        rows, tiny_data, plan=TOGETHER, on_network=lambda _, found: told.append(found), **SHORT
+    )
+    for one, other in zip(alone, together, strict=True):
+        assert one.sets == other.sets
+        assert one.plan != other.plan
+    assert sorted(told) == sorted(a for row in together for a in row.accuracies)
+    assert len({a for row in alone for a in row.accuracies}) > 2
+
+
+def test_a_cell_comes_back_as_it_was(tiny_data: Data, tmp_path: Path) -> None:
+    for item in (Row.named("x", _sets(tiny_data), tiny_data), Row.of("whole(epochs=1)", tiny_data)):
+        cell = cell_of(item, tiny_data, "mlp", "dc", How(2, plan=TOGETHER))
+        folder = tmp_path / item.name
+        folder.mkdir()
+        write_cell(cell, folder)
+        again = read_cell(folder)
+        assert again.training == cell.training
+        assert again.schedule == cell.schedule
+        assert again.plan == ALONE
+        for number in range(item.count):
+            held, found = cell.facts(number), again.facts(number)
+            assert {**held, "plan": ""} == {**found, "plan": ""}
+            assert (
+                Bench(again).measure(number, 1).accuracy == Bench(cell).measure(number, 1).accuracy
+            )
+
+
+def test_a_worker_that_dies_is_told(
+    tiny_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = cell_of(
+        Row.named("x", _sets(tiny_data), tiny_data), tiny_data, "mlp", "dc", How(2, plan=TOGETHER)
+    )
+    begun: list[Any] = []
+    begin = subprocess.Popen
+
+    def noting(*arguments: Any, **named: Any) -> Any:
+        begun.append(begin(*arguments, **named))
+        return begun[-1]
+
+    monkeypatch.setattr("condensery.workers.subprocess.Popen", noting)
+    results = measure_together(cell, [(0, k) for k in range(40)])
+    next(results)
+    for worker in begun:
+        os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(ResourceError, match="--threads 1 takes one process"):
+        list(results)
+    assert all(worker.poll() is not None for worker in begun)
+
+
+def test_leaving_early_ends_the_workers(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Any] = []
+    begin = subprocess.Popen
+
+    def noting(*arguments: Any, **named: Any) -> Any:
+        begun.append(begin(*arguments, **named))
+        return begun[-1]
+
+    monkeypatch.setattr("condensery.workers.subprocess.Popen", noting)
+    row = Row.named("x", _sets(tiny_data), tiny_data)
+    cell = cell_of(row, tiny_data, "tests.test_workers:Own", "dc", How(2, plan=TOGETHER))
+    results = measure_all(cell, [(0, k) for k in range(9)])
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert len(begun) == 2
+    assert all(worker.poll() is not None for worker in begun)
+
+
+def test_the_plan_of_reported_numbers(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Automatic plans train in float32 and share cores out; a plan of one's own is obeyed."""
+    half = Plan(name="auto", threads=2, compile=True, chunk=8, update_dtype="bfloat16")
+    monkeypatch.setattr("condensery.evaluation.choose_plan", lambda plan, **_: half)
+    row = Row.of("whole(epochs=1)", tiny_data)
+    found = cell_of(row, tiny_data, "mlp", "dc", How(2)).plan
+    assert (found.processes, found.threads, found.update_dtype) == (2, 1, "float32")
+    assert "2 processes" in found.describe()
+    own = cell_of(row, tiny_data, "mlp", "dc", How(2, plan=half)).plan
+    assert (own.processes, own.threads, own.update_dtype) == (1, 2, "bfloat16")
+    monkeypatch.setattr("condensery.workers._LARGEST", 0)
+    cell = cell_of(row, tiny_data, "mlp", "dc", How(2))
+    assert not can_be_shared(cell)
+    assert (cell.plan.processes, cell.plan.threads) == (1, 2)
+
+
+@pytest.mark.parametrize("kind", ["none", "batch_op", "image_op"])
+def test_training_is_the_plain_loop(kind: str, tiny_data: Data) -> None:
+    """Without augmentation a network is exactly the plain loop's, written here once more."""
+    (one, _) = _sets(tiny_data)
+    row = Row.named("x", [one], tiny_data)
+    cell = cell_of(row, tiny_data, "convnet1:width=4", "dc", How(1, plan=ALONE))
+    training = Protocol(name="plain", epochs=4, batch=4, rate=0.05, augmentation=kind)  # type: ignore[arg-type]
+    if kind == "none":
+        from condensery import nets
+        from condensery.randomness import fork_rng, stream
+
+        bench = Bench(dataclasses.replace(cell, training=training))
+        found = bench.measure(0, 5).accuracy
+        with fork_rng(0, "evaluation-network", 5):
+            network = nets.build(cell.net, tiny_data.train.shape, tiny_data.train.classes)
+        sgd = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+        for epoch in range(4):
+            for group in sgd.param_groups:
+                group["lr"] = 0.05 if epoch < 2 else 0.005
+            order = stream(0, "training", 5, epoch).permutation(len(one))
+            for rows in np.split(order, range(4, len(one), 4)):
+                sgd.zero_grad()
+                picked = torch.from_numpy(rows)
+                logits = network(one.images[picked])
+                nn.functional.cross_entropy(logits, one.labels[picked]).backward()
+                sgd.step()
+        test = tiny_data.test
+        with torch.no_grad():
+            right = (network.eval()(test.normalised()).argmax(1) == test.labels).float().mean()
+        assert found == pytest.approx(100 * float(right), abs=1e-4)
+    else:  # other networks draw other augmentations
+        bench = Bench(dataclasses.replace(cell, training=training))
+        assert len({bench.measure(0, k).accuracy for k in range(6)}) > 1
