@@ -32,6 +32,9 @@ COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
     "data": (options.DataCommand, "spec", "digits, a known name, hub:owner/name, a folder or .npz"),
 }
 
+#: Commands that several processes carry out together.
+SPLIT = ("condense", "resume")
+
 _DOTTED = re.compile(r"--(\w+(?:\.\w+)+)(?:=(.*))?", re.DOTALL)
 
 
@@ -45,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command, values, dotted = _parse(arguments)
         return _run(command, values, dotted)
     except KeyboardInterrupt:
-        return _fail("stopped", 128 + signal.SIGINT)
+        return _fail_alike("stopped", 128 + signal.SIGINT)
     except BrokenPipeError:
         # The reader of our output has gone, as `| head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -53,9 +56,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, values: Any, dotted: list[tuple[str, Any]]) -> int:
-    from .errors import DataError, DivergedError, ResourceError, UsageError, out_of_memory
+    from .errors import (
+        DataError,
+        DivergedError,
+        RanksError,
+        ResourceError,
+        UsageError,
+        out_of_memory,
+    )
     from .files import check_writable
+    from .launch import check_alone
 
+    try:
+        if command not in SPLIT:
+            check_alone(command)
+    except UsageError as error:
+        return _fail_alike(str(error), 2)
     try:
         for flag in ("json", "csv", "markdown"):
             if getattr(values, flag, None) is not None:
@@ -66,7 +82,7 @@ def _run(command: str, values: Any, dotted: list[tuple[str, Any]]) -> int:
         return action(values, dotted) if command == "condense" else action(values)
     except UsageError as error:
         return _fail(str(error), 2)
-    except (DataError, DivergedError, ResourceError) as error:
+    except (DataError, DivergedError, RanksError, ResourceError) as error:
         return _fail(str(error), 1)
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
@@ -81,6 +97,13 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
+def _fail_alike(message: str, code: int) -> int:
+    """The same where torchrun has started several processes that all fail alike: one says it."""
+    from .launch import is_first
+
+    return _fail(message, code) if is_first() else code
+
+
 def _parse(arguments: list[str]) -> tuple[str, Any, list[tuple[str, Any]]]:
     """Command, its checked options and the recipe's dotted overrides."""
     rest, dotted = split_dotted(arguments)
@@ -88,10 +111,10 @@ def _parse(arguments: list[str]) -> tuple[str, Any, list[tuple[str, Any]]]:
     try:
         found = parser.parse_args(rest)
     except Exception as error:  # argparse and jsonargparse raise several kinds
-        raise SystemExit(_fail(_plainly(error, rest), 2)) from None
+        raise SystemExit(_fail_alike(_plainly(error, rest), 2)) from None
     if dotted and found.command != "condense":
         name = dotted[0][0]
-        raise SystemExit(_fail(f"--{name} is a recipe's setting; only condense takes it", 2))
+        raise SystemExit(_fail_alike(f"--{name} is a recipe's setting; only condense takes it", 2))
     return found.command, found[found.command], dotted
 
 
@@ -111,7 +134,7 @@ def split_dotted(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, A
         name, text = found[1], found[2]
         if text is None:
             if not waiting or waiting[0].startswith("--"):
-                raise SystemExit(_fail(f"--{name} needs a value", 2))
+                raise SystemExit(_fail_alike(f"--{name} needs a value", 2))
             text = waiting.pop(0)
         try:
             dotted.append((name, yaml.safe_load(text)))

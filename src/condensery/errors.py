@@ -36,6 +36,10 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError | OSError) and any(w in str(error) for w in words)
 
 
+class RanksError(RuntimeError):
+    """Another process of the same job is gone; the message says how to go on."""
+
+
 def unknown_name(kind: str, got: str, known: Iterable[str]) -> UsageError:
     """The error for a name that does not exist, with the nearest one that does.
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .ranks import Ranks
+
 #: A loss is far above its start from this factor on …
 _FAR = 10.0
 #: … when so many reports in a row, at least, were so.
@@ -53,6 +55,29 @@ class Watch:
             return None
         classes = self._classes.nonzero().flatten().tolist()
         return Break(int(step), int(iteration), tuple(int(c) for c in classes))
+
+
+def first_break(found: Break | None, own: range, classes: int, ranks: Ranks) -> Break | None:
+    """The first of the breaks that ranks have found in their own classes.
+
+    Args:
+        found: this rank's.
+        own: its classes, which ``found`` counts from the first of them.
+        classes: how many there are in all.
+        ranks: those that share them.
+    """
+    if ranks.alone:
+        return found
+    never = 2**62
+    mine = (never, never) if found is None else (found.step, found.iteration)
+    step, iteration = (-number for number in ranks.most(*(-number for number in mine)))
+    if step == never:
+        return None
+    here = torch.zeros(len(own), dtype=torch.uint8)
+    if found is not None and found.step == step:
+        here[list(found.classes)] = 1
+    bad = ranks.gather_classes(here, classes).nonzero().flatten().tolist()
+    return Break(step, iteration, tuple(int(c) for c in bad))
 
 
 class Drift:

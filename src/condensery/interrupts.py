@@ -17,12 +17,16 @@ class Interrupted(Exception):  # noqa: N818  (a request, not an error)
 
 
 @contextmanager
-def stop_requests() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM fill the list, for the loop to look at; a second one ends at once."""
+def stop_requests(*, patient: bool = False) -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM fill the list, for the loop to look at; a second one ends at once.
+
+    Args:
+        patient: none ends at once: torchrun passes on what a terminal has sent already.
+    """
     seen: list[int] = []
 
     def asked(number: int, frame: FrameType | None) -> None:
-        if seen:
+        if seen and not patient:
             raise SystemExit(128 + number)
         seen.append(number)
 

@@ -14,14 +14,15 @@ from .augment import Augmentation
 from .condensed import About, CondensedSet, Source
 from .config import RunConfig, build
 from .data import Data
-from .devices import physical_memory
 from .engine import Matcher, Plan
 from .engine.batches import draw_mixed, draw_rows
 from .errors import DivergedError, UsageError
 from .formation import Formation, weights_of
-from .health import Watch
+from .health import Break, Watch, first_break
+from .learned import Learned
 from .objectives import Objective
 from .protocol import Protocol
+from .ranks import ALONE, Ranks
 from .stopping import Convergence, window_of
 from .supply import Context, Supply
 from .task import Task
@@ -45,10 +46,13 @@ class Report:
 class Condenser:
     """One run of the loop. It can be stopped between steps and continued to the same bytes.
 
-    It holds the training split alone: nothing here can see the test split.
+    It holds the training split alone: nothing here can see the test split. Where ranks share the
+    run, each holds the stored tensors of its own classes, and every public method but
+    :meth:`load_state` is called by all of them together.
     """
 
-    def __init__(self, data: Data, config: RunConfig, plan: Plan) -> None:
+    def __init__(self, data: Data, config: RunConfig, plan: Plan, ranks: Ranks = ALONE) -> None:
+        self.ranks = ranks
         self.config = config
         self.plan = plan
         self.train = data.train.to(torch.device(plan.device))
@@ -57,10 +61,10 @@ class Condenser:
         self.task = Task.of(
             self.train, ipc=config.ipc, seed=config.seed, flip=self.flip, dtype=plan.torch_dtype
         )
-        _refuse_what_does_not_fit(self.task)
         chosen: Formation = build("formation", config.formation)
         self.formation = chosen.for_data(self.train.mean, self.train.std)
         self.objective: Objective = build("objective", config.objective)
+        _refuse_what_cannot_be_split(self.objective, config, ranks)
         self.supply: Supply = build("supply", config.supply)
         self.augmentation: Augmentation = build("augmentation", config.augmentation).for_data(
             self.flip
@@ -74,17 +78,10 @@ class Condenser:
             augmentation=self.augmentation,
             real_batch=config.real_batch,
             synthetic_batch=config.synthetic_batch,
+            ranks=ranks,
         )
         self.supply.start(self.task)
-        self.stored = self.formation.start(self.task, self.train).requires_grad_()
-        groups: list[dict[str, Any]] = [{"params": [self.stored]}]
-        if weights := weights_of(self.formation):
-            rate = config.formation.settings["rate"]
-            groups.append({"params": list(weights.values()), "lr": rate})
-        self._rates = [group.get("lr", config.optimizer.rate) for group in groups]
-        self.optimizer = torch.optim.SGD(
-            groups, lr=config.optimizer.rate, momentum=config.optimizer.momentum
-        )
+        self._learned = Learned(self.formation, self.task, self.train, config, ranks)
         self.iteration = 0
         self.step_in_iteration = 0
         self.steps = 0
@@ -93,6 +90,8 @@ class Condenser:
         self._trainers: dict[str, Trainer] = {}
         self._loss = torch.zeros((), device=self.task.device, dtype=self.task.dtype)
         self._reported_steps = 0
+        self.began_at = 0
+        """Steps that were done before this process took the run up."""
         self.converged = False
         self._convergence = Convergence(config.window or window_of(config.iterations))
         self._iteration_loss = torch.zeros_like(self._loss)
@@ -106,11 +105,8 @@ class Condenser:
         self.supply.prepare(network, context)
         self.optimizer.zero_grad()
         loss, gradient = self.matcher.gradient(network, self.stored.detach(), *at, self.steps)
-        self.stored.grad = gradient
         falls = self.config.optimizer.rate_at(self.iteration) / self.config.optimizer.rate
-        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = rate * falls
-        self.optimizer.step()
+        self._learned.step(gradient, falls)
         self._loss += loss
         self._iteration_loss += loss
         self.steps += 1
@@ -119,6 +115,16 @@ class Condenser:
         self.step_in_iteration += 1
         if self._network is None:
             self._end_iteration()
+
+    @property
+    def stored(self) -> Tensor:
+        """The stored tensors of this rank's classes, classes × stored images × …"""
+        return self._learned.stored
+
+    @property
+    def optimizer(self) -> torch.optim.SGD:
+        """What moves them."""
+        return self._learned.optimizer
 
     def context(self) -> Context:
         """What the supply may look at now."""
@@ -142,6 +148,7 @@ class Condenser:
     def _end_iteration(self) -> None:
         if self.config.until == "converged":
             mean = self._iteration_loss / self.step_in_iteration
+            self.ranks.sum(mean)
             self.converged = self._convergence.add(mean)
         self._iteration_loss.zero_()
         self.formation.project(self.stored.detach())
@@ -182,6 +189,7 @@ class Condenser:
     def report(self) -> Report:
         """Read the losses since the last report from the device; the only place that does."""
         done = self.steps - self._reported_steps
+        self.ranks.sum(self._loss)
         loss = float(self._loss) / done if done else 0.0
         if not math.isfinite(loss):
             raise self._diverged()
@@ -190,9 +198,9 @@ class Condenser:
         return Report(self.iteration, self.steps, loss, self.supply.report())
 
     def result(self) -> CondensedSet:
-        """The condensed set as it is now."""
+        """The condensed set as it is now; all of it, on every rank."""
         train, config = self.train, self.config
-        if not all(bool(torch.isfinite(leaf).all()) for leaf in self._learned().values()):
+        if not self._learned.finite():
             raise self._diverged()
         # A known name goes into the file, but not where somebody keeps data of their own.
         named = _without_places(config.as_dict())
@@ -212,7 +220,7 @@ class Condenser:
             config=named,
         )
         # A copy: the run may go on, and a set does not change.
-        stored = self.stored.detach().clone()
+        stored = self._learned.copy()
         self.formation.project(stored)
         return CondensedSet(stored, about, self.formation)
 
@@ -222,8 +230,11 @@ class Condenser:
         Raises:
             DivergedError: naming the step, the classes and the remedy.
         """
-        if self._watch.found() is not None:
+        if self._break() is not None:
             raise self._diverged()
+
+    def _break(self) -> Break | None:
+        return first_break(self._watch.found(), self.matcher.own, self.task.classes, self.ranks)
 
     def _diverged(self) -> DivergedError:
         rates = {"optimizer.rate": self.config.optimizer.rate}
@@ -232,7 +243,7 @@ class Condenser:
         if weights_of(self.formation):
             rates["formation.rate"] = self.config.formation.settings["rate"]
         lower = " or ".join(f"--{name} (it is {rate:g})" for name, rate in rates.items())
-        found = self._watch.found()
+        found = self._break()
         if found is None:
             where = f"iteration {self.iteration}"
         else:
@@ -247,15 +258,19 @@ class Condenser:
         return f"{one} {', '.join(names)}{more}"
 
     def state(self) -> dict[str, Any]:
-        """All that a run needs to go on from between two steps: tensors and plain values."""
+        """All that a run needs to go on from between two steps: tensors and plain values.
+
+        It does not depend on the number of ranks, and is complete on the first one alone.
+        """
+        losses = self._loss.clone(), self._iteration_loss.clone()
+        self.ranks.sum(*losses)
         return {
-            "stored": self.stored.detach().clone(),
-            "optimizer": self._momenta(),
+            **self._learned.state(),
             "iteration": self.iteration,
             "step_in_iteration": self.step_in_iteration,
             "steps": self.steps,
-            "loss": self._loss.clone(),
-            "iteration_loss": self._iteration_loss.clone(),
+            "loss": losses[0],
+            "iteration_loss": losses[1],
             "converged": self.converged,
             "convergence": self._convergence.state(),
             "reported_steps": self._reported_steps,
@@ -267,15 +282,16 @@ class Condenser:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from :meth:`state`."""
-        with torch.no_grad():
-            self.stored.copy_(state["stored"])
-        self._load_momenta(state["optimizer"])
+        self._learned.load_state(state)
         self.iteration = int(state["iteration"])
         self.step_in_iteration = int(state["step_in_iteration"])
-        self.steps = int(state["steps"])
+        self.steps = self.began_at = int(state["steps"])
         self._loss = state["loss"].to(self._loss).clone()
         self._reported_steps = int(state["reported_steps"])
         self._iteration_loss = state["iteration_loss"].to(self._loss).clone()
+        if not self.ranks.first:  # losses are shares that add up over ranks
+            self._loss.zero_()
+            self._iteration_loss.zero_()
         self.converged = bool(state["converged"])
         self._convergence.load_state(state["convergence"], self._loss)
         self.formation.load_state(state["formation"])
@@ -284,27 +300,9 @@ class Condenser:
         self._network = self.supply.load_state(state["supply"])
         self._watch = Watch(self.stored)
 
-    def _learned(self) -> dict[str, Tensor]:
-        """Everything that the pixel optimiser moves, by name."""
-        return {"momentum": self.stored, **weights_of(self.formation)}
-
-    def _momenta(self) -> dict[str, Tensor | None]:
-        found = {}
-        for name, leaf in self._learned().items():
-            momentum = self.optimizer.state[leaf].get("momentum_buffer")
-            found[name] = None if momentum is None else momentum.clone()
-        return found
-
-    def _load_momenta(self, held: Mapping[str, Tensor | None]) -> None:
-        for name, leaf in self._learned().items():
-            momentum = held[name]
-            self.optimizer.state[leaf]["momentum_buffer"] = (
-                None if momentum is None else momentum.to(leaf).clone()
-            )
-
     def _synthetic(self) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            decoded = self.formation.decode(self.stored.detach())
+            decoded = self.formation.decode(self._learned.of_all())
         labels = torch.arange(len(decoded), device=decoded.device)
         return decoded.flatten(0, 1), labels.repeat_interleave(decoded.shape[1])
 
@@ -340,6 +338,7 @@ class Condenser:
                 dtype=None if dtype == self.task.dtype else dtype,
                 mean=self.train.mean,
                 std=self.train.std,
+                ranks=self.ranks,
             ),
         )
         return Course(trainer, network)
@@ -353,14 +352,11 @@ def _without_places(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _refuse_what_does_not_fit(task: Task) -> None:
-    """Stored tensor, gradient, momentum and a copy have to fit the machine."""
-    memory = physical_memory()
-    if memory is None or task.device.type != "cpu":
-        return
-    wanted = 4 * 4 * task.classes * task.ipc * math.prod(task.shape)
-    if wanted > memory:
+def _refuse_what_cannot_be_split(objective: Objective, config: RunConfig, ranks: Ranks) -> None:
+    """What an objective remembers would differ from rank to rank."""
+    if not ranks.alone and not getattr(objective, "splits", not objective.state()):
         raise UsageError(
-            f"{task.ipc} images a class need {wanted / 1e9:.0f} GB while they are learned, and "
-            f"this machine has {memory / 1e9:.0f}; use a smaller --ipc or --size"
+            f"objective {config.objective.kind} remembers something of the classes, and its "
+            "classes cannot be split over processes; run it in one, without torchrun (or with "
+            "--nproc-per-node 1)"
         )

@@ -50,14 +50,14 @@ def machine() -> dict[str, str | int | None]:
     """The machine's name, processor and system."""
     import torch
 
-    from .engine.plan import default_threads
+    from .engine.plan import processors
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "host": platform.node(),
         "system": platform.platform(),
         "processor": _processor(),
-        "cores": default_threads(),
+        "cores": processors(),
         "gpu": gpu,
     }
 

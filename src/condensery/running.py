@@ -6,6 +6,7 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from .checkpoint import Every
@@ -13,12 +14,13 @@ from .condensed import CondensedSet
 from .config import RunConfig
 from .data import Data
 from .engine import Plan
-from .errors import DataError, DivergedError, ResourceError, UsageError, out_of_memory
+from .errors import DataError, DivergedError, RanksError, ResourceError, UsageError, out_of_memory
 from .health import Drift
 from .interrupts import Interrupted, stop_requests
 from .locks import in_use
 from .loop import Condenser
 from .progress import Progress
+from .ranks import ALONE, Ranks
 from .runs import Ended, RunFolder
 
 #: Parts of a run after which the set is kept and drawn.
@@ -27,6 +29,10 @@ _PICTURES = 4
 _REPORTS = 200
 #: A checkpoint that nobody asked for at that time may take a fiftieth of a run's time.
 _SHARE = 50.0
+_REPEATS = (
+    "this network's batch norm takes the images of all classes together, so every process does all "
+    "of a step's work: more of them do not make it faster"
+)
 #: What may fail when something is written.
 _WRITING = (OSError, UsageError)
 
@@ -47,7 +53,9 @@ class _Recorder:
         every: Every,
         minutes: float | None,
         keep: Collection[int],
+        ranks: Ranks,
     ) -> None:
+        self.ranks = ranks
         held = folder.facts()
         self.folder = folder
         self.progress = progress
@@ -76,15 +84,24 @@ class _Recorder:
             self._iteration(run)
         else:
             self.progress.within(f"step {run.step_in_iteration}")
-        if self.stops or self._due(run):
+        if run.matcher.repeats and "repeats" not in self._told:
+            self._told.add("repeats")
+            self.warn(_REPEATS)
+        # Clocks and signals differ from rank to rank: what one has seen all of them do.
+        here = self.stops[0] if self.stops else 0, int(self._due(run)), int(self._over())
+        stop, due, over = self.ranks.most(*here)
+        if stop or due:
             self.save(run)
-        if self.stops and not run.finished:
-            raise Interrupted(self.stops[0])
-        if not run.finished and self.over():
+        if stop and not run.finished:
+            raise Interrupted(stop)
+        if over and not run.finished:
             raise _TimeUp
 
     def over(self) -> bool:
-        """Whether the run's minutes have passed."""
+        """Whether the run's minutes have passed, on any rank."""
+        return self.ranks.any(self._over())
+
+    def _over(self) -> bool:
         return self.minutes is not None and self.seconds >= 60 * self.minutes
 
     def _due(self, run: Condenser) -> bool:
@@ -121,12 +138,16 @@ class _Recorder:
         """
         run.check_finite()
         began = time.monotonic()
+        state = run.state()
 
         def write() -> None:
-            self.folder.checkpoints.save(run.state())
+            if self.folder.writes:
+                self.folder.checkpoints.save(state)
             self.last_step = run.steps
             spent = self.saving + time.monotonic() - began
-            self.folder.note(seconds=self.seconds, checkpoint_seconds=round(spent, 3))
+            self.folder.note(
+                seconds=self.seconds, checkpoint_seconds=round(spent, 3), **_traffic(run)
+            )
 
         self._write("a checkpoint", write)
         self.saved = time.monotonic()
@@ -146,7 +167,8 @@ class _Recorder:
 
     def warn(self, text: str) -> None:
         """A line on standard error."""
-        self.progress.say(f"condensery: {text}")
+        if self.ranks.first:
+            self.progress.say(f"condensery: {text}")
 
 
 def _reason(error: Exception) -> str:
@@ -164,19 +186,21 @@ def carry_out(
     minutes: float | None = None,
     keep: Collection[int] = (),
     facts: Mapping[str, Any] | None = None,
+    ranks: Ranks = ALONE,
 ) -> CondensedSet:
     """Run a configuration in its folder, from the start or from its last checkpoint.
 
     Args:
         data: what is condensed.
         config: the run's configuration.
-        plan: how it runs.
+        plan: how it runs, the same on all ranks.
         folder: where; it is locked meanwhile.
         quiet: show no progress.
         every: how often it is checkpointed.
         minutes: time after which the run ends with the set as it is then, over all its parts.
         keep: outer iterations at which the set is kept among the checkpoints, besides the quarters.
         facts: more for ``run.json`` when it begins.
+        ranks: those that carry it out together; the first one writes.
 
     Raises:
         Interrupted: when a signal asked to stop; the run can be continued.
@@ -184,29 +208,51 @@ def carry_out(
         DivergedError: when learning left the finite numbers; the last good state stays.
         ResourceError: when memory, or room for the result, ran out.
     """
-    run = Condenser(data, config, plan)  # what it refuses leaves no folder behind
-    with stop_requests() as stops, in_use(folder.path):
-        status = folder.status(config)  # again: now nobody else can change it
+    run = Condenser(data, config, plan, ranks)  # what it refuses leaves no folder behind
+    held = in_use(folder.path) if ranks.first else nullcontext()
+    with stop_requests(patient=not ranks.alone) as stops, held:
+        # Again: now nobody else can change it.
+        status = ranks.word_of_first(folder.status(config) if ranks.first else None)
         if status in ("timed", "grown"):
             folder.reopen(config)
         _begin(run, data, folder, facts or {})
-        left = None if minutes is None else minutes - float(folder.facts()["seconds"]) / 60
+        folder.note(ranks=ranks.world)
+        ranks.traffic = 0.0
+        left = None if minutes is None else minutes - float(folder.facts().get("seconds", 0)) / 60
         with Progress(
             config.iterations, "iterations", quiet=quiet, done=run.iteration, minutes=left
         ) as progress:
-            recorder = _Recorder(folder, config, progress, stops, every or Every(), minutes, keep)
+            recorder = _Recorder(
+                folder, config, progress, stops, every or Every(), minutes, keep, ranks
+            )
             condensed, ended = _guarded(run, recorder, folder)
             recorder.save(run)
         _finish(folder, condensed, recorder, ended)
-        if stops:
-            raise Interrupted(stops[0])
+        # None looks at the folder before the first one has written.
+        (stop,) = ranks.most(stops[0] if stops else 0)
+        if stop:
+            raise Interrupted(stop)
     return condensed
+
+
+def _traffic(run: Condenser) -> dict[str, Any]:
+    """What a rank has received a pixel step since it took the run up, where several share it."""
+    steps = run.steps - run.began_at
+    if run.ranks.alone or not steps:
+        return {}
+    facts: dict[str, Any] = {"traffic_bytes_per_step": round(run.ranks.traffic / steps)}
+    return {**facts, "repeated_by_every_rank": True} if run.matcher.repeats else facts
 
 
 def _begin(run: Condenser, data: Data, folder: RunFolder, facts: Mapping[str, Any]) -> None:
     """Take up the last checkpoint, or begin."""
     state, notes = folder.checkpoints.load()
-    for note in notes:
+    run.ranks.agree(
+        None if state is None else state["steps"],
+        f"the processes do not see the same checkpoint in {folder.path}; it has to lie on a file "
+        "system that all machines share",
+    )
+    for note in notes if run.ranks.first else ():
         print(f"condensery: {note}", file=sys.stderr, flush=True)
     if state is None:
         folder.begin(run.config, run.plan, data, **facts)
@@ -231,7 +277,7 @@ def _guarded(run: Condenser, recorder: _Recorder, folder: RunFolder) -> tuple[Co
         condensed = run.run(after_step=recorder)
     except _TimeUp:
         return run.result(), "minutes"
-    except UsageError:
+    except (UsageError, RanksError):
         if run.steps == 0:  # nothing is lost, and the corrected command may come here
             folder.abandon()
         raise

@@ -29,10 +29,16 @@ _BEGUN = {"run.json", "checkpoints"}
 
 
 class RunFolder:
-    """The files of one run."""
+    """The files of one run.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of the folder.
+        writes: whether this process writes them; of several that share a run the first one does.
+    """
+
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
         self.path = path
+        self.writes = writes
         self.checkpoints = Checkpoints(path / "checkpoints")
 
     def status(self, config: RunConfig) -> Status:
@@ -85,6 +91,8 @@ class RunFolder:
 
     def reopen(self, config: RunConfig) -> None:
         """Make a finished run an unfinished one; its set so far joins those of its checkpoints."""
+        if not self.writes:
+            return
         file = self.path / FILE
         if file.exists():
             done = CondensedSet.load(file).about.iterations
@@ -126,6 +134,8 @@ class RunFolder:
 
     def begin(self, config: RunConfig, plan: Plan, data: Data, **facts: Any) -> None:
         """Write what is known before the first iteration."""
+        if not self.writes:
+            return
         # The recipe last: with it the folder is a run, and a run has a plan.
         self.note(
             status="unfinished",
@@ -142,21 +152,28 @@ class RunFolder:
 
     def note(self, **facts: Any) -> None:
         """Put facts into ``run.json``."""
-        note_facts(self.path, **facts)
+        if self.writes:
+            note_facts(self.path, **facts)
 
     def metrics(self, line: dict[str, Any]) -> None:
         """Add a line to ``metrics.jsonl``."""
+        if not self.writes:
+            return
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
     def picture(self, condensed: CondensedSet) -> None:
         """Keep the set as it is now, and draw it."""
+        if not self.writes:
+            return
         name = f"{condensed.about.iterations:06d}"
         condensed.save(self.path / "checkpoints" / f"{name}.safetensors")
         save_picture(condensed, self.path / "images.png")
 
     def finish(self, condensed: CondensedSet, seconds: float, ended: Ended) -> None:
         """Write the result."""
+        if not self.writes:
+            return
         save_picture(condensed, self.path / "images.png")
         self.note(status="finished", finished=_now(), seconds=seconds, ended=ended)
         condensed.save(self.path / FILE)
@@ -168,7 +185,7 @@ class RunFolder:
             DataError: when another line is damaged.
         """
         file = self.path / "metrics.jsonl"
-        if not file.exists():
+        if not self.writes or not file.exists():
             return
         lines = file.read_bytes().split(b"\n")
         kept = []
@@ -183,6 +200,8 @@ class RunFolder:
 
     def abandon(self) -> None:
         """Take back what :meth:`begin` and the first picture wrote."""
+        if not self.writes:
+            return
         for name in ("recipe.yaml", "run.json", "metrics.jsonl", "images.png"):
             (self.path / name).unlink(missing_ok=True)
         for file in (self.path / "checkpoints").glob("*.safetensors"):

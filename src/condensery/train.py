@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.functional import log_softmax, pad
+from torch.nn.modules.dropout import _DropoutNd
 
 from .augment import (
     Strategy,
@@ -28,13 +28,14 @@ from .data import LabelledSet
 from .engine import Plan
 from .engine.compiled import compiled
 from .nets import mixes_examples
+from .pieces import batches, evenly, logits_of, pieces_of, plain_targets
 from .protocol import Protocol
 from .randomness import fork_rng, stream
+from .ranks import ALONE, Ranks, share
 from .training_sets import Part as Part
 from .training_sets import Split as Split
 from .training_sets import Tensors as Tensors
 from .training_sets import TrainingSet as TrainingSet
-from .training_sets import pieces_of
 
 #: Images that an accuracy takes at once where the plan has no chunks.
 _WHOLE_CHECK = 256
@@ -56,6 +57,7 @@ class Trainer:
         dtype: type of the passes; weights keep theirs. Networks that mix examples ignore it.
         mean: normalisation of the images, for augmentations that change colours.
         std: normalisation.
+        ranks: those that take a part of each mini-batch, and add up their gradients.
     """
 
     def __init__(
@@ -69,7 +71,9 @@ class Trainer:
         dtype: torch.dtype | None = None,
         mean: Sequence[float] = (0.0,),
         std: Sequence[float] = (1.0,),
+        ranks: Ranks = ALONE,
     ) -> None:
+        self.ranks = ranks
         self.mean, self.std = mean, std
         self.protocol = protocol
         self.plan = plan
@@ -112,6 +116,8 @@ class Trainer:
     ) -> Tensor:
         """One SGD step; the batch goes through in pieces whose gradients add up.
 
+        Every rank draws and augments the whole batch, and learns from its part of it.
+
         Returns:
             which images the weights before it had right, N; empty where nobody watches the course.
         """
@@ -121,16 +127,23 @@ class Trainer:
         course.optimizer.zero_grad(set_to_none=True)
         right = [images.new_empty(0, dtype=torch.bool)]
         with torch.enable_grad():
-            for piece, target in self.pieces(images, targets, course.whole):
+            for piece, target in self.pieces(images, targets, course.whole, course.split):
                 found = loss(course.weights, piece, target)
                 if watched:
                     right.append(found[1])
                 (found[0] if watched else found).backward()
+        if course.split:
+            slopes = [weight.grad for weight in course.network.parameters()]
+            self.ranks.sum(*[slope for slope in slopes if slope is not None])
         course.optimizer.step()
         return torch.cat(right)[: len(images)]
 
-    def pieces(self, images: Tensor, targets: Tensor, whole: bool) -> list[tuple[Tensor, Tensor]]:
-        """A batch as the calls that take it, laid out for them."""
+    def pieces(
+        self, images: Tensor, targets: Tensor, whole: bool, split: bool = False
+    ) -> list[tuple[Tensor, Tensor]]:
+        """A batch, or this rank's part of it, as the calls that take it, laid out for them."""
+        if split:
+            images, targets = evenly(images, targets, self.ranks.world)[self.ranks.rank]
         parts = pieces_of(images, targets, None if whole else self.plan.chunk)
         return [(self._laid_out(piece, whole), target) for piece, target in parts]
 
@@ -184,7 +197,7 @@ class Trainer:
         template = copy.deepcopy(network).train(learning)
 
         def loss(weights: dict[str, Tensor], images: Tensor, targets: Tensor) -> Any:
-            logits = _logits(template, weights, images, dtype).to(targets.dtype)
+            logits = logits_of(template, weights, images, dtype).to(targets.dtype)
             picked = log_softmax(logits, 1).gather(1, targets[:, :2].long())
             mean = -(picked * targets[:, 2:]).sum()
             return (mean, logits.argmax(1) == targets[:, 0].long()) if watched else mean
@@ -198,7 +211,7 @@ class Trainer:
             template = copy.deepcopy(network).eval()
 
             def hits(weights: dict[str, Tensor], images: Tensor, targets: Tensor) -> Tensor:
-                found = _logits(template, weights, images, self.dtype).argmax(1)
+                found = logits_of(template, weights, images, self.dtype).argmax(1)
                 return ((found == targets[:, 0].long()) & (targets[:, 2] > 0)).sum()
 
             self._hits = self._fast(hits, template)
@@ -216,6 +229,9 @@ class Course:
         self.trainer, self.watch = trainer, watch
         self.network = network.train().requires_grad_(True)
         self.whole = mixing(network)
+        drops = any(isinstance(m, _DropoutNd) and m.p > 0 for m in network.modules())
+        self.split = not (trainer.ranks.alone or self.whole or drops)
+        """Whether each rank takes a part of every batch."""
         self.weights = {**dict(network.named_parameters()), **dict(network.named_buffers())}
         self.optimizer = torch.optim.SGD(
             network.parameters(),
@@ -247,7 +263,7 @@ class Course:
         protocol = self.trainer.protocol
         order = to_device(torch.from_numpy(rng.permutation(len(data))), data.index_device)
         self.network.train()
-        for step, rows in enumerate(_batches(order, protocol.batch, self.whole)):
+        for step, rows in enumerate(batches(order, protocol.batch, self.whole)):
             rate = protocol.rate_at(epoch) if schedule is None else schedule(self._steps)
             self.optimizer.param_groups[0]["lr"] = rate
             right = self.trainer.step(self, data.take(rows), rng)
@@ -265,6 +281,7 @@ class Course:
             dropout = f"{trainer.purpose}-real-epoch-dropout"
             with fork_rng(trainer.seed, dropout, *address, number, device=device):
                 self.epoch(data, rng, 0)
+        self._alike()
 
     def some(self, data: TrainingSet, images: int, address: tuple[int, int]) -> None:
         """Steps on so many images of a set, drawn without replacement; all of a smaller one."""
@@ -277,12 +294,13 @@ class Course:
         self.network.train()
         dropout = f"{trainer.purpose}-real-dropout"
         with fork_rng(trainer.seed, dropout, *address, device=device):
-            for part in _batches(picked, trainer.protocol.batch, self.whole):
+            for part in batches(picked, trainer.protocol.batch, self.whole):
                 trainer.step(self, data.take(part), rng)
+        self._alike()
 
     def steps_of(self, data: TrainingSet) -> int:
         """Steps that an epoch on a set takes."""
-        return len(_batches(torch.arange(len(data)), self.trainer.protocol.batch, self.whole))
+        return len(batches(torch.arange(len(data)), self.trainer.protocol.batch, self.whole))
 
     def epochs(
         self, images: Tensor, labels: Tensor, numbers: range, address: tuple[int, int]
@@ -303,31 +321,45 @@ class Course:
             dropout = f"{trainer.purpose}-dropout"
             with fork_rng(trainer.seed, dropout, *address, number, device=device):
                 self.epoch(Tensors(images, labels), rng, 0)
+        self._alike()
+
+    def _alike(self) -> None:
+        """Networks that every rank trained by itself go on from the first one's numbers."""
+        if not self.split:
+            held = [*self.network.state_dict().values(), *self.momenta().values()]
+            self.trainer.ranks.copy_of_first(*held)
 
     @torch.no_grad()
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of a batch in evaluation mode, a scalar on the device."""
         function = self.trainer.loss(self.network, None, learning=False)
-        pieces = self.trainer.pieces(images, plain_targets(images, labels), False)
-        return torch.stack([function(self.weights, *piece) for piece in pieces]).sum()
+        ranks, targets = self.trainer.ranks, plain_targets(images, labels)
+        pieces = self.trainer.pieces(images, targets, False, not ranks.alone)
+        total = torch.stack([function(self.weights, *piece) for piece in pieces]).sum()
+        ranks.sum(total)
+        return total
 
     @torch.no_grad()
     def accuracy(self, data: TrainingSet) -> float:
         """Share of a set that is classified rightly in evaluation mode; one host sync."""
         trainer = self.trainer
         function = trainer.hits(self.network)
+        ranks = trainer.ranks
+        own, most = share(len(data), ranks.rank, ranks.world), -(-len(data) // ranks.world)
         # Pieces of one shape: memory does not grow with the set.
-        count = -(-len(data) // (trainer.plan.chunk or _WHOLE_CHECK))
-        size = -(-len(data) // count)
+        count = -(-most // (trainer.plan.chunk or _WHOLE_CHECK))
+        size = -(-most // count)
         hits = []
-        for rows in torch.arange(len(data), device=data.index_device).split(size):
+        for rows in torch.arange(own.start, own.stop, device=data.index_device).split(size):
             images, labels = data.take(rows)
             targets, missing = plain_targets(images, labels), size - len(rows)
             images = pad(images, (0, 0) * 3 + (0, missing))
             targets = pad(targets, (0, 0, 0, missing))
             for piece in trainer.pieces(images, targets, False):
                 hits.append(function(self.weights, *piece))
-        return int(torch.stack(hits).sum()) / len(data)
+        total = torch.stack(hits).sum()
+        ranks.sum(total)
+        return int(total) / len(data)
 
     def momenta(self) -> dict[str, Tensor]:
         """What SGD remembers of each parameter."""
@@ -343,33 +375,6 @@ class Course:
         for name, weight in self.network.named_parameters():
             if name in momenta:
                 self.optimizer.state[weight]["momentum_buffer"] = momenta[name].to(weight).clone()
-
-
-def _logits(
-    template: nn.Module, weights: dict[str, Tensor], images: Tensor, dtype: torch.dtype | None
-) -> Tensor:
-    """A network's logits with given weights, passes in a type of their own where one is given."""
-    if dtype is not None:
-        weights = {name: w.to(dtype) if w.is_floating_point() else w for name, w in weights.items()}
-        images = images.to(dtype)
-    logits: Tensor = functional_call(template, weights, (images,))
-    return logits
-
-
-def plain_targets(images: Tensor, labels: Tensor) -> Tensor:
-    """Targets of images that are not mixed, N×4, whose shares make the loss a mean."""
-    n = len(images)
-    own, other = images.new_full((n,), 1 / n), images.new_zeros(n)
-    classes = labels.to(images.dtype)  # exact: labels are small
-    return torch.stack([classes, classes, own, other], 1)
-
-
-def _batches(order: Tensor, size: int, whole: bool) -> list[Tensor]:
-    """Mini-batches; batch norm cannot take one image alone, so it joins the batch before."""
-    out = list(order.split(size))
-    if whole and len(out) > 1 and len(out[-1]) == 1:
-        out[-2:] = [torch.cat(out[-2:])]
-    return out
 
 
 def mixing(network: nn.Module) -> bool:

@@ -1,4 +1,4 @@
-"""What networks are trained on: tensors on the device, or rows of a split; pieces of a batch."""
+"""What networks are trained on: tensors on the device, or rows of a split."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Protocol as Interface
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from .data import LabelledSet
 
@@ -96,17 +95,3 @@ class Part:
     def all(self) -> tuple[Tensor, Tensor]:
         """Normalised images and labels of every row."""
         return self.data.normalised(self.rows, dtype=self.dtype), self.data.labels_at(self.rows)
-
-
-def pieces_of(images: Tensor, targets: Tensor, chunk: int | None) -> list[tuple[Tensor, Tensor]]:
-    """Pieces of one shape, evenly filled; what fills the last one has no share in the loss."""
-    n = len(images)
-    if chunk is None or n <= chunk:
-        return [(images, targets)]
-    count = -(-n // chunk)
-    size = -(-n // count)
-    missing = count * size - n
-    if missing:
-        images = pad(images, (0, 0) * 3 + (0, missing))
-        targets = pad(targets, (0, 0, 0, missing))
-    return list(zip(images.split(size), targets.split(size), strict=True))

@@ -17,12 +17,14 @@ from condensery.data import Data, load
 from condensery.devices import SHARE_VARIABLE
 from condensery.engine import Plan
 from condensery.engine.host import keep_memory
+from condensery.engine.plan import default_threads
 from condensery.errors import UsageError
 from condensery.interrupts import Interrupted
 from condensery.options import Condense
 from condensery.planning import configure, notes_of, plan_for
 from condensery.pooling import pool_settings, summary, train_pool
 from condensery.pools import INDEX as POOL
+from condensery.ranks import Ranks, check_device, joined
 from condensery.recipe import CHOICES, read_recipe, read_yaml
 from condensery.rehearsal import rehearse
 from condensery.report.tables import size_text, time_text
@@ -34,14 +36,22 @@ from .shared import facts_of_set, folder_of, printer, read, write_result
 
 
 def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
-    """Learn one set, or several with consecutive seeds."""
+    """Learn one set, or several with consecutive seeds; in one process, or in those of torchrun."""
+    with joined() as ranks:
+        return _condense(options, dotted, ranks)
+
+
+def _condense(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> int:
     keep_memory()
+    check_device(options.device, ranks)
     if options.config and options.recipe:
         raise UsageError("--config and --recipe contradict each other: give one of them")
     if options.sets < 1:
         raise UsageError(f"--sets must be at least 1, got {options.sets}")
     if options.minutes is not None and not 0 < options.minutes < float("inf"):
         raise UsageError(f"--minutes must be positive, got {options.minutes:g}")
+    if options.dry_run and not ranks.alone:
+        raise UsageError("--dry-run measures the steps of one process; leave torchrun out")
     every = Every.parse(options.checkpoint_every)
     if options.data is not None and not options.data.strip():
         raise UsageError("--data is empty; name a data set, a folder or a file")
@@ -66,18 +76,25 @@ def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
     known = {n: base[n] for n in read_as if n in base}
     data_as = {"data": options.data} if options.data else {}
     how: Scalars = make(Scalars, {**named, **known, **given, **data_as}, "run")
-    data = load(
-        how.data,
-        size=how.size,
-        channels=how.channels,
-        rate=how.sample_rate,
-        flip=how.flip,
-        zca=how.zca,
+    data = ranks.in_turn(
+        lambda: load(
+            how.data,
+            size=how.size,
+            channels=how.channels,
+            rate=how.sample_rate,
+            flip=how.flip,
+            zca=how.zca,
+        )
+    )
+    ranks.agree(
+        data.train.fingerprint,
+        f"the processes have read different images as --data {how.data}; give every machine the "
+        "same files",
     )
     planned = {name[5:]: value for name, value in dotted if name.startswith("plan.")}
     settings = {name: value for name, value in dotted if not name.startswith("plan.")}
     config = configure(data, base, {**given, **settings})
-    say = printer(options)
+    say = printer(options) if ranks.first else (lambda text: None)
     held_ipc = base.get("ipc")
     if options.config and held_ipc not in (None, config.ipc):
         say(
@@ -92,22 +109,27 @@ def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
         raise UsageError(f"--out {out} holds a run of one set; choose another for --sets")
     results = []
     for number in range(options.sets):
-        folder = RunFolder(out / str(number) if options.sets > 1 else out)
+        place = out / str(number) if options.sets > 1 else out
+        folder = RunFolder(place, writes=ranks.first)
         one = dataclasses.replace(config, seed=config.seed + number)
         try:
-            results.append(_condense_one(data, one, folder, options, planned, every, say, number))
-        except Interrupted as stop:
-            print(
-                f"condensery: stopped by {stop}; the same command continues {folder.path}, and so "
-                f"does: condensery resume {out}",
-                file=sys.stderr,
+            results.append(
+                _condense_one(data, one, folder, options, planned, every, say, number, ranks)
             )
+        except Interrupted as stop:
+            if ranks.first:
+                print(
+                    f"condensery: stopped by {stop}; the same command continues {folder.path}, and "
+                    f"so does: condensery resume {out}",
+                    file=sys.stderr,
+                )
             return 128 + stop.number
         if options.dry_run:
             break
     if not options.dry_run:
         say(f"next: condensery evaluate {out}")
-    write_result(options, {"runs": results})
+    if ranks.first:
+        write_result(options, {"runs": results})
     return 0
 
 
@@ -141,8 +163,14 @@ def _condense_one(
     every: Every,
     say: Any,
     number: int,
+    ranks: Ranks,
 ) -> dict[str, Any]:
     status = folder.status(config)
+    ranks.agree(
+        status,
+        f"the processes do not see the same run folder {folder.path}; it has to lie on a file "
+        "system that all machines share",
+    )
     if status != "new":
         folder.check_data(data)
     curve = curves.asked(folder, options)
@@ -162,6 +190,10 @@ def _condense_one(
                 )
         elif folder.checkpoints.files:
             say(f"continuing {folder.path}, by the plan that it was begun with")
+        before = int(folder.facts().get("ranks", ranks.world))
+        if before != ranks.world:  # they share the processors of a machine
+            plan = dataclasses.replace(plan, threads=options.threads or default_threads())
+        plan = _plan_of_all(plan, ranks)
         say(
             f"condensing {data.name} ({len(data.train)} images, {data.train.classes} classes) to "
             f"{config.ipc} a class: {config.recipe}, {config.iterations} iterations, "
@@ -169,6 +201,8 @@ def _condense_one(
         )
         say(f"plan: {plan.describe()}")
         _say_where(data, plan, say)
+        if not ranks.alone:
+            say(f"processes: {ranks.world}, {_split(data.train.classes, ranks.world)} each")
         if options.dry_run:
             return _rehearsed(data, config, plan, folder, options, say)
         condensed = carry_out(
@@ -176,16 +210,18 @@ def _condense_one(
             config,
             plan,
             folder,
-            quiet=options.quiet,
+            quiet=options.quiet or not ranks.first,
             every=every,
             minutes=options.minutes,
+            ranks=ranks,
             keep=curve.get("at", ()),
             facts={"set": number, "sets": options.sets, "evaluate_at": curve or None},
         )
-        _say_how_it_ended(folder, config, condensed, say)
+        if ranks.first:
+            _say_how_it_ended(folder, config, condensed, say)
     say(f"picture: {folder.path / 'images.png'}")
-    found = curves.evaluated(data, config, folder, options, curve, say)
-    return {"out": str(folder.path), **facts_of_set(condensed), **found}
+    found = ranks.by_first(lambda: curves.evaluated(data, config, folder, options, curve, say))
+    return {"out": str(folder.path), **facts_of_set(condensed), **(found or {})}
 
 
 def _seconds(folder: RunFolder) -> float:
@@ -236,7 +272,13 @@ def _rehearsed(
 
 
 def resume(options: Any) -> int:
-    """Continue a run, or several sets, from where they stopped."""
+    """Continue a run, or several sets, from where they stopped, with any number of processes."""
+    with joined() as ranks:
+        return _condense(_same(options), [], ranks)
+
+
+def _same(options: Any) -> Condense:
+    """The flags of the command that goes on with a run."""
     place = Path(options.run)
     several = not (place / "recipe.yaml").exists() and (place / "0" / "recipe.yaml").exists()
     first = RunFolder(place / "0" if several else place)
@@ -248,7 +290,7 @@ def resume(options: Any) -> int:
     if "select" in read_yaml(first.path / "recipe.yaml", "the recipe"):
         raise UsageError(f"{place} is a selection; there is nothing to resume")
     sets = int(first.facts().get("sets", 1)) if several else 1
-    same = Condense(
+    return Condense(
         config=str(first.path),
         out=str(place),
         sets=sets,
@@ -258,7 +300,19 @@ def resume(options: Any) -> int:
         json=options.json,
         quiet=options.quiet,
     )
-    return condense(same, [])
+
+
+def _plan_of_all(plan: Plan, ranks: Ranks) -> Plan:
+    """The first rank's plan, for all of them."""
+    told: Plan = make(Plan, ranks.word_of_first(plan.as_dict()), "plan")
+    return told
+
+
+def _split(classes: int, ranks: int) -> str:
+    """How many classes each rank has."""
+    least, most = classes // ranks, -(-classes // ranks)
+    several = "class" if most == 1 else "classes"
+    return f"{least} {several}" if least == most else f"{least} or {most} {several}"
 
 
 def _say_where(data: Data, plan: Plan, say: Any) -> None:

@@ -21,8 +21,10 @@ _TOGETHER_BELOW = 8
 
 @dataclass(frozen=True)
 class StepDraws:
-    """Everything random about one step, as values, for every class."""
+    """Everything random about one step, as values, for some consecutive classes."""
 
+    classes: range
+    """Which ones; entry i of what follows belongs to the i-th of them."""
     rows: list[Tensor]
     """Real images of each class, positions in the training split, where it wants them."""
     augmentation: list[tuple[Draw, ...]]
@@ -38,18 +40,25 @@ class StepDraws:
             stream(task.seed, "synthetic-batch", iteration, step, c).choice(
                 decoded, taken, replace=False
             )
-            for c in range(task.classes)
+            for c in self.classes
         ]
         picked = torch.from_numpy(np.sort(np.stack(rows), axis=1))
         return replace(self, synthetic=to_device(picked, task.device))
 
 
 def draw_rows(
-    train: LabelledSet, n: int, seed: int, purpose: str, iteration: int, step: int
+    train: LabelledSet,
+    n: int,
+    seed: int,
+    purpose: str,
+    iteration: int,
+    step: int,
+    classes: range | None = None,
 ) -> list[Tensor]:
-    """``n`` images of every class without replacement; all of a class that has fewer."""
+    """``n`` images of every class, or of some, without replacement; all of a class with fewer."""
     out = []
-    for c, members in enumerate(train.index):
+    for c in range(train.classes) if classes is None else classes:
+        members = train.index[c]
         if len(members) <= n:
             out.append(members)
             continue
@@ -69,15 +78,31 @@ def draw_mixed(
 
 
 def draw_step(
-    train: LabelledSet, augmentation: Augmentation, task: Task, n: int, iteration: int, step: int
+    train: LabelledSet,
+    augmentation: Augmentation,
+    task: Task,
+    n: int,
+    iteration: int,
+    step: int,
+    classes: range | None = None,
 ) -> StepDraws:
-    """The draws of one pixel step, each addressed by iteration, step and class."""
-    rows = draw_rows(train, n, task.seed, "real-batch", iteration, step)
+    """The draws of one pixel step, each addressed by iteration, step and class.
+
+    Args:
+        train: real images.
+        augmentation: what is drawn for each class.
+        task: the work.
+        n: real images a class.
+        iteration: an address of the draws.
+        step: an address of the draws.
+        classes: whose; those of all when not given.
+    """
+    classes = range(task.classes) if classes is None else classes
+    rows = draw_rows(train, n, task.seed, "real-batch", iteration, step, classes)
     draws = [
-        augmentation.draw(stream(task.seed, "augmentation", iteration, step, c))
-        for c in range(task.classes)
+        augmentation.draw(stream(task.seed, "augmentation", iteration, step, c)) for c in classes
     ]
-    return StepDraws(rows, draws)
+    return StepDraws(classes, rows, draws)
 
 
 def augment_classes(

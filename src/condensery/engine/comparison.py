@@ -10,6 +10,7 @@ from torch import Tensor
 
 from condensery.augment.draws import to_device
 from condensery.errors import UsageError
+from condensery.ranks import Ranks, share
 from condensery.task import Step
 
 from .calls import View
@@ -42,13 +43,17 @@ class Block:
     """The calls; their images are leaves, so that they can be pulled back one by one."""
     view: View
     """The network."""
+    classes: int
+    """How many they are."""
+    rows: slice
+    """Where the gradient of this slice goes among those of this rank."""
     graph: Tensor | None = None
     """The statistic with its graph, where that is kept."""
 
     def statistic(self, *, keep: bool) -> Tensor:
         """The block's statistics, without graph; with ``keep`` one is held for the pull back."""
         with torch.set_grad_enabled(keep):
-            found = self.view.statistic(self.pieces)[: len(self.stored)]
+            found = self.view.statistic(self.pieces)[: self.classes]
         self.graph = found if keep else None
         return found.detach()
 
@@ -74,7 +79,11 @@ class Comparison:
     moment: Step
     real: Real
     gradient: Tensor
-    """To the stored tensor; blocks fill their rows."""
+    """To this rank's stored tensor; blocks fill their rows."""
+    classes: range
+    """Those that are compared here; the members of blocks are counted from the first of them."""
+    ranks: Ranks
+    """Where the others are compared."""
 
     def __post_init__(self) -> None:
         self.loss = torch.zeros((), dtype=self.gradient.dtype, device=self.gradient.device)
@@ -87,22 +96,39 @@ class Comparison:
         slope = self._slope(
             self.real.statistics(classes), found, self.objective.levels(self.moment)[0]
         )
-        self._fill(classes, block.pull_back(slope))
+        self._fill(block, slope)
 
     def tied(self, blocks: list[Block], classes: list[range]) -> None:
         """An objective whose comparison needs all classes at once."""
         keep = len(blocks) == 1 and len(blocks[0].pieces) == 1
         found = torch.cat([block.statistic(keep=keep) for block in blocks])
         real = self.real.statistics(range(classes[0].start, classes[-1].stop))
-        self.moment = replace(self.moment, observed=self.real.observed())
-        slope = self._slope(real, found, 1.0)
+        self.moment = replace(self.moment, observed=self._all_observed(self.real.observed()))
+        every = len(self.moment.real)
+        # Every rank compares all classes, and pulls the slope of its own back.
+        slope = self._slope(
+            self.ranks.gather_classes(real, every),
+            self.ranks.gather_classes(found, every),
+            1.0,
+            counts=self.ranks.first,
+        )[self.classes.start : self.classes.stop]
         for block, members in zip(blocks, classes, strict=True):
-            self._fill(members, block.pull_back(slope[members.start : members.stop]))
+            self._fill(block, slope[members.start : members.stop])
+
+    def _all_observed(self, own: Tensor | None) -> Tensor | None:
+        """The rows of all ranks' real images."""
+        if own is None:
+            return None
+        sizes, world = self.moment.real, self.ranks.world
+        parts = [share(len(sizes), rank, world) for rank in range(world)]
+        return self.ranks.gather(own, [sum(sizes[part.start : part.stop]) for part in parts])
 
     def pooled(
         self, blocks: list[Block], classes: list[range], *, graphs: bool, memory: float
     ) -> None:
         """Each class, and the mean over classes, from the same class statistics (GM, equation 6).
+
+        Ranks exchange the means alone.
 
         Args:
             blocks: all of them.
@@ -111,26 +137,28 @@ class Comparison:
             memory: bytes that the held statistics, k×P, may take; beyond it they are made again.
         """
         each, together = self.objective.levels(self.moment)
-        real_share = _shares(self.moment.real, self.gradient)
-        share = _shares(self.moment.synthetic, self.gradient)
+        own = slice(self.classes.start, self.classes.stop)
+        real_shares = _shares(self.moment.real, self.gradient)[own]
+        shares = _shares(self.moment.synthetic, self.gradient)[own]
         held: list[tuple[Tensor, Tensor]] = []
         means: tuple[Tensor, Tensor] | None = None
         for block, members in zip(blocks, classes, strict=True):
             real = self.real.statistics(members)
             found = block.statistic(keep=graphs and len(block.pieces) == 1)
-            fits = 2 * len(self.moment.real) * found[0].nbytes <= memory
+            fits = 2 * len(self.classes) * found[0].nbytes <= memory
             # Without statistics to go on from, a class's graph would be made again anyway.
             if each and not fits:
                 graphs, block.graph = False, None
             part = slice(members.start, members.stop)
-            sums = (real_share[None, part] @ real, share[None, part] @ found)
+            sums = (real_shares[None, part] @ real, shares[None, part] @ found)
             means = sums if means is None else (means[0] + sums[0], means[1] + sums[1])
             if each and fits:
                 held.append((real, found))
         assert means is not None
-        mean_slope = self._slope(*means, together)
+        self.ranks.sum(*means)
+        mean_slope = self._slope(*means, together, counts=self.ranks.first)
         for place, (block, members) in enumerate(zip(blocks, classes, strict=True)):
-            slope = share[members.start : members.stop, None] * mean_slope
+            slope = shares[members.start : members.stop, None] * mean_slope
             if each:
                 if held:
                     real, found = held[place]
@@ -138,10 +166,15 @@ class Comparison:
                     real = self.real.statistics(members)
                     found = block.statistic(keep=len(block.pieces) == 1)
                 slope = slope + self._slope(real, found, each)
-            self._fill(members, block.pull_back(slope))
+            self._fill(block, slope)
 
-    def _slope(self, real: Tensor, synthetic: Tensor, weight: float) -> Tensor:
-        """The slope of a comparison at the synthetic statistics; its value joins the loss."""
+    def _slope(
+        self, real: Tensor, synthetic: Tensor, weight: float, *, counts: bool = True
+    ) -> Tensor:
+        """The slope of a comparison at the synthetic statistics.
+
+        Its value joins the loss, unless another rank counts it.
+        """
         leaf = synthetic.detach().requires_grad_()
         with torch.enable_grad():
             loss = weight * self.objective.compare(real, leaf, self.moment)
@@ -150,12 +183,13 @@ class Comparison:
                 "an objective's compare must return a scalar that depends on the synthetic "
                 f"statistics; it returned {'×'.join(map(str, loss.shape)) or 'a constant'}"
             )
-        self.loss += loss.detach()
+        if counts:
+            self.loss += loss.detach()
         (slope,) = torch.autograd.grad(loss, leaf)
         return slope
 
-    def _fill(self, classes: range, gradient: Tensor) -> None:
-        self.gradient[classes.start : classes.stop] = gradient
+    def _fill(self, block: Block, slope: Tensor) -> None:
+        self.gradient[block.rows] = block.pull_back(slope)
 
 
 def _shares(sizes: tuple[int, ...], like: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from condensery.augment import Augmentation
 from condensery.data import LabelledSet
+from condensery.ranks import ALONE, Ranks
 from condensery.task import Step, Task
 
 from .batches import StepDraws, augment_classes, draw_step
@@ -36,7 +37,9 @@ class Matcher:
     """Computes the loss of one step and its gradient to the stored tensor.
 
     Chunks, precision, layout and compiling are the plan's business and live here: objectives,
-    formations and supplies do not know about them.
+    formations and supplies do not know about them. So do ranks: each computes its own classes'
+    gradient, and what ties classes is exchanged. Only where a network mixes examples does every
+    rank look at all of them.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Matcher:
         augmentation: Augmentation,
         real_batch: int,
         synthetic_batch: int | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.plan = plan
         self.task = task
@@ -59,6 +63,10 @@ class Matcher:
         self.augmentation = augmentation
         self.real_batch = real_batch
         self.synthetic_batch = synthetic_batch
+        self.ranks = ranks
+        self.own = ranks.owned(task.classes)
+        self.repeats = False
+        """Whether the last step was done by every rank, because its network mixes examples."""
         self._calls = Calls(plan, objective)
         self._shares: dict[tuple[tuple[int, ...], tuple[int, ...]], Tensor] = {}
         self._graph_bytes: float | None = None
@@ -68,39 +76,46 @@ class Matcher:
     ) -> tuple[Tensor, Tensor]:
         """Loss (a scalar on the device, never read here) and its gradient to ``stored``.
 
+        Losses, and the gradients of what a formation learns, are shares that add up over ranks.
+
         Args:
             network: what one looks through.
-            stored: the stored tensor.
+            stored: the stored tensors of this rank's classes.
             iteration: outer iteration, an address of the draws.
             step: pixel step within it, an address of the draws.
             number: pixel steps done in the run.
         """
         decoded = self.formation.decoded(stored.shape[1])
         taken = decoded if self.synthetic_batch is None else min(decoded, self.synthetic_batch)
+        view = self._calls.view(network)
+        self.repeats = view.whole and not self.ranks.alone
+        classes = range(self.task.classes) if view.whole else self.own
         draws = draw_step(
-            self.train, self.augmentation, self.task, self.real_batch, iteration, step
+            self.train, self.augmentation, self.task, self.real_batch, iteration, step, classes
         )
         if taken < decoded:
             draws = draws.with_synthetic(self.task, decoded, taken, iteration, step)
-        view = self._calls.view(network)
-        sizes = [taken] * len(stored)
-        real_sizes = tuple(len(rows) for rows in draws.rows)
-        moment = Step(network, iteration, step, number, real_sizes, tuple(sizes))
+        sizes = [taken] * len(classes)
+        real_sizes = tuple(min(n, self.real_batch) for n in self.train.counts)
+        every = (taken,) * self.task.classes
+        moment = Step(network, iteration, step, number, real_sizes, every)
         real = _Real(self, view, draws)
         layout = self.layout(view, sizes, _SYNTHETIC_CHUNKS, self._graphs_that_fit(network))
-        out = Comparison(self.objective, moment, real, torch.empty_like(stored))
-        classes = list(layout.blocks)
-        blocks = (self._block(view, stored, draws, layout, block) for block in classes)
+        ranks = ALONE if view.whole else self.ranks
+        out = Comparison(self.objective, moment, real, torch.empty_like(stored), classes, ranks)
+        members = list(layout.blocks)
+        blocks = (self._block(view, stored, draws, layout, block) for block in members)
         if not self.objective.separable:
-            out.tied(list(blocks), classes)
+            out.tied(list(blocks), members)
         elif self.objective.levels(moment)[1] > 0:
             graphs = sum(sizes) <= self._graphs_that_fit(network)
             memory = self.plan.memory_gb * 2**30
-            out.pooled(list(blocks), classes, graphs=graphs, memory=memory)
+            out.pooled(list(blocks), members, graphs=graphs, memory=memory)
         else:
-            for block, members in zip(blocks, classes, strict=True):
-                out.alone(block, members)
-        return out.loss, out.gradient
+            for block, some in zip(blocks, members, strict=True):
+                out.alone(block, some)
+        counts = self.ranks.first or not self.repeats
+        return out.loss if counts else torch.zeros_like(out.loss), out.gradient
 
     def alone(self, view: View) -> bool:
         """Whether calls take one class: a loop over classes wins on CPUs, a batch on GPUs.
@@ -146,21 +161,32 @@ class Matcher:
     def _block(
         self, view: View, stored: Tensor, draws: StepDraws, layout: Layout, block: range
     ) -> Block:
-        part = stored[block.start : block.stop].detach().requires_grad_()
+        own = slice(None) if self.repeats else slice(block.start, block.stop)
+        part = stored[own].detach().requires_grad_()
         sizes = layout.sizes_of(block)
         rows = None if draws.synthetic is None else draws.synthetic[block.start : block.stop]
-        decoded = self.formation.decode(part, rows).flatten(0, 1)
+        made = self._among_all(part, rows) if self.repeats else self.formation.decode(part, rows)
         images = augment_classes(
-            self.augmentation, decoded, sizes, [draws.augmentation[c] for c in block]
+            self.augmentation, made.flatten(0, 1), sizes, [draws.augmentation[c] for c in block]
         )
-        labels = torch.arange(block.start, block.stop, device=stored.device)
+        first = draws.classes.start
+        labels = torch.arange(first + block.start, first + block.stop, device=stored.device)
         labels = labels.repeat_interleave(sizes[0], output_size=sum(sizes))
         batch = self.batch(view, images.detach(), labels, sizes, sizes, self.plan.torch_dtype)
         pieces = [
             replace(piece, images=piece.images.detach().requires_grad_())
             for piece in layout.pieces(batch)
         ]
-        return Block(part, images, pieces, view)
+        return Block(part, images, pieces, view, len(block), own)
+
+    def _among_all(self, part: Tensor, rows: Tensor | None) -> Tensor:
+        """Training images of all classes; those of this rank's stored part have a graph."""
+        with torch.no_grad():
+            whole = self.ranks.gather_classes(part, self.task.classes)
+            made = self.formation.decode(whole, rows)
+        first, last = self.own.start, self.own.stop
+        mine = self.formation.decode(part, None if rows is None else rows[first:last])
+        return torch.cat([made[:first], mine, made[last:]])
 
     def _graphs_that_fit(self, network: nn.Module) -> int:
         """Images whose graphs may be held together."""

@@ -17,6 +17,7 @@ import torch
 
 from condensery.config import make
 from condensery.errors import UsageError
+from condensery.launch import launched_here
 from condensery.recipe import read_yaml
 
 #: Chunks of 32 images of 32×32 keep a ConvNet's activations in a CPU core's cache.
@@ -137,11 +138,16 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def default_threads() -> int:
-    """The processors that this process may use."""
+def processors() -> int:
+    """How many this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def default_threads() -> int:
+    """The processors, shared with the processes that were launched beside this one."""
+    return max(1, processors() // launched_here())
 
 
 @cache

@@ -20,6 +20,10 @@ class Objective(Protocol):
     where it does, and ``observe(network, images, labels, weights)``, which takes what ``statistic``
     takes and returns the statistics and a row of each image, N×d. ``compare`` finds these rows,
     class after class, in ``step.observed``. Such an objective is not separable.
+
+    Where several processes share a run, each compares its own classes, or all of them where they
+    are tied. An objective that remembers something (``state``) is refused then, unless it has
+    ``splits``, true where what it remembers is the same on all of them.
     """
 
     separable: bool
