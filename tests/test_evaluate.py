@@ -22,7 +22,7 @@ from condensery.planning import configure
 from condensery.protocol import Protocol, protocol, protocol_names
 from condensery.randomness import fork_rng, stream
 from condensery.rows import Row
-from condensery.train import Course, Split, Tensors, Trainer, accuracy
+from condensery.train import Course, Split, Tensors, Trainer
 from condensery.whole import whole_schedule
 
 from .conftest import tiny
@@ -204,6 +204,10 @@ def test_training_depends_on_the_networks_number_alone(augmentation: str, tiny_d
 
 def test_accuracy_counts_every_test_image(tiny_data: Data) -> None:
     class Bright(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.unused = torch.nn.Parameter(torch.zeros(1))
+
         def forward(self, x: Tensor) -> Tensor:
             mean = x.mean((1, 2, 3))
             cuts = torch.tensor([-0.6, 0.6])
@@ -214,7 +218,9 @@ def test_accuracy_counts_every_test_image(tiny_data: Data) -> None:
     with torch.no_grad():
         right = (network(test.normalised()).argmax(1) == test.labels).double().mean()
     for plan in (EXACT, Plan(chunk=3)):
-        assert accuracy(network, test, plan) == pytest.approx(100 * float(right))
+        trainer = Trainer(protocol("dc", FACTS), plan, flip=False, seed=0)
+        found = Course(trainer, network).accuracy(Split(test, torch.float32))
+        assert found == pytest.approx(float(right))
 
 
 def test_results_carry_what_a_number_needs(tiny_data: Data, tmp_path: Path) -> None:

@@ -24,7 +24,6 @@ from .augment import (
     parse_strategy,
 )
 from .augment.draws import to_device
-from .data import LabelledSet
 from .engine import Plan
 from .engine.compiled import compiled
 from .nets import mixes_examples
@@ -385,14 +384,3 @@ def mixing(network: nn.Module) -> bool:
 def _strategy(protocol: Protocol, flip: bool) -> Strategy:
     strategy = dataclasses.replace(parse_strategy(protocol.strategy), rotate=protocol.rotate)
     return strategy if flip else strategy.without("flip")
-
-
-@torch.no_grad()
-def accuracy(network: nn.Module, data: LabelledSet, plan: Plan) -> float:
-    """Share of a split that a network gets right, in percent; one host sync."""
-    chunk = plan.chunk or 256
-    right = torch.zeros((), dtype=torch.long, device=data.device)
-    for rows in torch.arange(len(data), device=data.index_device).split(chunk):
-        images = data.normalised(rows, dtype=plan.torch_dtype)
-        right += (network(images).argmax(1) == data.labels_at(rows)).sum()
-    return 100.0 * int(right) / len(data)
