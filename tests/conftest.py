@@ -21,6 +21,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("CONDENSERY_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans take one thread where none is named: tests run side by side."""
+    monkeypatch.setattr("condensery.engine.plan.default_threads", lambda: 1)
+
+
 @pytest.fixture
 def real_data() -> Path:
     """The folder of extra real data sets."""

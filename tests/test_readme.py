@@ -122,14 +122,16 @@ def test_the_newcomers_path(
     short = {
         "condense": ["--iterations", "3", "--supply.net", "convnet2:width=4"],
         "evaluate": ["--nets", "1", "--net", "convnet2:width=4"],
+        "compare": ["--nets", "1"],
     }
     journey = [line for line in commands(ROOT / "README.md") if "photos" in line]
     assert [line.split()[1] for line in journey] == [
-        "data", "condense", "show", "select", "evaluate", "export",
+        "data", "condense", "show", "select", "evaluate", "export", "compare",
     ]  # fmt: skip
     for line in journey:
         line = line.replace("--size 64", "--size 16").replace("--ipc 10", "--ipc 2")
         line = line.replace("--epochs 300", "--epochs 2").replace(" whole", " whole(epochs=1)")
+        line = line.replace("theirs.npz", "photos.npz").replace("convnet4 mlp", "convnet2:width=4")
         arguments = re.split(r"\s+", line)[1:]
         code = main([*arguments, *short.get(arguments[0], [])])
         captured = capsys.readouterr()

@@ -441,7 +441,7 @@ def test_a_file_stands_on_top_of_the_recipe_that_it_names(tmp_path: Path, tiny_d
     assert (found.ipc, found.recipe, found.window) == (100, "mine", 50)
     file.write_text("recipe: gm_mda\nipc: 100\nformation: {start_from: noise}\n")
     assert configure(tiny_data, str(file)).formation.settings["start_from"] == "noise"
-    with pytest.raises(UsageError, match="formation needs a kind"):
+    with pytest.raises(UsageError, match="lacks formation"):
         file.write_text("supply: {steps: 2}\n")
         configure(tiny_data, str(file))
     nested = configure(tiny_data, "dc", {"supply": {"steps": 7}})
