@@ -301,6 +301,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["evaluate", "run", "half", "--nets", "1"], 1, "damaged"),
     (["evaluate", "run", "--protocol", ""], 2, "protocol"),
     (["evaluate", "run", "--json", "a_file/x.json"], 2, "cannot be made"),
+    (["resume", "run", "--threads", "2"], 2, "see condensery resume --help"),
     (["evaluate", "run", "--optimizer.rate", "3"], 2, "only condense takes it"),
 ]
 

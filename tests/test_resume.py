@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from condensery import CondensedSet, Data, UsageError
 from condensery.checkpoint import Checkpoints, Every, load_state, save_state
@@ -217,6 +218,7 @@ def test_a_torn_checkpoint_falls_back(tmp_path: Path, capsys: pytest.CaptureFixt
         file.write('{"iteration": 5, "st')  # a torn line, too
     capsys.readouterr()
     assert main(["resume", str(torn), "--iterations", "6"]) == 0
+    assert yaml.safe_load((torn / "recipe.yaml").read_text())["iterations"] == 6
     assert "going on from the one before" in capsys.readouterr().err
     name = "condensed.safetensors"
     assert (torn / name).read_bytes() == (whole / name).read_bytes()
@@ -244,6 +246,96 @@ def test_iterations_may_grow(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         file.unlink()
     assert main(["resume", str(grown), "--iterations", "9"]) == 2
     assert "last checkpoint is not there" in capsys.readouterr().err
+
+
+def test_iterations_that_grow_are_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped, told of more iterations, and stopped again: a plain resume knows how many."""
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert main([*DM, "--iterations", "9", "--out", str(whole), "--quiet"]) == 0
+    step = Condenser.step
+    stops = [2, 5]
+
+    def stopping(self: Condenser) -> None:
+        step(self)
+        if self.steps in stops:
+            stops.remove(self.steps)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Condenser, "step", stopping)
+    assert main([*DM, "--iterations", "4", "--out", str(out), "--quiet"]) == 130
+    assert main(["resume", str(out), "--iterations", "9", "--quiet"]) == 130
+    assert main(["resume", str(out), "--quiet"]) == 0
+    name = "condensed.safetensors"
+    assert (out / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_finished_run_with_damaged_checkpoints_keeps_its_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "r"
+    assert main([*DM, "--iterations", "3", "--out", str(out), "--quiet"]) == 0
+    before = (out / "condensed.safetensors").read_bytes()
+    for file in (out / "checkpoints").glob("state*"):
+        file.write_bytes(file.read_bytes()[:50])
+    assert main(["resume", str(out), "--iterations", "5"]) == 1
+    assert "its set stays as it is" in capsys.readouterr().err
+    assert (out / "condensed.safetensors").read_bytes() == before
+    assert yaml.safe_load((out / "recipe.yaml").read_text())["iterations"] == 3
+    assert main(["resume", str(out)]) == 0
+
+
+def test_all_sets_that_were_asked_for_are_resumed(tmp_path: Path) -> None:
+    """The first two were begun when two were wanted; the third when there were to be four."""
+    out = tmp_path / "s"
+    small = [*DM, "--iterations", "1", "--out", str(out), "--quiet"]
+    assert main([*small, "--sets", "2"]) == 0
+    assert main([*small, "--sets", "3"]) == 0
+    (out / "2" / "condensed.safetensors").unlink()
+    assert main(["resume", str(out), "--quiet"]) == 0
+    assert (out / "2" / "condensed.safetensors").exists()
+    assert main(["resume", str(out), "--iterations", "2", "--quiet"]) == 0
+    done = [CondensedSet.load(out / str(n)).about.iterations for n in range(3)]
+    assert done == [2, 2, 2]
+
+
+def test_what_to_evaluate_may_be_said_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "r"
+    arguments = [*DM, "--iterations", "6", "--out", str(out), "--quiet"]
+    step = Condenser.step
+    stops = [2, 4]
+
+    def stopping(self: Condenser) -> None:
+        step(self)
+        if self.steps in stops:
+            stops.remove(self.steps)
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Condenser, "step", stopping)
+    assert main(arguments) == 143
+    short = ["--evaluate-at", "5", "--evaluate-nets", "1", "--evaluate-epochs", "1"]
+    assert main([*arguments, *short]) == 143
+    assert main(["resume", str(out), "--quiet"]) == 0
+    (row,) = json.loads((out / "accuracy.json").read_text())["results"]
+    assert row["iteration"] == 5
+    assert row["plan"].startswith("exact (cpu, 1 thread,")
+
+
+def test_no_room_at_the_very_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "r"
+    arguments = [*DM, "--iterations", "2", "--out", str(out)]
+    with monkeypatch.context() as patch:
+        _FullDisk(patch, "000000", 0)
+        assert main(arguments) == 1
+    err = capsys.readouterr().err
+    assert f"{out} cannot be written (No space left on device); make room" in err
+    assert not out.exists()
+    assert main([*arguments, "--quiet"]) == 0
 
 
 def test_several_sets_are_resumed_together(tmp_path: Path) -> None:
@@ -281,7 +373,7 @@ def test_minutes_end_with_a_set_that_goes_on(
     held = json.loads((timed / "run.json").read_text())
     assert (held["status"], held["ended"], held["seconds"]) == ("finished", "minutes", 30.0)
     assert main(limited) == 0  # the same command: its time was over before
-    assert "is finished; nothing to do; condensery resume" in capsys.readouterr().out
+    assert "is finished in its 0.5 minutes; nothing to do; condensery" in capsys.readouterr().out
     assert main(["resume", str(timed), "--minutes", "0.6"]) == 0
     assert CondensedSet.load(timed).about.iterations == 2
     assert main(["resume", str(timed), "--quiet"]) == 0

@@ -13,6 +13,7 @@ from typing import Any
 
 from . import options
 from .errors import wrong_value
+from .interrupts import interruptible
 
 #: Command → its options, its positional argument if it has one, and that argument's help.
 COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
@@ -44,15 +45,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Import paths may name modules of the folder that the command is run in, as python -m does.
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
-    try:
-        command, values, dotted = _parse(arguments)
-        return _run(command, values, dotted)
-    except KeyboardInterrupt:
-        return _fail_alike("stopped", 128 + signal.SIGINT)
-    except BrokenPipeError:
-        # The reader of our output has gone, as `| head` does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+    with interruptible() as signals:
+        try:
+            command, values, dotted = _parse(arguments)
+            return _run(command, values, dotted)
+        except KeyboardInterrupt:
+            return _fail_alike("stopped", 128 + (signals[0] if signals else signal.SIGINT))
+        except BrokenPipeError:
+            # The reader of our output has gone, as `| head` does.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + signal.SIGPIPE
 
 
 def _run(command: str, values: Any, dotted: list[tuple[str, Any]]) -> int:
@@ -88,6 +90,8 @@ def _run(command: str, values: Any, dotted: list[tuple[str, Any]]) -> int:
         if not out_of_memory(error):
             raise
         return _fail("memory ran out; give a smaller --size, or a plan with smaller chunks", 1)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         return _fail(f"{error.strerror or error}: {error.filename or 'input or output failed'}", 1)
 
@@ -212,7 +216,7 @@ def _plainly(error: Exception, arguments: Sequence[str]) -> str:
         if (command, got) == ("data", "--data"):
             return "data takes its data set as it stands: condensery data SPEC"
         flags = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(COMMANDS[command][0])]
-        near = difflib.get_close_matches(got, flags, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(got, flags, n=1, cutoff=0.65)
         hint = f"did you mean {near[0]}?" if near else f"see condensery {command} --help"
         return f"{command} does not know {got}; {hint}"
     choice = re.search(r"invalid choice: '?([^' ]+)", text)

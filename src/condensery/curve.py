@@ -82,7 +82,10 @@ def accuracy_curve(
 
 
 def _asked(how: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: how.get(name) for name in ("protocol", "n", "epochs", "seed", "nets")}
+    return {
+        name: how.get(name)
+        for name in ("protocol", "n", "epochs", "seed", "nets", "plan", "threads")
+    }
 
 
 def _same(row: Mapping[str, Any], iteration: int, how: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -81,19 +82,23 @@ def first_break(found: Break | None, own: range, classes: int, ranks: Ranks) -> 
 
 
 class Drift:
-    """Notices once that the reported loss stays far above its start."""
+    """Notices once that the reported loss stays far above its start.
 
-    def __init__(self) -> None:
-        self._start: list[float] = []
+    Args:
+        start: the first losses, where they are known from an earlier part of the run.
+    """
+
+    def __init__(self, start: Sequence[float] | None = None) -> None:
+        self.start: list[float] = list(start or [])
         self._high = 0
         self._told = False
 
     def add(self, loss: float) -> str | None:
         """Take a report's loss; a sentence when it is time to warn."""
-        if len(self._start) < _START:
-            self._start.append(loss)
+        if len(self.start) < _START:
+            self.start.append(loss)
             return None
-        mean = sum(self._start) / len(self._start)
+        mean = sum(self.start) / len(self.start)
         self._high = self._high + 1 if loss > _FAR * mean else 0
         if self._told or self._high < _LONG:
             return None

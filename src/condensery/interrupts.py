@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -45,6 +46,9 @@ def interruptible() -> Iterator[list[int]]:
     For work that can stop anywhere, because all that is finished is on disk.
     """
     seen: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield seen  # signals are for the main thread
+        return
 
     def asked(number: int, frame: FrameType | None) -> None:
         seen.append(number)

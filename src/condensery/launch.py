@@ -37,8 +37,8 @@ def check_alone(command: str) -> None:
     """
     if launched() > 1:
         raise UsageError(
-            f"condensery {command} runs in one process, and torchrun has started {launched()}; "
-            "only condense is split over processes, so leave torchrun out"
+            f"{command} works in one process, and torchrun has started {launched()}; only condense "
+            "and resume are split over processes, so leave torchrun out"
         )
 
 

@@ -52,7 +52,7 @@ class CheckpointFlags:
     checkpoint_every: str | None = None
     """Time or number between checkpoints: 60s (default), 10m, 200it (outer iterations), 50steps."""
     minutes: float | None = None
-    """End with a finished set after so many minutes in all; resume goes on from there."""
+    """End with a finished set after so many minutes in all, each of --sets; resume goes on."""
 
 
 @dataclass(frozen=True, kw_only=True)

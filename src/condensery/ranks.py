@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -287,6 +288,8 @@ def joined() -> Iterator[Ranks]:
     try:
         yield ranks
     except Exception as error:
+        if not ranks.alone:  # torchrun ends the others with SIGTERM: not before the sentence is out
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if ranks.speaks():
             raise
         raise SystemExit(2 if isinstance(error, UsageError) else 1) from None

@@ -6,7 +6,7 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from .checkpoint import Every
@@ -21,7 +21,7 @@ from .locks import in_use
 from .loop import Condenser
 from .progress import Progress
 from .ranks import ALONE, Ranks
-from .runs import Ended, RunFolder
+from .runs import Ended, RunFolder, Status
 
 #: Parts of a run after which the set is kept and drawn.
 _PICTURES = 4
@@ -71,7 +71,7 @@ class _Recorder:
         self.saving = float(held.get("checkpoint_seconds", 0.0))
         self.took = 0.0
         self.last_step: int | None = None
-        self.drift = Drift()
+        self.drift = Drift(held.get("loss_at_the_start"))
         self._told: set[str] = set()
 
     @property
@@ -146,7 +146,10 @@ class _Recorder:
             self.last_step = run.steps
             spent = self.saving + time.monotonic() - began
             self.folder.note(
-                seconds=self.seconds, checkpoint_seconds=round(spent, 3), **_traffic(run)
+                seconds=self.seconds,
+                checkpoint_seconds=round(spent, 3),
+                loss_at_the_start=self.drift.start,
+                **_traffic(run),
             )
 
         self._write("a checkpoint", write)
@@ -213,10 +216,8 @@ def carry_out(
     with stop_requests(patient=not ranks.alone) as stops, held:
         # Again: now nobody else can change it.
         status = ranks.word_of_first(folder.status(config) if ranks.first else None)
-        if status in ("timed", "grown"):
-            folder.reopen(config)
-        _begin(run, data, folder, facts or {})
-        folder.note(ranks=ranks.world)
+        _begin(run, data, folder, status, facts or {})
+        folder.note(ranks=ranks.world, **{k: v for k, v in (facts or {}).items() if v is not None})
         ranks.traffic = 0.0
         left = None if minutes is None else minutes - float(folder.facts().get("seconds", 0)) / 60
         with Progress(
@@ -244,9 +245,19 @@ def _traffic(run: Condenser) -> dict[str, Any]:
     return {**facts, "repeated_by_every_rank": True} if run.matcher.repeats else facts
 
 
-def _begin(run: Condenser, data: Data, folder: RunFolder, facts: Mapping[str, Any]) -> None:
+def _begin(
+    run: Condenser, data: Data, folder: RunFolder, status: Status, facts: Mapping[str, Any]
+) -> None:
     """Take up the last checkpoint, or begin."""
-    state, notes = folder.checkpoints.load()
+    try:
+        state, notes = folder.checkpoints.load()
+    except DataError as error:
+        if status in ("timed", "grown"):
+            raise DataError(
+                f"{folder.path} is finished, and cannot go on because its checkpoints are damaged; "
+                "its set stays as it is"
+            ) from error
+        raise
     run.ranks.agree(
         None if state is None else state["steps"],
         f"the processes do not see the same checkpoint in {folder.path}; it has to lie on a file "
@@ -255,9 +266,7 @@ def _begin(run: Condenser, data: Data, folder: RunFolder, facts: Mapping[str, An
     for note in notes if run.ranks.first else ():
         print(f"condensery: {note}", file=sys.stderr, flush=True)
     if state is None:
-        folder.begin(run.config, run.plan, data, **facts)
-        folder.forget_after(0)
-        folder.picture(run.result())
+        _write_first(run, data, folder, facts)
         return
     try:
         run.load_state(state)
@@ -266,7 +275,29 @@ def _begin(run: Condenser, data: Data, folder: RunFolder, facts: Mapping[str, An
             f"checkpoint {folder.checkpoints.files[0]} does not fit this run ({error}); remove it "
             "to start again"
         ) from error
+    # Only now, when it is certain that the run can go on.
+    if status in ("timed", "grown") or folder.grows(run.config):
+        folder.reopen(run.config)
     folder.forget_after(run.iteration)
+
+
+def _write_first(run: Condenser, data: Data, folder: RunFolder, facts: Mapping[str, Any]) -> None:
+    """What is known before the first iteration, and the start.
+
+    Raises:
+        ResourceError: when it cannot be written.
+    """
+    try:
+        folder.begin(run.config, run.plan, data, begun_ranks=run.ranks.world, **facts)
+        folder.forget_after(0)
+        folder.picture(run.result())
+    except OSError as error:
+        with suppress(OSError):
+            folder.abandon()
+        raise ResourceError(
+            f"{folder.path} cannot be written ({_reason(error)}); make room, or choose another "
+            "--out"
+        ) from error
 
 
 def _guarded(run: Condenser, recorder: _Recorder, folder: RunFolder) -> tuple[CondensedSet, Ended]:

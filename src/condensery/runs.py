@@ -65,6 +65,11 @@ class RunFolder:
         grown = _grown(held, config)
         same = {**held, "iterations": config.iterations} if grown else held
         different = difference(same, config.as_dict(), defaults_of(config))
+        if different.startswith("iterations "):
+            raise UsageError(
+                f"the iterations of {self.path} may grow, and not shrink ({different}); choose "
+                "another folder for a shorter run"
+            )
         if different:
             raise UsageError(
                 f"--out {self.path} holds another run ({different}); choose another --out"
@@ -78,19 +83,20 @@ class RunFolder:
         if not (self.path / FILE).exists():
             return "unfinished"
         ended = self.facts().get("ended")
-        if ended == "minutes":
-            return "timed"
-        if not grown or ended == "converged":
+        if ended == "converged" or (not grown and ended != "minutes"):
             return "finished"
         if not self.checkpoints.files:
             raise UsageError(
                 f"{self.path} is finished and its last checkpoint is not there, so that it cannot "
-                "go on with more iterations; choose another --out"
+                "go on; choose another --out"
             )
-        return "grown"
+        return "timed" if ended == "minutes" else "grown"
 
     def reopen(self, config: RunConfig) -> None:
-        """Make a finished run an unfinished one; its set so far joins those of its checkpoints."""
+        """Go on with a run whose iterations grow, or that ended at a time.
+
+        Its set so far, where it was finished, joins those of its checkpoints.
+        """
         if not self.writes:
             return
         file = self.path / FILE
@@ -99,6 +105,11 @@ class RunFolder:
             file.replace(self.path / "checkpoints" / f"{done:06d}.safetensors")
         write_text(self.path / "recipe.yaml", config.dump())
         self.note(status="unfinished", ended=None)
+
+    def grows(self, config: RunConfig) -> bool:
+        """Whether the folder's recipe has fewer iterations than are wanted."""
+        recipe = self.path / "recipe.yaml"
+        return recipe.exists() and _grown(read_yaml(recipe, "the recipe"), config)
 
     def facts(self) -> dict[str, Any]:
         """What ``run.json`` says, empty when there is none."""
@@ -175,8 +186,10 @@ class RunFolder:
         if not self.writes:
             return
         save_picture(condensed, self.path / "images.png")
-        self.note(status="finished", finished=_now(), seconds=seconds, ended=ended)
+        # How it ended first: with the set the run is finished, and a finished run has ended.
+        self.note(finished=_now(), seconds=seconds, ended=ended)
         condensed.save(self.path / FILE)
+        self.note(status="finished")
 
     def forget_after(self, iteration: int) -> None:
         """Drop the metrics of iterations that are about to be done again, and a torn last line.

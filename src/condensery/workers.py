@@ -215,4 +215,7 @@ def serve(folder: Path, jobs: IO[str], answers: IO[str]) -> None:
 
 if __name__ == "__main__":
     _answers, sys.stdout = sys.stdout, sys.stderr  # what anything else prints is no answer
-    serve(Path(sys.argv[1]), sys.stdin, _answers)
+    try:
+        serve(Path(sys.argv[1]), sys.stdin, _answers)
+    except (BrokenPipeError, KeyboardInterrupt):  # nobody waits for an answer any more
+        os._exit(1)

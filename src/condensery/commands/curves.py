@@ -47,7 +47,7 @@ def evaluated(
         say(f"no set was kept at iteration {', '.join(lacking)}; sets are kept as a run goes by")
     keep_memory()
     how = {name: wanted[name] for name in ("protocol", "n", "epochs")}
-    where = {"plan": options.plan, "device": options.device, "threads": options.threads}
+    where = _where(folder, options)
     with Progress(len(at) * wanted["n"], "networks", quiet=options.quiet) as progress:
         rows = accuracy_curve(
             folder.path,
@@ -72,3 +72,12 @@ def evaluated(
     ]
     say(table(head, lines))
     return {"accuracy_at": rows}
+
+
+def _where(folder: RunFolder, options: Any) -> dict[str, Any]:
+    """The plan of a run's evaluations: automatic or exact as its own, on its device and threads."""
+    held = folder.plan()
+    if held is None:
+        return {"plan": options.plan, "device": options.device, "threads": options.threads}
+    name = "exact" if held.name == "exact" else "auto"
+    return {"plan": name, "device": held.device, "threads": held.threads}

@@ -176,7 +176,8 @@ def _condense_one(
     curve = curves.asked(folder, options)
     over = options.minutes is not None and _seconds(folder) >= 60 * options.minutes
     if status == "finished" or (status == "timed" and over):
-        say(f"{folder.path} is finished; nothing to do{_more(folder, status)}")
+        more = f" in its {options.minutes:g} minutes" if status == "timed" else ""
+        say(f"{folder.path} is finished{more}; nothing to do{_more(folder, status)}")
         condensed = CondensedSet.load(folder.path)
     else:
         # Sets of one command run by one plan, also when the later ones begin on another day.
@@ -190,9 +191,11 @@ def _condense_one(
                 )
         elif folder.checkpoints.files:
             say(f"continuing {folder.path}, by the plan that it was begun with")
-        before = int(folder.facts().get("ranks", ranks.world))
-        if before != ranks.world:  # they share the processors of a machine
-            plan = dataclasses.replace(plan, threads=options.threads or default_threads())
+        facts = folder.facts()
+        if int(facts.get("begun_ranks", ranks.world)) != ranks.world:
+            # They share the processors of a machine, unless somebody has said how many threads.
+            threads = options.threads or facts.get("asked_threads") or default_threads()
+            plan = dataclasses.replace(plan, threads=threads)
         plan = _plan_of_all(plan, ranks)
         say(
             f"condensing {data.name} ({len(data.train)} images, {data.train.classes} classes) to "
@@ -215,7 +218,12 @@ def _condense_one(
             minutes=options.minutes,
             ranks=ranks,
             keep=curve.get("at", ()),
-            facts={"set": number, "sets": options.sets, "evaluate_at": curve or None},
+            facts={
+                "set": number,
+                "sets": options.sets,
+                "evaluate_at": curve or None,
+                "asked_threads": options.threads,
+            },
         )
         if ranks.first:
             _say_how_it_ended(folder, config, condensed, say)
@@ -229,7 +237,8 @@ def _seconds(folder: RunFolder) -> float:
 
 
 def _more(folder: RunFolder, status: str) -> str:
-    return f"; condensery resume {folder.path} goes on with it" if status == "timed" else ""
+    on = f"; condensery resume {folder.path}, with more --minutes or none, goes on with it"
+    return on if status == "timed" else ""
 
 
 def _say_how_it_ended(
@@ -289,7 +298,7 @@ def _same(options: Any) -> Condense:
         raise UsageError(f"{place} {what}; name the folder that condense was given as --out")
     if "select" in read_yaml(first.path / "recipe.yaml", "the recipe"):
         raise UsageError(f"{place} is a selection; there is nothing to resume")
-    sets = int(first.facts().get("sets", 1)) if several else 1
+    sets = _sets_of(place) if several else 1
     return Condense(
         config=str(first.path),
         out=str(place),
@@ -300,6 +309,13 @@ def _same(options: Any) -> Condense:
         json=options.json,
         quiet=options.quiet,
     )
+
+
+def _sets_of(place: Path) -> int:
+    """How many sets a folder has, or was to have when the last of them was begun."""
+    numbers = [int(p.name) for p in place.iterdir() if p.name.isascii() and p.name.isdigit()]
+    told = [int(RunFolder(place / str(n)).facts().get("sets", 1)) for n in numbers]
+    return max([*told, max(numbers) + 1])
 
 
 def _plan_of_all(plan: Plan, ranks: Ranks) -> Plan:

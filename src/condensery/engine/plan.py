@@ -95,7 +95,9 @@ class Plan:
         parts = [
             self.device,
             f"{self.processes} processes" if self.processes > 1 else "",
-            f"{self.threads} threads" if self.device == "cpu" else "",
+            f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+            if self.device == "cpu"
+            else "",
             self.dtype,
             f"real branch {self.real_dtype}" if self.real_dtype != self.dtype else "",
             f"training {self.update_dtype}" if self.update_dtype != self.dtype else "",
