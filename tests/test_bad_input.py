@@ -297,7 +297,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["evaluate", "run", "--data", "photos", "--nets", "1"], 1, "classes"),
     (["evaluate", "run", "--data", "digits", "--size", "16", "--nets", "1"], 1, "--size"),
     (["evaluate", "run", "--zca", "--nets", "1"], 1, "whitened"),
-    (["evaluate", "photos", "--nets", "1"], 1, "photos"),
+    (["evaluate", "photos", "--nets", "1"], 2, "name it with --data"),
     (["evaluate", "run", "half", "--nets", "1"], 1, "damaged"),
     (["evaluate", "run", "--protocol", ""], 2, "protocol"),
     (["evaluate", "run", "--json", "a_file/x.json"], 2, "cannot be made"),

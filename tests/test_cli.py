@@ -309,15 +309,12 @@ def test_help_imports_no_torch(command: str | None) -> None:
         assert "--json" in done.stdout
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_stops_between_iterations_and_the_same_command_goes_on(
-    number: signal.Signals, code: int, tmp_path: Path
-) -> None:
+def test_a_signal_stops_between_iterations_and_the_same_command_goes_on(tmp_path: Path) -> None:
     environment = {**os.environ, "CONDENSERY_CACHE": str(tmp_path / "cache")}
 
     def command(out: str) -> list[str]:
         return [
-            sys.executable, "-m", "condensery", "condense", "--ipc", "1", "--iterations", "60",
+            sys.executable, "-m", "condensery", "condense", "--ipc", "1", "--iterations", "25",
             "--out", out, *QUICK,
         ]  # fmt: skip
 
@@ -332,9 +329,9 @@ def test_a_signal_stops_between_iterations_and_the_same_command_goes_on(
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == code, (out, err)
+    assert process.returncode == 143, (out, err)
     assert "the same command continues" in out + err
     assert not (stopped / "condensed.safetensors").exists()
     done = subprocess.run(
@@ -350,7 +347,7 @@ def test_a_signal_stops_between_iterations_and_the_same_command_goes_on(
         [json.loads(line)["iteration"] for line in (p / "metrics.jsonl").read_text().splitlines()]
         for p in (stopped, whole)
     ]
-    assert reports[0] == reports[1] == list(range(1, 61))
+    assert reports[0] == reports[1] == list(range(1, 26))
 
 
 def test_recipe_yaml_is_complete(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def _command(arguments: list[str], slowly: bool) -> None:
         def torn(path: Path) -> Any:
             with at_once(path) as temporary:
                 temporary.write_bytes(b"half of it")
-                time.sleep(0.25)
+                time.sleep(0.1)
                 yield temporary
 
         vars(checkpoint)["whole_file"] = torn

@@ -206,6 +206,12 @@ def _plainly(error: Exception, arguments: Sequence[str]) -> str:
     """A parser's complaint as one sentence, with the nearest name for a misspelt one."""
     text = str(error)
     unknown = re.search(r"[Uu]nrecognized arguments: (\S+)", text)
+    several = re.search(r"argument (--\S+): invalid (?:float|int) value: '(.*?)'", text)
+    if several:
+        return (
+            f"{several[1]} must be a number (several are separated by spaces), got {several[2]}; "
+            "see --help"
+        )
     command = next((a for a in arguments if a in COMMANDS), None)
     if unknown and command:
         import dataclasses
