@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--ipc", type=int, nargs="+", default=[1, 10, 50])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cpu-seconds", type=float, default=3.0, help="of the twin, a round")
-    parser.add_argument("--networks", type=int, default=8, help="by the clock")
+    parser.add_argument("--networks", type=int, default=8, help="by the clock; 0 for none")
     parser.add_argument("--epochs", type=int, default=200, help="by the clock, at --ipc's first")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -185,7 +185,8 @@ def main() -> None:
                 f"{one['epoch_memory_mb']:.0f} MB",
                 flush=True,
             )
-    clock = by_the_clock(data, options.ipc[0], options.networks, options.epochs)
+    few = options.networks
+    clock = by_the_clock(data, options.ipc[0], few, options.epochs) if few else None
     if options.out:
         content = {
             "benchmark": "evaluating",

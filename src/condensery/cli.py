@@ -206,10 +206,10 @@ def _plainly(error: Exception, arguments: Sequence[str]) -> str:
     """A parser's complaint as one sentence, with the nearest name for a misspelt one."""
     text = str(error)
     unknown = re.search(r"[Uu]nrecognized arguments: (\S+)", text)
-    several = re.search(r"argument (--\S+): invalid (?:float|int) value: '(.*?)'", text)
-    if several:
+    listed = re.search(r"argument (--\S+): invalid (?:float|int) value: '(.*?)'", text)
+    if listed:
         return (
-            f"{several[1]} must be a number (several are separated by spaces), got {several[2]}; "
+            f"{listed[1]} must be a number (several are separated by spaces), got {listed[2]}; "
             "see --help"
         )
     command = next((a for a in arguments if a in COMMANDS), None)
