@@ -89,9 +89,9 @@ def reference_gradients(reference: Condenser, rounds: int) -> list[tuple[Tensor,
 
 
 def _with_rows_of(matcher: Any, other: Any, network: Any, stored: Tensor, k: int) -> Tensor:
-    def swapped(train: Any, augmentation: Any, task: Any, n: int, i: int, s: int) -> Any:
-        mine = draw_step(train, augmentation, task, n, i, s)
-        rows = draw_step(train, augmentation, other, n, i, s).rows
+    def swapped(train: Any, augmentation: Any, task: Any, *address: Any) -> Any:
+        mine = draw_step(train, augmentation, task, *address)
+        rows = draw_step(train, augmentation, other, *address).rows
         return dataclasses.replace(mine, rows=rows)
 
     with mock.patch("condensery.engine.matching.draw_step", swapped):
