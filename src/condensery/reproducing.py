@@ -19,7 +19,7 @@ from .data import Data, load
 from .errors import UsageError
 from .evaluation import How as Asked
 from .evaluation import cell_of, keepers_of, run_cell
-from .files import write_text
+from .files import LONG_AGO, remove_leftovers, write_text
 from .planning import configure, plan_for, protocol_for
 from .progress import Progress
 from .protocol import Protocol
@@ -179,6 +179,7 @@ def _selected(experiment: Experiment, data: Data, folder: Path, how: How) -> Mad
         raise UsageError(f"{folder} holds another selection; choose another --out")
     if not (folder / FILE).exists():
         text = yaml.safe_dump({**about.config, "data": data.spec})
+        remove_leftovers(folder, older_than=LONG_AGO)
         write_text(folder / "recipe.yaml", text)
         chosen.save(folder)
     return Made(folder, chosen)

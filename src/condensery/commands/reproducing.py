@@ -9,7 +9,7 @@ from typing import Any
 from condensery.data.catalogue import lies_here
 from condensery.engine.host import keep_memory
 from condensery.errors import UsageError
-from condensery.files import check_writable, write_json, write_text
+from condensery.files import LONG_AGO, check_writable, remove_leftovers, write_json, write_text
 from condensery.published import Published, pick, table
 from condensery.records import Record, read_records, record
 from condensery.report.reproduced import cells, page, status_of, status_table, tried_table
@@ -186,6 +186,7 @@ def _run(options: Any) -> int:
             found = outcome(experiment, amount, data, how)
             made = record(row, experiment, amount, found, how)
             file = out / "results" / result_name(row, experiment, amount)
+            remove_leftovers(file.parent, older_than=LONG_AGO)
             write_json(file, made)
             results.append((row, made))
             say(_told(made))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from condensery.errors import UsageError
-from condensery.files import whole_file
+from condensery.files import LONG_AGO, remove_leftovers, whole_file
 
 from . import pictures, recordings
 from .labelled import LabelledSet
@@ -54,6 +54,7 @@ def decoded(source: Source, wanted: Wanted, *, cache: bool) -> Pair:
     kept = _read(path, source.name)
     if kept is not None:
         return kept
+    remove_leftovers(path.parent, older_than=LONG_AGO)
     try:
         _write(path, fresh)
     except WriteError as error:
