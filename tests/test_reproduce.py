@@ -629,6 +629,11 @@ def test_status_counts_every_row_once(here: Path, capsys: pytest.CaptureFixture[
     assert main(["reproduce", "--status", "dc/table1", "--results", str(folder)]) == 0
     assert "dc/table2" not in capsys.readouterr().out
 
+    torn = folder / "deep" / ".d-writing-1" / "d.json"  # by a process that was killed
+    torn.parent.mkdir()
+    torn.write_text('{"address": ')
+    assert len(read_records(folder)) == 5
+
     write_json(folder / "f.json", {"results": []})
     assert main(["reproduce", "--status", "--results", str(folder)]) == 1
     assert "f.json is no result of reproduce" in capsys.readouterr().err

@@ -127,8 +127,14 @@ def read_records(folder: Path) -> list[Record]:
     """
     rows = {row.address: row for row in published()}
     order = {address: number for number, address in enumerate(rows)}
-    found = [_read(file, folder, rows) for file in sorted(folder.rglob("*.json"))]
+    files = [file for file in sorted(folder.rglob("*.json")) if not _hidden(file, folder)]
+    found = [_read(file, folder, rows) for file in files]
     return sorted(found, key=lambda r: (order[r.row.address], str(r.path)))
+
+
+def _hidden(file: Path, folder: Path) -> bool:
+    """Whether it is what a killed process was just writing, or none of ours."""
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def _read(file: Path, folder: Path, rows: dict[str, Published]) -> Record:
