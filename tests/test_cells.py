@@ -105,6 +105,8 @@ def test_leftovers_of_long_ago_are_removed(cell: Cell, tmp_path: Path) -> None:
     (new / "y.json").write_text("{")  # its writer is at work
     KeptCells(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [new.name]
+    ahead = time.time() + 3600  # another machine's clock
+    os.utime(new, (ahead, ahead))
     remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == []
     remove_leftovers(tmp_path / "nowhere")

@@ -382,6 +382,15 @@ def test_damaged_pixels_and_labels_in_the_cache_are_noticed(
     assert not torch.equal(load(root).test.images, test)
 
 
+def test_what_a_killed_process_left_in_the_cache_goes_after_a_day(tmp_path: Path) -> None:
+    old, new = (cache_folder() / "data" / f".x-writing-{name}" for name in ("old", "new"))
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+    os.utime(old, (86400, 86400))
+    load(photos(tmp_path / "set"))
+    assert (old.exists(), new.exists()) == (False, True)
+
+
 def test_a_cache_that_cannot_be_written_is_only_a_note(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

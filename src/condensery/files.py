@@ -62,7 +62,8 @@ def remove_leftovers(folder: Path, older_than: float = 0) -> None:
     """
     for path in folder.glob(f".*{_TEMPORARY}*"):
         try:
-            if path.is_dir() and time.time() - _changed(path) >= older_than:
+            old = older_than <= 0 or time.time() - _changed(path) >= older_than
+            if path.is_dir() and old:
                 shutil.rmtree(path, ignore_errors=True)
         except OSError:  # its writer has just finished
             continue
