@@ -349,7 +349,7 @@ def test_damaged_numbers_are_measured_again(
     one = select_random(tiny_data, ipc=1)
     how: dict[str, Any] = {"nets": "mlp", "epochs": 2, "plan": EXACT, "n": 1, "store": tmp_path}
     first = numbers(compare(one, tiny_data, **how))
-    (file,) = (tmp_path / "cells").iterdir()
+    (file,) = (tmp_path / "cells").glob("*.json")
     held = json.loads(file.read_text())
     held["networks"][0]["accuracy"] = 4000.0
     other = json.dumps({**held, "facts": {**held["facts"], "seed": 9}})

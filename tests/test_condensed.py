@@ -16,9 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 
 from condensery import CondensedSet, DataError, UsageError, export, load_sets, select_random
+from condensery.cli import main
 from condensery.condensed import FORMAT
 from condensery.data import Data, load
 from condensery.files import safe_names, whole_file, whole_folder
+from condensery.report.pictures import picture
 
 from .conftest import tiny
 
@@ -26,6 +28,20 @@ from .conftest import tiny
 @pytest.fixture
 def condensed(tiny_data: Data) -> CondensedSet:
     return select_random(tiny_data, ipc=3, seed=5)
+
+
+def test_show_draws_the_first_of_several_sets(
+    tiny_data: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Never an older picture of the folder."""
+    (tmp_path / "images.png").write_bytes(b"old")
+    for seed in range(2):
+        select_random(tiny_data, ipc=1, seed=seed).save(tmp_path / str(seed))
+    assert main(["show", str(tmp_path)]) == 0
+    assert f"{tmp_path / '0' / 'images.png'}" in capsys.readouterr().out
+    with Image.open(tmp_path / "0" / "images.png") as drawn:
+        wanted = picture(select_random(tiny_data, ipc=1, seed=0))
+        assert np.array_equal(np.asarray(drawn), np.asarray(wanted))
 
 
 def test_round_trip_is_exact(condensed: CondensedSet, tmp_path: Path) -> None:

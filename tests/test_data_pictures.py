@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -346,6 +347,48 @@ def test_a_damaged_cache_is_rebuilt(
     assert torch.equal(again.train.images, first)
     load(root)
     assert len(decodes) == 20
+
+
+def test_damaged_pixels_and_labels_in_the_cache_are_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One byte of the content, with a header and a length as they should be."""
+    root = photos(tmp_path / "set")
+    made = load(root)
+    # Of a mapped file, which is about to be written into.
+    train, test, labels = (
+        x.clone() for x in (made.train.images, made.test.images, made.train.labels)
+    )
+    (file,) = (cache_folder() / "data").glob("*")
+    whole = file.read_bytes()
+    header = json.loads(whole[8:4096])
+
+    def spoil(name: str, day: int) -> None:
+        spoilt = bytearray(whole)
+        spoilt[4096 + header[name]["data_offsets"][0] + 1] ^= 1
+        file.write_bytes(spoilt)
+        os.utime(file, (86400 * day, 86400 * day))  # clocks of files may be slow
+
+    for day, name in enumerate(("train.images", "test.images", "train.labels")):
+        spoil(name, day)
+        again = load(root)
+        assert torch.equal(again.train.images, train), name
+        assert torch.equal(again.test.images, test), name
+        assert again.train.labels.tolist() == labels.tolist(), name
+        assert file.read_bytes() == whole, name
+    # Of what is too large for that, only as much as is said is known.
+    monkeypatch.setattr("condensery.data.cache._CHECKED", 0)
+    spoil("test.images", 9)
+    assert not torch.equal(load(root).test.images, test)
+
+
+def test_what_a_killed_process_left_in_the_cache_goes_after_a_day(tmp_path: Path) -> None:
+    old, new = (cache_folder() / "data" / f".x-writing-{name}" for name in ("old", "new"))
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+    os.utime(old, (86400, 86400))
+    load(photos(tmp_path / "set"))
+    assert (old.exists(), new.exists()) == (False, True)
 
 
 def test_a_cache_that_cannot_be_written_is_only_a_note(

@@ -318,8 +318,52 @@ def test_sets_that_do_not_fit_the_data_are_refused(tiny_data: Data) -> None:
 def test_a_folder_of_unlike_sets_is_no_row(tiny_data: Data, tmp_path: Path) -> None:
     select_random(tiny_data, ipc=1).save(tmp_path / "0")
     select_random(tiny_data, ipc=2).save(tmp_path / "1")
-    with pytest.raises(DataError, match="different kinds"):
+    with pytest.raises(DataError, match=r"differ in ipc \(1 and 2\).*one by one"):
         evaluate(tmp_path, tiny_data, n=1)
+
+
+def _made(data: Data, done: int = 100, /, **config: Any) -> CondensedSet:
+    """A set that says of itself how it was made."""
+    condensed = select_random(data, ipc=1)
+    held = {"until": "iterations", "iterations": 100, "optimizer": {"rate": 1.0}, "seed": 0}
+    about = dataclasses.replace(condensed.about, iterations=done, config={**held, **config})
+    return CondensedSet(condensed.stored, about)
+
+
+def test_sets_of_a_row_were_made_alike(tiny_data: Data, tmp_path: Path) -> None:
+    """Finished runs in a folder; and sets in a list, which may be out of a run."""
+
+    def folder(*sets: CondensedSet) -> Path:
+        place = tmp_path / str(len(list(tmp_path.iterdir())))
+        for number, one in enumerate(sets):
+            one.save(place / str(number))
+        return place
+
+    base = _made(tiny_data)
+    alike = {
+        "seed": _made(tiny_data, seed=1, data="elsewhere", train_accuracy=50.0),
+        "a newer version": _made(tiny_data, later=3),
+        "grown to the same": _made(tiny_data, iterations=50),
+    }
+    for one in alike.values():
+        assert Row.of(str(folder(base, one)), tiny_data).count == 2
+        assert Row.named("x", [base, one], tiny_data).count == 2
+    unlike = {
+        r"iterations \(100 and 50\)": _made(tiny_data, 50, iterations=50),
+        r"optimizer.rate \(1.0 and 5.0\)": _made(tiny_data, optimizer={"rate": 5.0}),
+        r"until \(iterations and converged\)": _made(tiny_data, 80, until="converged"),
+    }
+    for message, one in unlike.items():
+        for item in (folder(base, one), [base, one]):
+            with pytest.raises(DataError, match=f"{message}.*one by one"):
+                Row.named("x", item, tiny_data)
+    settled = [_made(tiny_data, done, until="converged") for done in (70, 90)]
+    assert Row.named("x", settled, tiny_data).count == 2
+    # By --minutes a run ends early; a list may hold a state that was not its run's end.
+    early = [base, _made(tiny_data, 60)]
+    assert Row.of(str(folder(*early)), tiny_data).count == 2
+    with pytest.raises(DataError, match=r"iterations \(100 and 60\)"):
+        Row.named("x", early, tiny_data)
 
 
 def test_own_data_that_changed_since_is_refused(tiny_data: Data) -> None:

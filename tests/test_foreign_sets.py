@@ -96,6 +96,8 @@ def test_images_and_labels_alone_are_enough(
         assert torch.equal(found.labels, ours.labels), file
         assert (found.mean, found.std) == (digits.train.mean, digits.train.std)
         assert found.images.dtype == torch.float32
+        each = {"ordered.pth": 8, "bytes.pt": 1, "last.npz": 1, "flat.npz": 1}.get(file.name, 4)
+        assert found.stored_bytes == 20 * 64 * each, file  # as they are in the file
     # A folder of such files is one row.
     assert [len(row.sets) for row in rows_of(tmp_path, digits)] == [8]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -24,6 +25,14 @@ from condensery.data.labelled import default_net
 from condensery.errors import DataError, UsageError
 from condensery.files import write_json
 from condensery.nets import build
+from condensery.originals import (
+    NOT_COMPARED,
+    ORIGINALS,
+    OTHER_CONTENT,
+    content_of,
+    contents,
+    departure,
+)
 from condensery.planning import configure
 from condensery.protocol import protocol_names
 from condensery.published import PAPERS, Published, find, pick, published, tables
@@ -33,6 +42,8 @@ from condensery.reproducing import scaled
 from condensery.reproduction import Experiment, Unmapped, experiment_of
 from condensery.runs import RunFolder
 from condensery.verdicts import Amount, verdict
+
+from .conftest import tiny
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "reproduce"
@@ -439,6 +450,9 @@ def test_a_row_from_end_to_end(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert made["verdict"] in ("above", "below", "within 1 std")
     assert made["verdict_text"].endswith(f"({departures})")
     assert made["accuracies"] == [a for one in made["sets"] for a in one]
+    digits = load("digits")
+    assert made["contents"] == contents(digits)
+    assert made["fingerprints"]["test"] == digits.test.fingerprint
     assert {"commit", "version", "versions", "hardware", "seed", "std", "plan"} <= set(made)
     assert made["command"].split()[1:] == [*SHORT[:4], "--scale", "0.002", "--sets", "1",
         "--nets", "1", "--epochs", "2", "--data", "digits", "--threads", "1"]  # fmt: skip
@@ -593,7 +607,8 @@ def test_what_cannot_be_done_is_said(
 
 
 def result(address: str, accuracies: list[float], departures: list[str], **more: Any) -> Any:
-    held = {"address": address, "accuracies": accuracies, "departures": departures}
+    held: dict[str, Any] = {"address": address, "accuracies": accuracies, "departures": departures}
+    held["contents"] = dict(ORIGINALS["mnist"])
     return {**held, "protocol": "dc", "scale": 1.0, "commit": None, **more}
 
 
@@ -629,12 +644,69 @@ def test_status_counts_every_row_once(here: Path, capsys: pytest.CaptureFixture[
     assert main(["reproduce", "--status", "dc/table1", "--results", str(folder)]) == 0
     assert "dc/table2" not in capsys.readouterr().out
 
+    torn = folder / "deep" / ".d-writing-1" / "d.json"  # by a process that was killed
+    torn.parent.mkdir()
+    torn.write_text('{"address": ')
+    assert len(read_records(folder)) == 5
+
     write_json(folder / "f.json", {"results": []})
     assert main(["reproduce", "--status", "--results", str(folder)]) == 1
     assert "f.json is no result of reproduce" in capsys.readouterr().err
     write_json(folder / "f.json", result("dc/table1/mnist/1/none", [1.0], []))
     with pytest.raises(DataError, match="no result of reproduce"):
         read_records(folder)
+
+
+def test_data_are_the_originals_by_their_content_in_any_order() -> None:
+    data = tiny()
+    train = data.train
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+    shuffled = dataclasses.replace(train, images=train.images[order], labels=train.labels[order])
+    assert content_of(shuffled) == content_of(train)
+    other = train.images.clone()
+    other[3, 0, 0, 0] ^= 1
+    wrong = train.labels.clone()
+    wrong[0], wrong[-1] = wrong[-1].item(), wrong[0].item()
+    for changed in (
+        dataclasses.replace(train, images=other),
+        dataclasses.replace(train, labels=wrong),
+        dataclasses.replace(train, images=train.images.flatten(2).unflatten(2, (4, 16))),
+    ):
+        assert content_of(changed) != content_of(train)
+    known = ORIGINALS["mnist"]
+    assert departure("mnist", known) is None
+    assert departure("mnist", {**known, "test": known["train"]}) == OTHER_CONTENT
+    for name, found in (("mnist", None), ("mnist", {"train": known["train"]}), ("cifar10", known)):
+        assert departure(name, found) == NOT_COMPARED
+
+
+@pytest.mark.parametrize("name", ["mnist", "usps"])
+def test_real_data_are_the_originals(name: str, real_data: Path) -> None:
+    if not (real_data / name).is_dir():
+        pytest.skip(f"put {name} into CONDENSERY_DATA to run this test")
+    assert departure(name, contents(load(name))) is None
+
+
+def test_only_a_row_on_the_original_reads_reproduced(here: Path) -> None:
+    """Whatever a file says of itself: what counts is the content that it notes."""
+    full = [("dc/table1/mnist/1/random", 64.9), ("dc/table1/cifar10/1/random", 14.4)]
+    cases: list[tuple[int, Any, str]] = [
+        (0, dict(ORIGINALS["mnist"]), "reproduced"),
+        (0, None, f"within 1 std ({NOT_COMPARED})"),
+        (0, {"train": "1", "test": "2"}, f"within 1 std ({OTHER_CONTENT})"),
+        (1, dict(ORIGINALS["mnist"]), f"within 1 std ({NOT_COMPARED})"),
+        (1, {"train": "1", "test": "2"}, f"within 1 std ({NOT_COMPARED})"),
+    ]
+    for number, (which, held, text) in enumerate(cases):
+        address, mean = full[which]
+        made = result(address, [mean] * 100, [], contents=held)
+        write_json(here / str(number) / "a.json", made)
+        (one,) = read_records(here / str(number))
+        assert one.verdict.text == text
+    # What was not compared then may be listed now.
+    made = result(full[0][0], [64.9] * 100, [NOT_COMPARED])
+    write_json(here / "later" / "a.json", made)
+    assert read_records(here / "later")[0].verdict.text == "reproduced"
 
 
 def test_an_installed_package_has_no_results(

@@ -478,3 +478,9 @@ def test_mistakes(
     assert message in err
     assert (err.startswith("condensery: "), err.count("\n")) == (True, 1)
     assert [p.name for p in tmp_path.rglob("*")] == ["taken", "file"]
+
+
+def test_a_misspelt_name_is_answered_as_the_documents_write_it() -> None:
+    for wrong in ("kcenter", "k-centre", "k_centre"):
+        with pytest.raises(UsageError, match="did you mean 'k-center'"):
+            select("digits", wrong)

@@ -12,11 +12,14 @@ import hashlib
 import inspect
 import json
 import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
+import filelock
 from torch import nn
 
 from ._version import __version__
@@ -24,11 +27,16 @@ from .candidates import Candidate
 from .data import Data, LabelledSet
 from .engine import Plan
 from .errors import UsageError
-from .files import write_json
+from .files import LONG_AGO, make_folder, remove_leftovers, write_json
 from .protocol import Protocol as Training
-from .provenance import commit
+from .provenance import code
 from .rows import Row
 from .whole import WholeSchedule
+
+#: Held while a file of a folder is read and written anew.
+_LOCK = ".lock"
+#: Seconds to wait for it; it is held for milliseconds.
+_PATIENCE = 30.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ class Cell:
             "plan": self.plan.describe(),
             "torch": metadata.version("torch"),
             "version": __version__,
-            "commit": commit(),
+            "commit": code(),
         }
 
     def source(self, number: int) -> Candidate | LabelledSet:
@@ -110,6 +118,7 @@ class KeptCells:
     def __init__(self, folder: Path, *, strict: bool = True) -> None:
         self.folder = folder
         self.strict = strict
+        remove_leftovers(folder, older_than=LONG_AGO)
 
     def known(self, cell: Cell, number: int) -> dict[int, Measured]:
         """What the folder knows; a damaged file counts as none."""
@@ -127,14 +136,18 @@ class KeptCells:
 
     def keep(self, cell: Cell, number: int, network: int, found: Measured) -> None:
         """Add a network to its file; what others have added meanwhile stays."""
-        networks = {**self.known(cell, number), network: found}
-        listed = [{"network": k, **dataclasses.asdict(networks[k])} for k in sorted(networks)]
-        content = {"set": cell.row.name, "facts": cell.facts(number), "networks": listed}
         try:
-            write_json(self._file(cell, number), content)
+            with _one_writer(self.folder):
+                self._add(cell, number, network, found)
         except (OSError, UsageError):
             if self.strict:
                 raise
+
+    def _add(self, cell: Cell, number: int, network: int, found: Measured) -> None:
+        networks = {**self.known(cell, number), network: found}
+        listed = [{"network": k, **dataclasses.asdict(networks[k])} for k in sorted(networks)]
+        content = {"set": cell.row.name, "facts": cell.facts(number), "networks": listed}
+        write_json(self._file(cell, number), content)
 
     def _file(self, cell: Cell, number: int) -> Path:
         facts = json.dumps(cell.facts(number), sort_keys=True)
@@ -142,6 +155,20 @@ class KeptCells:
         # For people; of nothing that the hash does not know.
         words = re.sub(r"[^\w.=+]+", "_", f"{cell.net} {cell.training.name}").strip("_")[:80]
         return self.folder / f"{words}-{digest[:24]}.json"
+
+
+@contextmanager
+def _one_writer(folder: Path) -> Iterator[None]:
+    """Hold a folder of numbers for the time of one file, against the others that write there.
+
+    The system's own lock, which ends with its process. One that cannot be had is done without,
+    rather than that a number which took an hour is lost: a file is whole in any case.
+    """
+    make_folder(folder)
+    with ExitStack() as held:
+        with suppress(filelock.Timeout, NotImplementedError):
+            held.enter_context(filelock.FileLock(folder / _LOCK, timeout=_PATIENCE))
+        yield
 
 
 def code_of(network: nn.Module) -> str | None:

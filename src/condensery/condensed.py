@@ -321,6 +321,11 @@ def _what_instead(folder: Path) -> str:
 
 def load_sets(path: str | Path) -> list[CondensedSet]:
     """The set at a path, or all sets of a folder that holds several (``0``, ``1``, …)."""
+    return [CondensedSet.load(place) for place in places_of_sets(path)]
+
+
+def places_of_sets(path: str | Path) -> list[Path]:
+    """Where the sets of :func:`load_sets` lie; the path itself where it holds no several ones."""
     folder = Path(path)
     if folder.is_dir() and not (folder / FILE).exists():
         numbered = sorted(
@@ -328,5 +333,5 @@ def load_sets(path: str | Path) -> list[CondensedSet]:
             key=lambda p: int(p.name),
         )
         if numbered:
-            return [CondensedSet.load(p) for p in numbered]
-    return [CondensedSet.load(folder)]
+            return numbered
+    return [folder]

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,11 +49,29 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what :func:`whole_file` was writing into a folder when its process was killed."""
+#: Seconds after which nobody is still writing a file: where several processes may write.
+LONG_AGO = 24 * 3600.0
+
+
+def remove_leftovers(folder: Path, older_than: float = 0) -> None:
+    """Remove what :func:`whole_file` was writing into a folder when its process was killed.
+
+    Args:
+        folder: need not exist.
+        older_than: seconds for which nothing of it changed; 0 where nobody else writes there.
+    """
     for path in folder.glob(f".*{_TEMPORARY}*"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
+        try:
+            old = older_than <= 0 or time.time() - _changed(path) >= older_than
+            if path.is_dir() and old:
+                shutil.rmtree(path, ignore_errors=True)
+        except OSError:  # its writer has just finished
+            continue
+
+
+def _changed(folder: Path) -> float:
+    """When a folder or a file in it was last written to."""
+    return max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ were made from cannot be known, so that is not checked; everything else is.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import zipfile
 import zlib
@@ -53,6 +54,8 @@ class _Raw:
     std: Any = None
     normalised: bool = False
     """Whether the format's images are normalised by the data's mean and std."""
+    stored_bytes: int | None = None
+    """Size of the images in the file, where it is not that of ``images``."""
 
 
 def is_foreign(path: Path) -> bool:
@@ -129,9 +132,10 @@ def _folder(path: Path, data: Data) -> _Raw:
     as_folders = dict(zip(safe_names(classes), classes, strict=True))
     names = tuple(as_folders.get(name, name) for name in folders)
     images = _stacked([file for file, _ in files], path)
+    size = images.nbytes  # the pictures' pixels, however they are compressed
     if images.shape[1] == 1 and data.train.shape[0] == 3:
         images = np.repeat(images, 3, axis=1)  # grey pictures of colour classes
-    return _Raw(images, np.array([label for _, label in files]), names)
+    return _Raw(images, np.array([label for _, label in files]), names, stored_bytes=size)
 
 
 def _stacked(files: Sequence[Path], path: Path) -> NDArray[np.uint8]:
@@ -194,7 +198,7 @@ def _candidate(raw: _Raw, data: Data, path: Path, kind: str) -> Candidate:
         std=std,
         method=f"elsewhere ({kind})",
         ipc=math.ceil(len(labels) / data.train.classes),
-        stored_bytes=images.nbytes,
+        stored_bytes=raw.images.nbytes if raw.stored_bytes is None else raw.stored_bytes,
     )
 
 
@@ -260,7 +264,7 @@ def _labels(raw: _Raw, data: Data, path: Path, images: int) -> Tensor:
 def _by_name(raw: _Raw, labels: NDArray[Any]) -> tuple[_Raw, NDArray[Any]]:
     """Labels that are class names, as numbers."""
     names, numbers = np.unique(labels, return_inverse=True)
-    return _Raw(raw.images, raw.labels, tuple(names.tolist())), numbers
+    return dataclasses.replace(raw, names=tuple(names.tolist())), numbers
 
 
 def _renumbered(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import subprocess
 from functools import cache
@@ -9,6 +10,9 @@ from importlib import metadata
 from pathlib import Path
 
 from ._version import __version__
+
+#: Ends the mark of a checkout whose files are not those of its commit.
+CHANGED = "+changes"
 
 
 @cache
@@ -26,7 +30,30 @@ def commit() -> str | None:
         dirty = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
     except (OSError, subprocess.SubprocessError):
         return None
-    return f"{head}+changes" if dirty else head
+    return f"{head}{CHANGED}" if dirty else head
+
+
+@cache
+def code() -> str | None:
+    """What tells this code from any other that the version does not tell from it.
+
+    The commit of a clean checkout. Of a changed one, or one without git, the content of its files
+    as well, so that numbers of two states of it are never taken for each other. None for an
+    installed release, which its version names. Network classes of somebody else's are not in it.
+    """
+    folder, head = Path(__file__).resolve().parent, commit()
+    if folder.parent.name != "src" or (head is not None and not head.endswith(CHANGED)):
+        return head
+    return f"{head or 'no commit'}.{content_of(folder)}"
+
+
+def content_of(folder: Path) -> str:
+    """16 digits of the SHA-256 of the Python and YAML files below a folder, with their names."""
+    digest = hashlib.sha256()
+    for file in sorted(p for kind in ("*.py", "*.yaml") for p in folder.rglob(kind)):
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest.update(f"{file.relative_to(folder).as_posix()} {content}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import DataError
+from .originals import NOT_COMPARED, OTHER_CONTENT, departure
 from .published import Published, published
-from .reproduction import Experiment
+from .reproduction import Experiment, Unmapped, experiment_of
 from .verdicts import Amount, Verdict, verdict
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def record(
 
     flat = [a for one in found.accuracies for a in one]
     mean, std = mean_and_std(flat)
-    judged = verdict(row, flat, amount.departures(experiment))
+    departures = departures_of(experiment.data, amount.departures(experiment), found.contents)
+    judged = verdict(row, flat, departures)
     hardware = {name: value for name, value in machine().items() if name != "host"}
     return {
         "address": row.address,
@@ -89,6 +91,8 @@ def record(
         "scale": amount.scale_of(experiment),
         "iterations": found.iterations,
         "experiment": {**experiment.as_dict(), "data": amount.data or experiment.data},
+        "contents": dict(found.contents),
+        "fingerprints": dict(found.fingerprints),
         "condensing": condensing_facts(found.made) if experiment.kind == "condense" else None,
         "seconds": round(found.seconds, 1),
         "plan": found.plan,
@@ -98,6 +102,21 @@ def record(
         "hardware": hardware,
         "command": command(row, amount, how),
     }
+
+
+def departures_of(name: str, said: Sequence[str], found: object) -> list[str]:
+    """What a run departs in, its data's content among it; that is judged by this package's list.
+
+    Args:
+        name: of the published row's data set.
+        said: departures by what was asked for, or those of a file.
+        found: contents by split, as :func:`condensery.originals.contents` gives them.
+    """
+    out = [words for words in said if words not in (NOT_COMPARED, OTHER_CONTENT)]
+    if any(words.startswith("on ") for words in out):
+        return out  # another data set anyway
+    other = departure(name, found)
+    return out if other is None else [*out, other]
 
 
 def command(row: Published, amount: Amount, how: How) -> str:
@@ -127,8 +146,14 @@ def read_records(folder: Path) -> list[Record]:
     """
     rows = {row.address: row for row in published()}
     order = {address: number for number, address in enumerate(rows)}
-    found = [_read(file, folder, rows) for file in sorted(folder.rglob("*.json"))]
+    files = [file for file in sorted(folder.rglob("*.json")) if not _hidden(file, folder)]
+    found = [_read(file, folder, rows) for file in files]
     return sorted(found, key=lambda r: (order[r.row.address], str(r.path)))
+
+
+def _hidden(file: Path, folder: Path) -> bool:
+    """Whether it is what a killed process was just writing, or none of ours."""
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def _read(file: Path, folder: Path, rows: dict[str, Published]) -> Record:
@@ -137,9 +162,12 @@ def _read(file: Path, folder: Path, rows: dict[str, Published]) -> Record:
         row = rows[held["address"]]
         accuracies = [float(a) for a in held["accuracies"]]
         mean, std = mean_and_std(accuracies)
+        experiment = experiment_of(row)
+        name = row.dataset if isinstance(experiment, Unmapped) else experiment.data
+        said = [str(words) for words in held["departures"]]
         return Record(
             row=row,
-            verdict=verdict(row, accuracies, [str(words) for words in held["departures"]]),
+            verdict=verdict(row, accuracies, departures_of(name, said, held.get("contents"))),
             mean=mean,
             std=std,
             n=len(accuracies),

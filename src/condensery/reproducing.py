@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from .data import Data, load
 from .errors import UsageError
 from .evaluation import How as Asked
 from .evaluation import cell_of, keepers_of, run_cell
-from .files import write_text
+from .files import LONG_AGO, remove_leftovers, write_text
+from .originals import contents
 from .planning import configure, plan_for, protocol_for
 from .progress import Progress
 from .protocol import Protocol
@@ -30,6 +31,9 @@ from .running import carry_out
 from .runs import RunFolder, note_facts
 from .selection import select
 from .verdicts import Amount
+
+#: By fingerprints: the rows of a table are on the same data.
+_contents: dict[tuple[str, str], dict[str, str]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +85,10 @@ class Outcome:
     """The sets; none for the whole training split."""
     iterations: int | None = None
     """Outer iterations of each set."""
+    contents: Mapping[str, str] = field(default_factory=dict)
+    """What the data held, by split, in any order: :mod:`condensery.originals`."""
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    """Of both splits as they were used: in their order, and whitened where they were."""
 
 
 def scaled(config: RunConfig, scale: float) -> RunConfig:
@@ -105,6 +113,15 @@ def scaled(config: RunConfig, scale: float) -> RunConfig:
 def load_for(experiment: Experiment, amount: Amount) -> Data:
     """The data of an experiment, or those that take their place."""
     return load(amount.data or experiment.data, zca=experiment.zca)
+
+
+def contents_for(experiment: Experiment, amount: Amount) -> dict[str, str]:
+    """What the data of an experiment, or those in their place, hold before any whitening."""
+    data = load(amount.data or experiment.data)
+    key = (data.train.fingerprint, data.test.fingerprint)
+    if key not in _contents:
+        _contents[key] = contents(data)
+    return dict(_contents[key])
 
 
 def configuration(experiment: Experiment, amount: Amount, data: Data) -> RunConfig:
@@ -179,6 +196,7 @@ def _selected(experiment: Experiment, data: Data, folder: Path, how: How) -> Mad
         raise UsageError(f"{folder} holds another selection; choose another --out")
     if not (folder / FILE).exists():
         text = yaml.safe_dump({**about.config, "data": data.spec})
+        remove_leftovers(folder, older_than=LONG_AGO)
         write_text(folder / "recipe.yaml", text)
         chosen.save(folder)
     return Made(folder, chosen)
@@ -243,6 +261,8 @@ def outcome(experiment: Experiment, amount: Amount, data: Data, how: How) -> Out
         plan=found.plan,
         made=made,
         iterations=made[0].condensed.about.iterations if condensed else None,
+        contents=contents_for(experiment, amount),
+        fingerprints={"train": data.train.fingerprint, "test": data.test.fingerprint},
     )
 
 

@@ -53,13 +53,15 @@ class Row:
     def named(cls, name: str, item: Any, data: Data) -> Row:
         """A row under a name of its own; several sets in a list are one row."""
         if isinstance(item, Sequence) and not isinstance(item, str):
-            return cls._of_sets(name, list(item), data)
+            return cls._of_sets(name, list(item), data, finished=False)
         row = cls.of(item, data)
         return cls(name, row.sets, row.whole_epochs)
 
     @classmethod
-    def _of_sets(cls, name: str, sets: list[CondensedSet], data: Data) -> Row:
-        _check_alike(name, sets)
+    def _of_sets(
+        cls, name: str, sets: list[CondensedSet], data: Data, *, finished: bool = True
+    ) -> Row:
+        _check_alike(name, sets, finished)
         for one in sets:
             _check(name, one, data)
         return cls(name, tuple(Candidate.of(one) for one in sets))
@@ -112,18 +114,72 @@ def whole_epochs(item: Any) -> int | None:
     return int(found[1] or 0)
 
 
-def _check_alike(name: str, sets: Sequence[CondensedSet]) -> None:
-    if len({_kind(one) for one in sets}) > 1:
-        raise DataError(
-            f"folder {name} holds sets of different kinds (method, ipc, data); "
-            "a row is made of alike ones: name them one by one"
-        )
+def _check_alike(name: str, sets: Sequence[CondensedSet], finished: bool) -> None:
+    """Refuse sets that are no draws of one method.
+
+    Args:
+        name: of the row.
+        sets: all of it.
+        finished: whether each is what a run ended with, and not taken out of one.
+    """
+    for one in sets[1:]:
+        different = _kind_difference(sets[0], one) or _made_otherwise(sets[0], one, finished)
+        if different:
+            raise DataError(
+                f"row {name} holds sets that differ in {different}; a row is made of alike ones: "
+                "name them one by one"
+            )
 
 
-def _kind(one: CondensedSet) -> tuple[Any, ...]:
-    about = one.about
-    made_of = (about.source.fingerprint, about.mean, about.std, about.flip)
-    return (about.method, about.ipc, about.formation.kind, tuple(one.images.shape), *made_of)
+def _kind_difference(one: CondensedSet, other: CondensedSet) -> str:
+    """What two sets are and were made from; the first difference, empty when there is none."""
+    a, b = one.about, other.about
+    kinds = {
+        "method": (a.method, b.method),
+        "ipc": (a.ipc, b.ipc),
+        "formation": (a.formation.kind, b.formation.kind),
+        "shape": (_size(tuple(one.images.shape)), _size(tuple(other.images.shape))),
+        "flip": (a.flip, b.flip),
+    }
+    for field, (here, there) in kinds.items():
+        if here != there:
+            return f"{field} ({here} and {there})"
+    if a.source.fingerprint != b.source.fingerprint:
+        return "the training images they were made from"
+    return "" if (a.mean, a.std) == (b.mean, b.std) else "their normalisation"
+
+
+#: What a configuration says of one draw, or of a place; ``iterations`` are looked at on their own.
+_OF_ONE = ("seed", "iterations", "data", "train_accuracy")
+
+
+def _made_otherwise(one: CondensedSet, other: CondensedSet, finished: bool) -> str:
+    """The first difference in how two sets of one kind were made, empty when there is none."""
+    a, b = one.about, other.about
+    mine, theirs = ({k: v for k, v in c.config.items() if k not in _OF_ONE} for c in (a, b))
+    different = _difference(mine, theirs)
+    if different or a.iterations == b.iterations:
+        return different
+    # Runs end where their loss settles, or when their minutes are over.
+    settled = mine.get("until") == "converged"
+    in_time = finished and a.config.get("iterations") == b.config.get("iterations")
+    return "" if settled or in_time else f"iterations ({a.iterations} and {b.iterations})"
+
+
+def _difference(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """The first field that both configurations have and that differs.
+
+    One that only one of them has is new: a version that did not know it wrote the other.
+    """
+    for field in sorted({*mine} & {*theirs}):
+        here, there = mine[field], theirs[field]
+        if isinstance(here, Mapping) and isinstance(there, Mapping):
+            below = _difference(here, there)
+            if below:
+                return f"{field}.{below}"
+        elif here != there:
+            return f"{field} ({here} and {there})"
+    return ""
 
 
 def _check(name: str, one: CondensedSet, data: Data) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 from condensery.data.catalogue import lies_here
 from condensery.engine.host import keep_memory
 from condensery.errors import UsageError
-from condensery.files import check_writable, write_json, write_text
+from condensery.files import LONG_AGO, check_writable, remove_leftovers, write_json, write_text
+from condensery.originals import departure
 from condensery.published import Published, pick, table
 from condensery.records import Record, read_records, record
 from condensery.report.reproduced import cells, page, status_of, status_table, tried_table
@@ -158,7 +159,7 @@ def _wanted(options: Any, say: Any) -> list[tuple[Published, Experiment]]:
 
 def _run(options: Any) -> int:
     from condensery.interrupts import Interrupted
-    from condensery.reproducing import How, load_for, outcome, result_name
+    from condensery.reproducing import How, contents_for, load_for, outcome, result_name
 
     keep_memory()
     amount = _amount(options)
@@ -183,9 +184,13 @@ def _run(options: Any) -> int:
             data = load_for(experiment, amount)
             for note in data.notes:
                 say(f"note: {note}")
+            other = departure(experiment.data, contents_for(experiment, amount))
+            if amount.data in (None, experiment.data) and other is not None:
+                say(f"here: {other}, so that no result is called reproduced")
             found = outcome(experiment, amount, data, how)
             made = record(row, experiment, amount, found, how)
             file = out / "results" / result_name(row, experiment, amount)
+            remove_leftovers(file.parent, older_than=LONG_AGO)
             write_json(file, made)
             results.append((row, made))
             say(_told(made))

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from condensery.condensed import CondensedSet, load_sets
+from condensery.condensed import CondensedSet, load_sets, places_of_sets
 from condensery.engine.host import keep_memory
 from condensery.errors import UsageError, unknown_name
 from condensery.evaluation import Result
@@ -32,8 +32,9 @@ def show(options: Any) -> int:
     condensed = found[0]
     about, stored = condensed.about, condensed.stored
     extra = condensed.formation_bytes
-    picture = Path(options.picture) if options.picture else path / "images.png"
-    if options.picture or (path.is_dir() and not picture.exists()):
+    home = places_of_sets(path)[0]  # a picture of several sets is that of the one described
+    picture = Path(options.picture) if options.picture else home / "images.png"
+    if options.picture or (home.is_dir() and not picture.exists()):
         save_picture(condensed, picture)
     drawn = picture if picture.exists() else "none; draw it with --picture FILE"
     shape = "×".join(str(s) for s in condensed.images.shape[1:])

@@ -7,20 +7,25 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from condensery.errors import UsageError
-from condensery.files import whole_file
+from condensery.files import LONG_AGO, remove_leftovers, whole_file
 
 from . import pictures, recordings
-from .labelled import LabelledSet
+from .labelled import LabelledSet, fingerprint_of
 from .pictures import Pair, Source, Wanted
 from .store import File, Kept, Store, WriteError
 
 _FORMAT = 3  # raise it whenever the same files would decode to other pixels or facts, or lie
 # elsewhere in the file
 _SPLITS = ("train", "test")
+#: Bytes of a split up to which its content is checked at opening: a second on a slow machine.
+_CHECKED = 256 * 10**6
+#: Files whose content was checked in this process, as they were then.
+_sound: set[tuple[str, int, int]] = set()
 
 
 def cache_folder() -> Path:
@@ -54,6 +59,7 @@ def decoded(source: Source, wanted: Wanted, *, cache: bool) -> Pair:
     kept = _read(path, source.name)
     if kept is not None:
         return kept
+    remove_leftovers(path.parent, older_than=LONG_AGO)
     try:
         _write(path, fresh)
     except WriteError as error:
@@ -95,7 +101,11 @@ def _write(path: Path, fresh: Callable[[Store], Pair]) -> None:
 
 
 def _read(path: Path, name: str) -> Pair | None:
-    """What a cache file holds; nothing where it is missing or damaged."""
+    """What a cache file holds; nothing where it is missing or damaged.
+
+    Splits of up to 256 MB are damaged where their content does not have the fingerprint that was
+    noted when they were decoded. Larger ones are known by their header and length alone.
+    """
     try:
         kept = Kept(path)
         facts: dict[str, Any] = kept.facts()
@@ -111,6 +121,25 @@ def _read(path: Path, name: str) -> Pair | None:
             )
             for split in _SPLITS
         )
+        if not _is_sound(kept, {"train": train, "test": test}):
+            return None
         return Pair(train, test, tuple(facts["notes"]), facts["rate"])
     except (OSError, KeyError, TypeError, ValueError, AttributeError):
         return None  # a damaged file is written anew
+
+
+def _is_sound(kept: Kept, splits: dict[str, LabelledSet]) -> bool:
+    """Whether the splits of a file are what was written; looked at once while it stays so."""
+    found = kept.path.stat()
+    state = (str(kept.path), found.st_mtime_ns, found.st_size)
+    if state in _sound:
+        return True
+    for split, one in splits.items():
+        # Read and not mapped, so that no memory is held for images that nobody has asked for yet.
+        read = partial(kept.parts, f"{split}.images")
+        if one.nbytes <= _CHECKED:
+            content = fingerprint_of(one.images, one.labels, one.class_names, read)
+            if content != one.fingerprint:
+                return False
+    _sound.add(state)
+    return True

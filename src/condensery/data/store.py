@@ -192,13 +192,8 @@ class File:
         """The split in order, so many images at a time, each read anew."""
         with _writing():
             self._file.flush()
-        with self.path.open("rb") as file:
-            file.seek(self._start)
-            for first in range(0, self._n, rows):
-                count = min(rows, self._n - first)
-                raw = bytearray(file.read(count * self._each))
-                images = np.frombuffer(raw, self._type)
-                yield torch.from_numpy(images.reshape(count, *self._shape))
+        kind = torch.uint8 if self._type == np.uint8 else torch.float32
+        yield from pieces(self.path, self._start, (self._n, *self._shape), kind, rows)
 
     def finish(self, images: Mapping[str, Tensor], more: Mapping[str, Tensor], facts: Any) -> None:
         """Write what is small, and the header.
@@ -266,6 +261,19 @@ def mapped(path: Path, offset: int, shape: tuple[int, ...], dtype: torch.dtype) 
     return flat.reshape(shape)
 
 
+def pieces(
+    path: Path, offset: int, shape: tuple[int, ...], dtype: torch.dtype, rows: int
+) -> Iterator[Tensor]:
+    """A tensor in a file, so many rows at a time, each read anew."""
+    each = math.prod(shape[1:]) * dtype.itemsize
+    with path.open("rb") as file:
+        file.seek(offset)
+        for first in range(0, shape[0], rows):
+            count = min(rows, shape[0] - first)
+            raw = bytearray(_read(file, count * each))
+            yield torch.frombuffer(raw, dtype=dtype).reshape(count, *shape[1:])
+
+
 class Kept:
     """What :class:`File` wrote. Opening it reads the header, and nothing else.
 
@@ -286,12 +294,21 @@ class Kept:
 
     def tensor(self, name: str) -> Tensor:
         """A tensor, mapped."""
+        start, shape, kind = self._place(name)
+        return mapped(self.path, start, shape, kind)
+
+    def parts(self, name: str, rows: int) -> Iterator[Tensor]:
+        """A tensor in order, so many rows at a time, without mapping it."""
+        start, shape, kind = self._place(name)
+        return pieces(self.path, start, shape, kind, rows)
+
+    def _place(self, name: str) -> tuple[int, tuple[int, ...], torch.dtype]:
         entry = self._header[name]
         shape, kind = tuple(int(n) for n in entry["shape"]), _TYPES[entry["dtype"]]
         start, stop = entry["data_offsets"]
         if math.prod(shape) * kind.itemsize != stop - start:
             raise ValueError("sizes contradict each other")
-        return mapped(self.path, _HEAD + start, shape, kind)
+        return _HEAD + start, shape, kind
 
     def facts(self) -> Any:
         """The plain values."""

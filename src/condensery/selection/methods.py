@@ -140,7 +140,7 @@ def selection_named(name: str) -> str:
     """
     plain = name.replace("-", "_")
     if plain not in SELECTIONS:
-        raise unknown_name("selection", name, SELECTIONS)
+        raise unknown_name("selection", name, [known.replace("_", "-") for known in SELECTIONS])
     return plain
 
 
