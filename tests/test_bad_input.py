@@ -287,6 +287,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["show", "ipc.safetensors"], 1, "ipc.safetensors"),
     (["show", "std.safetensors"], 1, "std.safetensors"),
     (["show", "run", "--picture", "a_file/x.png"], 2, "cannot be made"),
+    (["show", "run", "--picture", "."], 2, "--picture . is a folder"),
     (["export", "run", "--to", "jpeg", "--out", "new"], 2, "no export format"),
     (["export", "run", "--to", "images", "--out", "photos"], 2, "not empty"),
     (["export", "run", "--to", "images", "--stored", "--out", "new"], 2, "stored"),

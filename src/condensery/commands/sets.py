@@ -16,7 +16,7 @@ from condensery.evaluation import Result
 from condensery.evaluation import evaluate as evaluate_sets
 from condensery.exports import FORMATS, rounded
 from condensery.exports import export as export_set
-from condensery.files import whole_folder, write_text
+from condensery.files import check_writable, whole_folder, write_text
 from condensery.report.pictures import save_picture
 from condensery.report.results import result_table
 from condensery.report.tables import size_text
@@ -34,6 +34,8 @@ def show(options: Any) -> int:
     extra = condensed.formation_bytes
     home = places_of_sets(path)[0]  # a picture of several sets is that of the one described
     picture = Path(options.picture) if options.picture else home / "images.png"
+    if options.picture:
+        check_writable(picture, "--picture")
     if options.picture or (home.is_dir() and not picture.exists()):
         save_picture(condensed, picture)
     drawn = picture if picture.exists() else "none; draw it with --picture FILE"
