@@ -336,7 +336,7 @@ def test_settings_that_do_not_fit_are_refused(tiny_data: Data) -> None:
     cases: list[tuple[str, dict[str, Any], str]] = [
         ("random", {"epochs": 3, "net": NET}, r"trains no network; leave out --epochs, --net"),
         ("herdin", {}, "did you mean 'herding'"),
-        ("k-centre", {}, "did you mean 'k_center'"),
+        ("k-centre", {}, "did you mean 'k-center'"),
         ("herding", {**SHORT, "epochs": 0}, "--epochs must be at least 1"),
         ("herding", {**SHORT, "rate": float("nan")}, "--rate must be positive"),
         ("herding", {**SHORT, "epoch": 3}, "did you mean 'training.epochs'"),
@@ -447,7 +447,7 @@ def test_a_stopped_command_goes_on(
     ("arguments", "code", "message"),
     [
         (["herdng"], 2, "did you mean 'herding'"),
-        (["kcenter"], 2, "did you mean 'k_center'"),
+        (["kcenter"], 2, "did you mean 'k-center'"),
         (["random", "--epochs", "2"], 2, "leave out --epochs"),
         (["herding", "--ipc", "500"], 1, "use --ipc"),
         (["herding", "--ipc", "0"], 2, "ipc must be at least 1"),
