@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from condensery.errors import UsageError
 from condensery.interrupts import Interrupted
 from condensery.options import Condense
 from condensery.planning import configure, notes_of, plan_for
-from condensery.pooling import pool_settings, summary, train_pool
 from condensery.pools import INDEX as POOL
 from condensery.ranks import Ranks, check_device, joined
 from condensery.recipe import CHOICES, read_recipe, read_yaml
@@ -32,7 +30,7 @@ from condensery.running import carry_out
 from condensery.runs import RunFolder
 
 from . import curves
-from .shared import facts_of_set, folder_of, printer, read, write_result
+from .shared import facts_of_set, folder_of, printer, write_result
 
 
 def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
@@ -41,8 +39,52 @@ def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
         return _condense(options, dotted, ranks)
 
 
+@dataclass(frozen=True)
+class _Order:
+    """A command, understood: what is condensed, how, and by whom."""
+
+    options: Any
+    data: Data
+    config: RunConfig
+    planned: Mapping[str, Any]
+    """Fields of the plan that were typed."""
+    every: Every
+    ranks: Ranks
+    say: Callable[[str], None]
+
+
 def _condense(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> int:
     keep_memory()
+    order = _order(options, dotted, ranks)
+    data, config = order.data, order.config
+    name = f"{data.name}-{config.recipe}-ipc{config.ipc}"
+    out = folder_of(options.out, Path("runs") / name)
+    if options.sets > 1 and any((out / file).exists() for file in ("recipe.yaml", FILE)):
+        raise UsageError(f"--out {out} holds a run of one set; choose another for --sets")
+    results = []
+    for number in range(1 if options.dry_run else options.sets):
+        place = out / str(number) if options.sets > 1 else out
+        folder = RunFolder(place, writes=ranks.first)
+        one = dataclasses.replace(config, seed=config.seed + number)
+        try:
+            results.append(_condense_one(order, one, folder, number))
+        except Interrupted as stop:
+            if ranks.first:
+                print(
+                    f"condensery: stopped by {stop}; the same command continues {folder.path}, and "
+                    f"so does: condensery resume {out}",
+                    file=sys.stderr,
+                )
+            return 128 + stop.number
+    if not options.dry_run:
+        order.say(f"next: condensery evaluate {out}")
+    if ranks.first:
+        write_result(options, {"runs": results})
+    return 0
+
+
+def _check(options: Any, ranks: Ranks) -> None:
+    """Refuse flags that are wrong by themselves."""
     check_device(options.device, ranks)
     if options.config and options.recipe:
         raise UsageError("--config and --recipe contradict each other: give one of them")
@@ -52,9 +94,14 @@ def _condense(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> int:
         raise UsageError(f"--minutes must be positive, got {options.minutes:g}")
     if options.dry_run and not ranks.alone:
         raise UsageError("--dry-run measures the steps of one process; leave torchrun out")
-    every = Every.parse(options.checkpoint_every)
     if options.data is not None and not options.data.strip():
         raise UsageError("--data is empty; name a data set, a folder or a file")
+
+
+def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
+    """Read the recipe and the data, and resolve the configuration; tell what is worth knowing."""
+    _check(options, ranks)
+    every = Every.parse(options.checkpoint_every)
     base = _base(options)
     flags = {
         "size": options.size,
@@ -70,7 +117,24 @@ def _condense(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> int:
         "seed": options.seed,
     }
     given = {name: value for name, value in flags.items() if value is not None}
-    # What decides how data are read is checked before they are.
+    data = _data_of(options, base, given, ranks)
+    planned = {name[5:]: value for name, value in dotted if name.startswith("plan.")}
+    settings = {name: value for name, value in dotted if not name.startswith("plan.")}
+    config = configure(data, base, {**given, **settings})
+    say = printer(options) if ranks.first else (lambda text: None)
+    held_ipc = base.get("ipc")
+    if options.config and held_ipc not in (None, config.ipc):
+        say(
+            f"note: settings that depend on the budget are those of {held_ipc} images a class, as "
+            f"{options.config} has them; --recipe {config.recipe} chooses them for {config.ipc}"
+        )
+    for note in [*data.notes, *notes_of(config)]:
+        say(f"note: {note}")
+    return _Order(options, data, config, planned, every, ranks, say)
+
+
+def _data_of(options: Any, base: Mapping[str, Any], given: Mapping[str, Any], ranks: Ranks) -> Data:
+    """The data of a command; what decides how they are read is checked before they are."""
     named = {"recipe": "", "data": options.data or "digits"}
     read_as = ("data", "size", "channels", "sample_rate", "flip", "zca")
     known = {n: base[n] for n in read_as if n in base}
@@ -91,46 +155,7 @@ def _condense(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> int:
         f"the processes have read different images as --data {how.data}; give every machine the "
         "same files",
     )
-    planned = {name[5:]: value for name, value in dotted if name.startswith("plan.")}
-    settings = {name: value for name, value in dotted if not name.startswith("plan.")}
-    config = configure(data, base, {**given, **settings})
-    say = printer(options) if ranks.first else (lambda text: None)
-    held_ipc = base.get("ipc")
-    if options.config and held_ipc not in (None, config.ipc):
-        say(
-            f"note: settings that depend on the budget are those of {held_ipc} images a class, as "
-            f"{options.config} has them; --recipe {config.recipe} chooses them for {config.ipc}"
-        )
-    for note in [*data.notes, *notes_of(config)]:
-        say(f"note: {note}")
-    name = f"{data.name}-{config.recipe}-ipc{config.ipc}"
-    out = folder_of(options.out, Path("runs") / name)
-    if options.sets > 1 and any((out / file).exists() for file in ("recipe.yaml", FILE)):
-        raise UsageError(f"--out {out} holds a run of one set; choose another for --sets")
-    results = []
-    for number in range(options.sets):
-        place = out / str(number) if options.sets > 1 else out
-        folder = RunFolder(place, writes=ranks.first)
-        one = dataclasses.replace(config, seed=config.seed + number)
-        try:
-            results.append(
-                _condense_one(data, one, folder, options, planned, every, say, number, ranks)
-            )
-        except Interrupted as stop:
-            if ranks.first:
-                print(
-                    f"condensery: stopped by {stop}; the same command continues {folder.path}, and "
-                    f"so does: condensery resume {out}",
-                    file=sys.stderr,
-                )
-            return 128 + stop.number
-        if options.dry_run:
-            break
-    if not options.dry_run:
-        say(f"next: condensery evaluate {out}")
-    if ranks.first:
-        write_result(options, {"runs": results})
-    return 0
+    return data
 
 
 def _base(options: Any) -> Mapping[str, Any]:
@@ -155,16 +180,9 @@ def _base(options: Any) -> Mapping[str, Any]:
 
 
 def _condense_one(
-    data: Data,
-    config: RunConfig,
-    folder: RunFolder,
-    options: Any,
-    planned: Mapping[str, Any],
-    every: Every,
-    say: Any,
-    number: int,
-    ranks: Ranks,
+    order: _Order, config: RunConfig, folder: RunFolder, number: int
 ) -> dict[str, Any]:
+    data, options, ranks, say = order.data, order.options, order.ranks, order.say
     status = folder.status(config)
     ranks.agree(
         status,
@@ -180,32 +198,8 @@ def _condense_one(
         say(f"{folder.path} is finished{more}; nothing to do{_more(folder, status)}")
         condensed = CondensedSet.load(folder.path)
     else:
-        # Sets of one command run by one plan, also when the later ones begin on another day.
-        begun = folder if status != "new" else RunFolder(folder.path.parent / "0")
-        plan = begun.plan() if status != "new" or number else None
-        if plan is None:
-            plan = plan_for(data, config, options.plan, options.device, options.threads)
-            if planned:
-                plan = make(
-                    Plan, {**plan.as_dict(), "name": f"{plan.name}, changed", **planned}, "plan"
-                )
-        elif folder.checkpoints.files:
-            say(f"continuing {folder.path}, by the plan that it was begun with")
-        facts = folder.facts()
-        if int(facts.get("begun_ranks", ranks.world)) != ranks.world:
-            # They share the processors of a machine, unless somebody has said how many threads.
-            threads = options.threads or facts.get("asked_threads") or default_threads()
-            plan = dataclasses.replace(plan, threads=threads)
-        plan = _plan_of_all(plan, ranks)
-        say(
-            f"condensing {data.name} ({len(data.train)} images, {data.train.classes} classes) to "
-            f"{config.ipc} a class: {config.recipe}, {config.iterations} iterations, "
-            f"seed {config.seed}"
-        )
-        say(f"plan: {plan.describe()}")
-        _say_where(data, plan, say)
-        if not ranks.alone:
-            say(f"processes: {ranks.world}, {_split(data.train.classes, ranks.world)} each")
+        plan = _plan(order, config, folder, status, number)
+        _announce(order, config, plan)
         if options.dry_run:
             return _rehearsed(data, config, plan, folder, options, say)
         condensed = carry_out(
@@ -214,7 +208,7 @@ def _condense_one(
             plan,
             folder,
             quiet=options.quiet or not ranks.first,
-            every=every,
+            every=order.every,
             minutes=options.minutes,
             ranks=ranks,
             keep=curve.get("at", ()),
@@ -230,6 +224,41 @@ def _condense_one(
     say(f"picture: {folder.path / 'images.png'}")
     found = ranks.by_first(lambda: curves.evaluated(data, config, folder, options, curve, say))
     return {"out": str(folder.path), **facts_of_set(condensed), **(found or {})}
+
+
+def _plan(order: _Order, config: RunConfig, folder: RunFolder, status: str, number: int) -> Plan:
+    """The plan that a run was begun with, or that of a new one; the same on all ranks."""
+    options, ranks = order.options, order.ranks
+    # Sets of one command run by one plan, also when the later ones begin on another day.
+    begun = folder if status != "new" else RunFolder(folder.path.parent / "0")
+    plan = begun.plan() if status != "new" or number else None
+    if plan is None:
+        plan = plan_for(order.data, config, options.plan, options.device, options.threads)
+        if order.planned:
+            changed = {**plan.as_dict(), "name": f"{plan.name}, changed", **order.planned}
+            plan = make(Plan, changed, "plan")
+    elif folder.checkpoints.files:
+        order.say(f"continuing {folder.path}, by the plan that it was begun with")
+    facts = folder.facts()
+    if int(facts.get("begun_ranks", ranks.world)) != ranks.world:
+        # They share the processors of a machine, unless somebody has said how many threads.
+        threads = options.threads or facts.get("asked_threads") or default_threads()
+        plan = dataclasses.replace(plan, threads=threads)
+    return _plan_of_all(plan, ranks)
+
+
+def _announce(order: _Order, config: RunConfig, plan: Plan) -> None:
+    """What is about to be done."""
+    data, ranks, say = order.data, order.ranks, order.say
+    say(
+        f"condensing {data.name} ({len(data.train)} images, {data.train.classes} classes) to "
+        f"{config.ipc} a class: {config.recipe}, {config.iterations} iterations, "
+        f"seed {config.seed}"
+    )
+    say(f"plan: {plan.describe()}")
+    _say_where(data, plan, say)
+    if not ranks.alone:
+        say(f"processes: {ranks.world}, {_split(data.train.classes, ranks.world)} each")
 
 
 def _seconds(folder: RunFolder) -> float:
@@ -339,46 +368,3 @@ def _say_where(data: Data, plan: Plan, say: Any) -> None:
             f"carried to {plan.device} as they are drawn; {SHARE_VARIABLE} is the share of its "
             "free memory that they may take"
         )
-
-
-def pool(options: Any) -> int:
-    """Train networks on the real training split and keep their snapshots."""
-    keep_memory()
-    data = read(options.data, options)
-    names = ("epochs", "snapshots", "held_out", "rate", "momentum", "weight_decay", "batch")
-    given = {name: getattr(options, name) for name in (*names, "augmentation", "seed")}
-    settings = pool_settings(data, options.net, **given)
-    say = printer(options)
-    for note in data.notes:
-        say(f"note: {note}")
-    net = re.sub(r"[^\w.=,-]", "_", settings.net)
-    out = folder_of(options.out, Path("runs") / f"{data.name}-{net}-pool")
-    where = {"plan": options.plan, "device": options.device, "threads": options.threads}
-    try:
-        found = train_pool(
-            data,
-            settings,
-            options.count,
-            out,
-            quiet=options.quiet,
-            say=say,
-            every=Every.parse(options.checkpoint_every),
-            **where,
-        )
-    except Interrupted as stop:
-        print(f"condensery: stopped by {stop}; the same command continues {out}", file=sys.stderr)
-        return 128 + stop.number
-    say("\n".join(summary(found)))
-    bands = ", ".join(f"{number} in {band} %" for band, number in found.bands().items())
-    say(f"{len(found.snapshots)} snapshots: {bands}")
-    same = ["--data", options.data]
-    for flag in ("size", "channels", "sample-rate"):
-        value = getattr(options, flag.replace("-", "_"))
-        same += [f"--{flag}", str(value)] if value is not None else []
-    same += ["--no-flip"] if options.no_flip else []
-    same += ["--zca"] if options.zca else []
-    again = shlex.join(["--supply.kind", "pool", "--supply.path", str(out), *same])
-    say(f"next: condensery condense {again}")
-    listed = [dataclasses.asdict(one) for one in found.snapshots]
-    write_result(options, {"out": str(out), "snapshots": listed, "bands": found.bands()})
-    return 0
