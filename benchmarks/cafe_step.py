@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
-import json
 import statistics
 import subprocess
 import sys
@@ -34,15 +33,15 @@ from condensery.engine.batches import draw_step
 from condensery.engine.host import keep_memory
 from condensery.loop import Condenser
 from condensery.planning import configure
-from condensery.provenance import commit, machine, versions
 
-from measure import (  # isort: skip  (the folder of this script)
+from measure import (
     cpu_seconds,
     forward_operations,
     peak_memory_mb,
     product_rate,
     reference_gradients,
     relative,
+    write_report,
 )
 
 
@@ -296,13 +295,10 @@ def main() -> None:
             "a matching step, a check and an epoch in a process of its own, beyond what is "
             "there before them",
             "seed": 0,
-            "commit": commit(),
-            "machine": {k: v for k, v in machine().items() if k != "host"},
-            "versions": versions(),
             "rows": rows,
             "errors": noise,
         }
-        options.out.write_text(json.dumps(facts, indent=2) + "\n")
+        write_report(options.out, facts)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import statistics
 import time
 from pathlib import Path
@@ -28,9 +27,8 @@ from condensery.engine.host import keep_memory
 from condensery.loop import Condenser
 from condensery.nets import embed
 from condensery.planning import configure
-from condensery.provenance import commit, machine, versions
 
-from measure import (  # isort: skip  (the folder of this script)
+from measure import (
     cpu_seconds,
     noise_data,
     peak_memory_mb,
@@ -38,6 +36,7 @@ from measure import (  # isort: skip  (the folder of this script)
     product_rate,
     reference_gradients,
     relative,
+    write_report,
 )
 
 
@@ -206,13 +205,10 @@ def main() -> None:
             "protocol": "process CPU-seconds, one thread, interleaved, median of rounds",
             "keep_memory": options.keep_memory,
             "seed": 0,
-            "commit": commit(),
-            "machine": {k: v for k, v in machine().items() if k != "host"},
-            "versions": versions(),
             "rows": rows,
             "wall": wall,
         }
-        options.out.write_text(json.dumps(facts, indent=2) + "\n")
+        write_report(options.out, facts)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -26,17 +25,17 @@ from torch.nn.functional import cross_entropy
 
 from condensery import select_random
 from condensery.augment import augment_batch, parse_strategy
+from condensery.bench import Bench, measure_all
 from condensery.data import Data, load
 from condensery.engine import Plan, exact_plan
 from condensery.engine.host import keep_memory
-from condensery.evaluation import Bench, How, cell_of, measure_all
+from condensery.evaluation import How, cell_of
 from condensery.nets import build
-from condensery.provenance import commit, machine, versions
 from condensery.randomness import stream
 from condensery.rows import Row
 from condensery.train import Course, Split, Tensors
 
-from measure import cpu_seconds, forward_operations, peak_memory_mb, product_rate  # isort: skip
+from measure import cpu_seconds, forward_operations, peak_memory_mb, product_rate, write_report
 
 Epochs = Callable[[int], None]
 
@@ -165,17 +164,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--ipc", type=int, nargs="+", default=[1, 10, 50])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="0: nothing but by the clock")
     parser.add_argument("--cpu-seconds", type=float, default=3.0, help="of the twin, a round")
     parser.add_argument("--networks", type=int, default=8, help="by the clock; 0 for none")
-    parser.add_argument("--epochs", type=int, default=200, help="by the clock, at --ipc's first")
+    parser.add_argument("--epochs", type=int, nargs="*", default=[200], help="by the clock, by IPC")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     keep_memory()
     data = load(options.data)
     rows = []
-    for ipc in options.ipc:
+    for ipc in options.ipc if options.rounds else []:
         each = max(1, round(options.cpu_seconds / (0.004 * ipc * data.train.classes)))
         rows.append(measure(data, ipc, options.rounds, each))
         for name, one in rows[-1]["rows"].items():
@@ -186,7 +185,8 @@ def main() -> None:
                 flush=True,
             )
     few = options.networks
-    clock = by_the_clock(data, options.ipc[0], few, options.epochs) if few else None
+    pairs = zip(options.ipc, options.epochs, strict=False) if few else ()
+    clock = [by_the_clock(data, ipc, few, epochs) for ipc, epochs in pairs]
     if options.out:
         content = {
             "benchmark": "evaluating",
@@ -196,11 +196,8 @@ def main() -> None:
             "data": data.name,
             "rows": rows,
             "clock": clock,
-            "commit": commit(),
-            "machine": {k: v for k, v in machine().items() if k != "host"},
-            "versions": versions(),
         }
-        options.out.write_text(json.dumps(content, indent=2) + "\n")
+        write_report(options.out, content)
 
 
 if __name__ == "__main__":

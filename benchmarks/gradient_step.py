@@ -17,7 +17,6 @@ import argparse
 import ctypes
 import dataclasses
 import gc
-import json
 import statistics
 import subprocess
 import sys
@@ -36,16 +35,16 @@ from condensery.engine.host import keep_memory
 from condensery.loop import Condenser
 from condensery.nets.sizes import first_padding
 from condensery.planning import configure
-from condensery.provenance import commit, machine, versions
 from condensery.randomness import stream
 
-from measure import (  # isort: skip  (the folder of this script)
+from measure import (
     cpu_seconds,
     noise_data,
     peak_memory_mb,
     product_rate,
     reference_gradients,
     relative,
+    write_report,
 )
 
 
@@ -321,13 +320,10 @@ def main() -> None:
             "keeps memory for twin and plans; iteration = steps·step + epochs·epoch; "
             "peak memory of a step in a process of its own, beyond what is there before it",
             "seed": 0,
-            "commit": commit(),
-            "machine": {k: v for k, v in machine().items() if k != "host"},
-            "versions": versions(),
             "rows": rows,
             "errors": noise,
         }
-        options.out.write_text(json.dumps(facts, indent=2) + "\n")
+        write_report(options.out, facts)
 
 
 if __name__ == "__main__":

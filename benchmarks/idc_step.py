@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
-import json
 import statistics
 import subprocess
 import sys
@@ -33,16 +32,16 @@ from condensery.engine.batches import draw_step
 from condensery.engine.host import keep_memory
 from condensery.loop import Condenser
 from condensery.planning import configure
-from condensery.provenance import commit, machine, versions
 from condensery.randomness import stream
 
-from measure import (  # isort: skip  (the folder of this script)
+from measure import (
     cpu_seconds,
     forward_operations,
     peak_memory_mb,
     product_rate,
     reference_gradients,
     relative,
+    write_report,
 )
 
 
@@ -265,13 +264,10 @@ def main() -> None:
             "keeps memory for all; peak memory of a matching step and an update in a process of "
             "its own, beyond what is there before them",
             "seed": 0,
-            "commit": commit(),
-            "machine": {k: v for k, v in machine().items() if k != "host"},
-            "versions": versions(),
             "rows": rows,
             "errors": noise,
         }
-        options.out.write_text(json.dumps(facts, indent=2) + "\n")
+        write_report(options.out, facts)
 
 
 if __name__ == "__main__":

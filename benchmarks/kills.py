@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import multiprocessing
 import random
 import tempfile
@@ -24,7 +23,8 @@ import torch
 
 from condensery.cli import main as condensery
 from condensery.files import whole_file
-from condensery.provenance import commit, machine, versions
+
+from measure import write_report
 
 SMALL = ["--ipc", "1", "--real-batch", "8", "--plan", "exact", "--threads", "1"]
 NET = ["--supply.net", "convnet2:width=16"]
@@ -125,11 +125,8 @@ def main() -> None:
         "same_bytes": sum(one["same_bytes"] for one in tally.values()),
         "by_recipe": tally,
         "seed": 0,
-        "commit": commit(),
-        "machine": {k: v for k, v in machine().items() if k != "host"},
-        "versions": versions(),
     }
-    options.out.write_text(json.dumps(content, indent=2) + "\n")
+    write_report(options.out, content)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from condensery.engine.host import keep_memory
 from condensery.engine.plan import fast_bfloat16
 from condensery.loop import Condenser
 from condensery.planning import configure
-from condensery.provenance import commit, machine, versions
+
+from measure import write_report
 
 
 def main() -> None:
@@ -71,13 +72,10 @@ def main() -> None:
         "peak_gib": round(peak, 2),
         "seed": 0,
         "n": 1,
-        "commit": commit(),
-        "machine": {k: v for k, v in machine().items() if k != "host"},
-        "versions": versions(),
     }
     print(json.dumps({k: facts[k] for k in ("classes", "size", "net", "seconds", "peak_gib")}))
     if options.out:
-        options.out.write_text(json.dumps(facts, indent=2) + "\n")
+        write_report(options.out, facts)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,16 @@ from torch import Tensor
 
 from condensery.data import Data, load
 from condensery.engine.batches import draw_step
+from condensery.files import write_json
 from condensery.loop import Condenser
 from condensery.nets.sizes import first_padding
+from condensery.provenance import commit, machine, versions
+
+
+def write_report(path: Path, facts: dict[str, Any]) -> None:
+    """A result with what it was measured on: commit, hardware, versions."""
+    hardware = {k: v for k, v in machine().items() if k != "host"}
+    write_json(path, {**facts, "commit": commit(), "machine": hardware, "versions": versions()})
 
 
 def noise_data(classes: int, a_class: int = 256) -> Data:

@@ -11,7 +11,6 @@ differs is when. Sets of scikit-learn's digits, from the same starts.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,8 @@ from condensery.engine import exact_plan
 from condensery.engine.host import keep_memory
 from condensery.loop import Condenser
 from condensery.planning import configure
-from condensery.provenance import commit, machine, versions
+
+from measure import write_report
 
 NET = "convnet2:width=32"
 
@@ -93,11 +93,8 @@ def main() -> None:
             "protocol": f"idc+epochs={options.epochs}",
             "settings": {k: v for k, v in vars(options).items() if k != "out"},
             "rows": rows,
-            "commit": commit(),
-            "machine": {k: v for k, v in machine().items() if k != "host"},
-            "versions": versions(),
         }
-        options.out.write_text(json.dumps(content, indent=2) + "\n")
+        write_report(options.out, content)
 
 
 if __name__ == "__main__":

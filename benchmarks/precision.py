@@ -10,7 +10,6 @@ weights are float32 in both. Networks are paired by their seeds: the difference 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,8 @@ from scipy import stats
 from condensery import condense, evaluate, load, select_random
 from condensery.engine import Plan
 from condensery.engine.host import keep_memory
-from condensery.provenance import commit, machine, versions
+
+from measure import write_report
 
 
 def plan(dtype: Any) -> Plan:
@@ -81,11 +81,8 @@ def main() -> None:
             "iterations": options.iterations,
             "seed": 0,
             "rows": rows,
-            "commit": commit(),
-            "machine": {k: v for k, v in machine().items() if k != "host"},
-            "versions": versions(),
         }
-        options.out.write_text(json.dumps(content, indent=2) + "\n")
+        write_report(options.out, content)
 
 
 if __name__ == "__main__":

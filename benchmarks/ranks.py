@@ -26,9 +26,9 @@ from condensery.engine import Plan
 from condensery.engine.host import keep_memory
 from condensery.loop import Condenser
 from condensery.planning import configure
-from condensery.provenance import commit, machine, versions
 from condensery.ranks import joined
-from measure import noise_data
+
+from measure import noise_data, write_report
 
 
 def work(options: argparse.Namespace) -> None:
@@ -172,12 +172,9 @@ def main() -> None:
             "benchmark": "ranks",
             "protocol": "wall seconds of a step, processes taking turns, the slower of two, median",
             "seed": 0,
-            "commit": commit(),
-            "machine": {k: v for k, v in machine().items() if k != "host"},
-            "versions": versions(),
             "rows": rows,
         }
-        options.out.write_text(json.dumps(facts, indent=2) + "\n")
+        write_report(options.out, facts)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from condensery.cli import main as condensery
-from condensery.provenance import commit, machine, versions
+
+from measure import write_report
 
 
 def run(commands: list[str], *arguments: str) -> None:
@@ -75,11 +76,8 @@ def main() -> None:
         "condensing_seconds": facts["seconds"],
         "condensing_plan": facts["plan"],
         "condensing_commit": facts["commit"],
-        "commit": commit(),
-        "machine": {k: v for k, v in machine().items() if k != "host"},
-        "versions": versions(),
     }
-    options.out.write_text(json.dumps(content, indent=2) + "\n")
+    write_report(options.out, content)
 
 
 if __name__ == "__main__":

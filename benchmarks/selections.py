@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from condensery.condensed import load_sets
-from condensery.files import write_json
-from condensery.provenance import commit, machine, versions
 from condensery.selection import SELECTIONS
 
-from several import known, run  # isort: skip  (the folder of this script)
+from measure import write_report
+from several import known, run
 
 #: DC, table 1: accuracies in percent and their std, of 5 sets × 20 networks under protocol dc.
 PUBLISHED = {
@@ -133,11 +132,8 @@ def main() -> None:
         "benchmark": "selections",
         "commands": [c.replace(str(options.runs), "RUNS") for c in commands],
         "results": results,
-        "commit": commit(),
-        "machine": {k: v for k, v in machine().items() if k != "host"},
-        "versions": versions(),
     }
-    write_json(options.out, content)
+    write_report(options.out, content)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from condensery.cli import main as condensery
-from condensery.provenance import commit, machine, versions
+
+from measure import write_report
 
 
 def run(commands: list[str], *arguments: str) -> None:
@@ -137,11 +138,8 @@ def main() -> None:
         "benchmark": "several",
         "commands": [c.replace(str(options.runs), "RUNS") for c in commands],
         "results": results,
-        "commit": commit(),
-        "machine": {k: v for k, v in machine().items() if k != "host"},
-        "versions": versions(),
     }
-    options.out.write_text(json.dumps(content, indent=2) + "\n")
+    write_report(options.out, content)
 
 
 if __name__ == "__main__":

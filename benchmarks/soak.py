@@ -10,7 +10,6 @@ half of the anonymous memory (Linux; files that are mapped are not counted), in 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from condensery.provenance import commit, machine, versions
+from measure import write_report
 
 
 def sample(process: int) -> dict[str, float]:
@@ -101,11 +100,8 @@ def main() -> None:
         "growth_files_an_hour": growth(samples, "files"),
         "most": {k: max(one[k] for one in samples) for k in ("rss_mb", "anonymous_mb", "files")},
         "series": [{k: round(v, 1) for k, v in one.items()} for one in samples],
-        "commit": commit(),
-        "machine": {k: v for k, v in machine().items() if k != "host"},
-        "versions": versions(),
     }
-    options.out.write_text(json.dumps(facts, indent=1) + "\n")
+    write_report(options.out, facts)
     if options.picture:
         draw(samples, options.picture)
     print({k: facts[k] for k in ("minutes", "growth_mb_an_hour", "growth_files_an_hour", "most")})

@@ -17,11 +17,12 @@ from scipy import stats
 
 import condensery
 from condensery import DataError, UsageError, compare, evaluate, select_random
+from condensery.bench import Bench
 from condensery.cli import main
 from condensery.comparison import Compared, Comparer, Comparison
 from condensery.data import Data, load
 from condensery.engine import exact_plan
-from condensery.evaluation import Bench, How, Result
+from condensery.evaluation import How, Result
 from condensery.significance import difference, holm, welch
 from condensery.train import Trainer
 

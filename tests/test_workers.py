@@ -18,10 +18,11 @@ from torch import nn
 from condensery import CondensedSet, evaluate, nets, select_random
 from condensery.augment import Strategy
 from condensery.augment.training import augment_batch, augment_each
+from condensery.bench import Bench, measure_all
 from condensery.data import Data
 from condensery.engine import Plan, exact_plan
 from condensery.errors import ResourceError
-from condensery.evaluation import Bench, How, cell_of, measure_all
+from condensery.evaluation import How, cell_of
 from condensery.protocol import Protocol
 from condensery.randomness import fork_rng, stream
 from condensery.rows import Row
@@ -177,7 +178,7 @@ def test_training_is_the_plain_loop(kind: str, tiny_data: Data) -> None:
     bench = Bench(dataclasses.replace(cell, training=training))
     with fork_rng(0, "evaluation-network", 5):
         network = nets.build(cell.net, tiny_data.train.shape, tiny_data.train.classes)
-    plain = _plainly_grown(network, 5, one, training, bench.trainer.strategy)
+    plain = _plainly_grown(network, 5, one, training, bench.trainer.augmented.strategy)
     for found, wanted in zip(_grown(bench, network, 5), plain.parameters(), strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
     test = tiny_data.test

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
+from torch import nn
 
+from . import crowd, whole
 from . import nets as zoo
-from . import whole
 from ._version import __version__
+from .bench import measure_all
 from .cells import Cell, Keeper, KeptCells, Measured, code_of
 from .data import Data, load
-from .data.labelled import LabelledSet
 from .engine import Plan, choose_plan
 from .errors import UsageError
 from .planning import protocol_for
 from .provenance import commit
-from .randomness import fork_rng
 from .rows import Row, rows_of
-from .train import Course, Split, Tensors, Trainer
-from .workers import Job, can_be_shared, measure_together
+from .workers import Job, can_be_shared
 
 #: Called after each network: what was tested, its accuracy.
 OnNetwork = Callable[[str, float], None]
@@ -202,80 +199,30 @@ def cell_of(row: Row, data: Data, net: str, protocol: str, how: How) -> Cell:
     )
     code = code_of(network)
     cell = Cell(row, data, net, code, protocol, training, schedule, plan, how.seed)
-    return dataclasses.replace(cell, plan=_for_evaluation(cell, how.plan))
+    return dataclasses.replace(cell, plan=_for_evaluation(cell, how.plan, network))
 
 
-def _for_evaluation(cell: Cell, asked: str | Plan) -> Plan:
+def _for_evaluation(cell: Cell, asked: str | Plan, network: nn.Module) -> Plan:
     """The plan of reported accuracies.
 
     They are trained in the full type, unless a plan of the user's own says otherwise. On a CPU,
     compiled networks of one thread, one process a core, are faster than several threads on one
-    network; the choice does not depend on how many networks are asked for.
+    network; on a GPU, networks that are trained in one call. The choice does not depend on how
+    many networks are asked for.
     """
     plan = dataclasses.replace(cell.plan, real_dtype=cell.plan.dtype)
-    if asked not in ("auto", "exact"):
-        return plan
-    plan = dataclasses.replace(plan, update_dtype=plan.dtype)
-    if asked == "auto" and plan.compile and plan.threads > 1 and can_be_shared(cell):
+    shape, classes = cell.data.train.shape, cell.data.train.classes
+    if asked in ("auto", "exact"):
+        plan = dataclasses.replace(plan, update_dtype=plan.dtype, tf32=False)
+    if asked == "auto" and plan.device != "cpu":
+        images = min(cell.training.batch, len(cell.source(0)))
+        fitting = crowd.how_many(network, shape, images, plan.memory_gb)
+        plan = dataclasses.replace(plan, networks=fitting)
+    elif asked == "auto" and plan.compile and plan.threads > 1 and can_be_shared(cell):
         plan = dataclasses.replace(plan, threads=1, processes=plan.threads)
+    if plan.networks > 1 and not crowd.can_be_together(network, shape, classes):
+        plan = dataclasses.replace(plan, networks=1)  # what a result says of its plan is true
     return plan
-
-
-class Bench:
-    """Trains and tests the networks of a cell, one at a time, in any order and number."""
-
-    def __init__(self, cell: Cell) -> None:
-        self.cell = cell
-        first = cell.source(0)
-        narrow = cell.plan.torch_update_dtype
-        self.trainer = Trainer(
-            cell.training,
-            cell.plan,
-            flip=cell.data.flip,
-            seed=cell.seed,
-            dtype=None if narrow == cell.plan.torch_dtype else narrow,
-            mean=first.mean,
-            std=first.std,
-        )
-        test = cell.data.test.to(torch.device(cell.plan.device))
-        # Networks expect the normalisation that they were trained with.
-        test = dataclasses.replace(test, mean=first.mean, std=first.std)
-        self.test = Split(test, cell.plan.torch_dtype)
-        self.shape, self.classes = test.shape, test.classes
-        self._held: tuple[int, Split | Tensors] | None = None
-
-    def measure(self, number: int, network: int) -> Measured:
-        """Train one fresh network on one of the row's sets and test it.
-
-        A function of the cell, the set and the network alone: of their contents and numbers.
-
-        Args:
-            number: of the set in its row.
-            network: of the network, 0 ≤ network.
-        """
-        cell, plan = self.cell, self.cell.plan
-        began = time.perf_counter()
-        with plan.applied():
-            with fork_rng(cell.seed, "evaluation-network", network, group=number):
-                built = zoo.build(cell.net, self.shape, self.classes)
-            built = built.to(device=plan.device, dtype=plan.torch_dtype)
-            source = self._source(number)
-            self.trainer.train(built, source, network, group=number, schedule=cell.schedule)
-            found = 100.0 * Course(self.trainer, built).accuracy(self.test)
-        return Measured(found, time.perf_counter() - began)
-
-    def _source(self, number: int) -> Split | Tensors:
-        """A set on the device; the last one stays there."""
-        if self._held is None or self._held[0] != number:
-            self._held = number, self._on_device(number)
-        return self._held[1]
-
-    def _on_device(self, number: int) -> Split | Tensors:
-        source, plan = self.cell.source(number), self.cell.plan
-        if isinstance(source, LabelledSet):
-            return Split(source.to(torch.device(plan.device)), plan.torch_dtype)
-        images = source.images.to(plan.device, plan.torch_dtype)
-        return Tensors(images, source.labels.to(plan.device))
 
 
 def keepers_of(cell: Cell, store: Keeper | None = None) -> list[Keeper]:
@@ -326,20 +273,6 @@ def run_cell(
         tell(name, one.accuracy)
     networks = [[found[number, k] for k in range(n)] for number in range(cell.row.count)]
     return _result(cell, networks)
-
-
-def measure_all(cell: Cell, jobs: Sequence[Job]) -> Iterator[tuple[Job, Measured]]:
-    """Train and test some networks of a cell, in the plan's processes, or here one after another.
-
-    Their numbers do not depend on which of the two it is, given the plan's threads.
-    """
-    if cell.plan.processes > 1 and len(jobs) > 1 and can_be_shared(cell):
-        yield from measure_together(cell, jobs)
-        return
-    bench = Bench(cell) if jobs else None
-    for job in jobs:
-        assert bench is not None
-        yield job, bench.measure(*job)
 
 
 def _result(cell: Cell, found: Iterable[Sequence[Measured]]) -> Result:

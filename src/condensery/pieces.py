@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -37,8 +39,8 @@ def evenly(images: Tensor, targets: Tensor, count: int) -> list[tuple[Tensor, Te
     size = -(-len(images) // count)
     missing = count * size - len(images)
     if missing:
-        images = pad(images, (0, 0) * 3 + (0, missing))
-        targets = pad(targets, (0, 0, 0, missing))
+        images = pad(images, (0, 0) * (images.dim() - 1) + (0, missing))
+        targets = pad(targets, (0, 0) * (targets.dim() - 1) + (0, missing))
     return list(zip(images.split(size), targets.split(size), strict=True))
 
 
@@ -51,3 +53,12 @@ def logits_of(
         images = images.to(dtype)
     logits: Tensor = functional_call(template, weights, (images,))
     return logits
+
+
+def several(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The sum of a loss over networks: weights K×…, images N×K×C×H×W, targets N×K×4."""
+
+    def losses(weights: dict[str, Tensor], images: Tensor, targets: Tensor) -> Tensor:
+        return torch.vmap(loss, in_dims=(0, 1, 1))(weights, images, targets).sum()
+
+    return losses

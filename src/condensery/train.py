@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,21 +12,12 @@ from torch import Tensor, nn
 from torch.nn.functional import log_softmax, pad
 from torch.nn.modules.dropout import _DropoutNd
 
-from .augment import (
-    Strategy,
-    augment_batch,
-    augment_each,
-    augment_idc,
-    augment_photos,
-    augment_sequence,
-    cutmix,
-    parse_strategy,
-)
 from .augment.draws import to_device
+from .augmenting import Augmenter
 from .engine import Plan
 from .engine.compiled import compiled
 from .nets import mixes_examples
-from .pieces import batches, evenly, logits_of, pieces_of, plain_targets
+from .pieces import batches, evenly, logits_of, pieces_of, plain_targets, several
 from .protocol import Protocol
 from .randomness import fork_rng, stream
 from .ranks import ALONE, Ranks, share
@@ -73,15 +63,14 @@ class Trainer:
         ranks: Ranks = ALONE,
     ) -> None:
         self.ranks = ranks
-        self.mean, self.std = mean, std
         self.protocol = protocol
         self.plan = plan
         self.seed = seed
-        self.flip = flip
         self.purpose = purpose
         self.dtype = dtype
-        self.strategy = _strategy(protocol, flip)
+        self.augmented = Augmenter(protocol, flip, mean, std)
         self._losses: dict[tuple[torch.dtype | None, bool, bool], Loss] = {}
+        self._several: Loss | None = None
         self._hits: Loss | None = None
 
     def train(
@@ -122,7 +111,7 @@ class Trainer:
         """
         watched = course.watch is not None
         loss = self.loss(course.network, None if course.whole else self.dtype, watched=watched)
-        images, targets = self._augmented(*batch, rng)
+        images, targets = self.augmented(*batch, [rng])
         course.optimizer.zero_grad(set_to_none=True)
         right = [images.new_empty(0, dtype=torch.bool)]
         with torch.enable_grad():
@@ -145,29 +134,6 @@ class Trainer:
             images, targets = evenly(images, targets, self.ranks.world)[self.ranks.rank]
         parts = pieces_of(images, targets, None if whole else self.plan.chunk)
         return [(self._laid_out(piece, whole), target) for piece, target in parts]
-
-    def _augmented(
-        self, images: Tensor, labels: Tensor, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Augmented images, and targets N×4: two labels and their shares of the mean loss."""
-        kind = self.protocol.augmentation
-        if kind == "batch_op" and self.strategy.ops:
-            images = augment_batch(images, rng, self.strategy)
-        elif kind == "image_op" and self.strategy.ops:
-            images = augment_each(images, rng, self.strategy)
-        elif kind == "sequence" and self.strategy.ops:
-            images = augment_sequence(images, rng, self.strategy)
-        elif kind == "photos":
-            images = augment_photos(images, rng, self.flip, self.mean, self.std)
-        elif kind == "idc":
-            images = augment_idc(images, rng, self.flip)
-        other, share = labels, 1.0
-        if self.protocol.cutmix > 0:
-            images, labels, other, share = cutmix(images, labels, rng, p=self.protocol.cutmix)
-        n = len(images)
-        columns = [labels.to(images.dtype), other.to(images.dtype)]  # exact: labels are small
-        columns += [images.new_full((n,), share / n), images.new_full((n,), (1 - share) / n)]
-        return images, torch.stack(columns, 1)
 
     def _laid_out(self, images: Tensor, whole: bool) -> Tensor:
         if self.plan.channels_last and not whole:
@@ -194,15 +160,19 @@ class Trainer:
         if key in self._losses:
             return self._losses[key]
         template = copy.deepcopy(network).train(learning)
-
-        def loss(weights: dict[str, Tensor], images: Tensor, targets: Tensor) -> Any:
-            logits = logits_of(template, weights, images, dtype).to(targets.dtype)
-            picked = log_softmax(logits, 1).gather(1, targets[:, :2].long())
-            mean = -(picked * targets[:, 2:]).sum()
-            return (mean, logits.argmax(1) == targets[:, 0].long()) if watched else mean
-
-        self._losses[key] = self._fast(loss, template)
+        self._losses[key] = self._fast(loss_of(template, dtype, watched), template)
         return self._losses[key]
+
+    def losses(self, network: nn.Module) -> Loss:
+        """The sum of the losses of several networks, as a function of their stacked weights.
+
+        Args:
+            network: one of them, none of which mixes examples.
+        """
+        if self._several is None:
+            template = copy.deepcopy(network).train()
+            self._several = self._fast(several(loss_of(template, self.dtype)), template)
+        return self._several
 
     def hits(self, network: nn.Module) -> Loss:
         """How many images are classified rightly in evaluation mode, as a function of weights."""
@@ -376,11 +346,24 @@ class Course:
                 self.optimizer.state[weight]["momentum_buffer"] = momenta[name].to(weight).clone()
 
 
+def loss_of(template: nn.Module, dtype: torch.dtype | None, watched: bool = False) -> Loss:
+    """The loss of a network as a function of its weights, a batch and its targets.
+
+    Args:
+        template: the network, in the mode that it is run in.
+        dtype: of the passes; None leaves everything as it is.
+        watched: whether it also gives which images are classified rightly.
+    """
+
+    def loss(weights: dict[str, Tensor], images: Tensor, targets: Tensor) -> Any:
+        logits = logits_of(template, weights, images, dtype).to(targets.dtype)
+        picked = log_softmax(logits, 1).gather(1, targets[:, :2].long())
+        mean = -(picked * targets[:, 2:]).sum()
+        return (mean, logits.argmax(1) == targets[:, 0].long()) if watched else mean
+
+    return loss
+
+
 def mixing(network: nn.Module) -> bool:
     """Whether a batch must go through the network whole."""
     return mixes_examples(network)
-
-
-def _strategy(protocol: Protocol, flip: bool) -> Strategy:
-    strategy = dataclasses.replace(parse_strategy(protocol.strategy), rotate=protocol.rotate)
-    return strategy if flip else strategy.without("flip")

@@ -202,8 +202,8 @@ def _tupled(value: Any) -> Any:
 
 def serve(folder: Path, jobs: IO[str], answers: IO[str]) -> None:
     """Train and test the networks that are asked for, until nobody asks any more."""
+    from .bench import Bench
     from .engine.host import keep_memory
-    from .evaluation import Bench
 
     keep_memory()
     bench = Bench(read_cell(folder))

@@ -1,8 +1,14 @@
-"""Augmentation of the batches that networks train on: each image has its own parameters."""
+"""Augmentation of the batches that networks train on: each image has its own parameters.
+
+What is drawn, and applying it, are two things: the draws of several networks' batches, each from
+its own generator, are applied in as few calls as those of one.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,11 +16,96 @@ from torch import Tensor
 
 from condensery.errors import UsageError
 
-from .draws import sample, sample_one, to_device
+from .draws import Draw, sample, sample_one, to_device
 from .ops import apply
 from .strategy import Strategy, parse_strategy
 
 _IDC_ONE_OF = ("crop", "scale", "rotate")
+
+_Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+@dataclass(frozen=True, eq=False)
+class Share:
+    """Some images of a batch, and the op that they get in a round."""
+
+    draw: Draw
+    """A row an image."""
+    rows: _Rows
+    """Which images."""
+
+
+#: Every image of a batch once, with its op.
+Round = tuple[Share, ...]
+
+
+def _everyone(draw: Draw) -> Round:
+    return (Share(draw, np.arange(len(draw.values))),)
+
+
+def draw_batch(rng: np.random.Generator, strategy: Strategy, n: int) -> list[Round]:
+    """One op for the mini-batch, drawn uniformly, with its own parameters for each image (DSA)."""
+    return [_everyone(sample_one(rng, strategy, n))]
+
+
+def draw_each(rng: np.random.Generator, strategy: Strategy, n: int) -> list[Round]:
+    """An op of its own for each image, drawn uniformly (the evaluation augmentation of DC)."""
+    if not strategy.ops:
+        raise UsageError("the augmentation strategy is empty: name an op, or augment with none")
+    # Which image gets which op is decided on the host, so that a GPU is never asked.
+    chosen = rng.integers(len(strategy.ops), size=n)
+    members = [np.flatnonzero(chosen == number) for number in range(len(strategy.ops))]
+    pairs = [(op, rows) for op, rows in zip(strategy.ops, members, strict=True) if len(rows)]
+    return [tuple(Share(sample(rng, op, len(rows)), rows) for op, rows in pairs)]
+
+
+def draw_sequence(rng: np.random.Generator, strategy: Strategy, n: int) -> list[Round]:
+    """Every op of a strategy in order, with its own parameters for each image (IDC, C.1)."""
+    return [_everyone(sample(rng, op, n)) for op in strategy.ops]
+
+
+def draw_idc(rng: np.random.Generator, flip: bool, n: int) -> list[Round]:
+    """Flip, colour, then one of crop, scale and rotate (IDC's evaluation, small images).
+
+    The one op is drawn for the mini-batch, all parameters for each image.
+    """
+    one = _IDC_ONE_OF[int(rng.integers(len(_IDC_ONE_OF)))]
+    ops = ("flip", "color", one) if flip else ("color", one)
+    return [_everyone(sample(rng, op, n)) for op in ops]
+
+
+def perform(images: Tensor, drawn: Sequence[list[Round]], strategy: Strategy) -> Tensor:
+    """Apply what was drawn for one batch, or for several of one size.
+
+    Args:
+        images: N×C×H×W, normalised: the batches one after another.
+        drawn: for each batch its rounds; the same number of rounds for all of them.
+        strategy: the magnitudes.
+    """
+    size = len(images) // max(1, len(drawn))
+    for shares in zip(*drawn, strict=True):
+        by_op: dict[str, list[tuple[_Rows, Tensor]]] = {}
+        for batch, parts in enumerate(shares):
+            for part in parts:
+                place = (part.rows + batch * size, part.draw.values)
+                by_op.setdefault(part.draw.op, []).append(place)
+        images = _perform_round(images, by_op, strategy)
+    return images
+
+
+def _perform_round(
+    images: Tensor, by_op: dict[str, list[tuple[_Rows, Tensor]]], strategy: Strategy
+) -> Tensor:
+    draws = [Draw(op, torch.cat([values for _, values in found])) for op, found in by_op.items()]
+    rows = [np.concatenate([rows for rows, _ in found]) for found in by_op.values()]
+    if len(draws) == 1:  # whose rows are all images, in their order
+        return apply(images, draws[0], strategy)
+    if not draws:
+        return images
+    order = np.concatenate(rows)
+    groups = torch.split(_rows(images, order), [len(one) for one in rows])
+    done = [apply(group, draw, strategy) for group, draw in zip(groups, draws, strict=True)]
+    return _rows(torch.cat(done), np.argsort(order))
 
 
 def augment_batch(images: Tensor, rng: np.random.Generator, strategy: Strategy) -> Tensor:
@@ -25,7 +116,7 @@ def augment_batch(images: Tensor, rng: np.random.Generator, strategy: Strategy) 
         rng: where the op and its parameters are drawn from.
         strategy: the ops to draw from; at least one.
     """
-    return apply(images, sample_one(rng, strategy, len(images)), strategy)
+    return perform(images, [draw_batch(rng, strategy, len(images))], strategy)
 
 
 def augment_each(images: Tensor, rng: np.random.Generator, strategy: Strategy) -> Tensor:
@@ -36,19 +127,7 @@ def augment_each(images: Tensor, rng: np.random.Generator, strategy: Strategy) -
         rng: where ops and parameters are drawn from.
         strategy: the ops to draw from; at least one.
     """
-    if not strategy.ops:
-        raise UsageError("the augmentation strategy is empty: name an op, or augment with none")
-    # Which image gets which op is decided on the host, so that a GPU is never asked.
-    chosen = rng.integers(len(strategy.ops), size=len(images))
-    order = np.argsort(chosen, kind="stable")
-    counts = np.bincount(chosen, minlength=len(strategy.ops)).tolist()
-    groups = torch.split(_rows(images, order), counts)
-    done = [
-        apply(group, sample(rng, op, count), strategy)
-        for op, group, count in zip(strategy.ops, groups, counts, strict=True)
-        if count
-    ]
-    return _rows(torch.cat(done), np.argsort(order)) if done else images
+    return perform(images, [draw_each(rng, strategy, len(images))], strategy)
 
 
 def augment_sequence(images: Tensor, rng: np.random.Generator, strategy: Strategy) -> Tensor:
@@ -59,26 +138,23 @@ def augment_sequence(images: Tensor, rng: np.random.Generator, strategy: Strateg
         rng: where the parameters are drawn from.
         strategy: the ops.
     """
-    for op in strategy.ops:
-        images = apply(images, sample(rng, op, len(images)), strategy)
-    return images
+    return perform(images, [draw_sequence(rng, strategy, len(images))], strategy)
 
 
 def augment_idc(images: Tensor, rng: np.random.Generator, flip: bool) -> Tensor:
     """Flip, colour, then one of crop, scale and rotate (IDC's evaluation, small images).
-
-    The one op is drawn for the mini-batch, all parameters for each image.
 
     Args:
         images: N×C×H×W, normalised.
         rng: where the op and the parameters are drawn from.
         flip: whether the data may be flipped; digits may not.
     """
-    strategy = parse_strategy("_".join(_IDC_ONE_OF))
-    one = _IDC_ONE_OF[int(rng.integers(len(_IDC_ONE_OF)))]
-    for op in ("flip", "color", one) if flip else ("color", one):
-        images = apply(images, sample(rng, op, len(images)), strategy)
-    return images
+    return perform(images, [draw_idc(rng, flip, len(images))], idc_strategy())
+
+
+def idc_strategy() -> Strategy:
+    """The magnitudes of :func:`augment_idc`: the field's."""
+    return parse_strategy("_".join(_IDC_ONE_OF))
 
 
 def cutmix(
@@ -123,5 +199,5 @@ def _span(rng: np.random.Generator, size: int, share: float) -> slice:
     return slice(max(first, 0), min(first + side, size))
 
 
-def _rows(tensor: Tensor, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
+def _rows(tensor: Tensor, rows: _Rows) -> Tensor:
     return tensor.index_select(0, to_device(torch.from_numpy(rows), tensor.device))

@@ -56,6 +56,8 @@ class Plan:
     """Type of the passes that train the networks one looks through; weights stay ``dtype``."""
     processes: int = 1
     """Processes that networks are evaluated in, each with ``threads``; condensing takes one."""
+    networks: int = 1
+    """Networks that one call trains when sets are evaluated: for GPUs; condensing takes one."""
     memory_gb: float = 4.0
     """What the statistics that are kept within a step may take, and as much again the graphs;
     beyond it, classes are computed again."""
@@ -63,9 +65,14 @@ class Plan:
     def __post_init__(self) -> None:
         if self.chunk is not None and self.chunk < 1:
             raise UsageError(f"plan.chunk must be at least 1 or null, got {self.chunk}")
-        for name in ("threads", "processes"):
+        for name in ("threads", "processes", "networks"):
             if getattr(self, name) < 1:
                 raise UsageError(f"plan.{name} must be at least 1, got {getattr(self, name)}")
+        if self.processes > 1 and self.networks > 1:
+            raise UsageError(
+                "plan.processes and plan.networks are two ways to train several networks; "
+                "leave one of them at 1"
+            )
         if self.together and not self.compile:
             raise UsageError("plan.together needs plan.compile: eager code takes a class at a time")
         if not self.memory_gb > 0:
@@ -95,6 +102,7 @@ class Plan:
         parts = [
             self.device,
             f"{self.processes} processes" if self.processes > 1 else "",
+            f"{self.networks} networks together" if self.networks > 1 else "",
             f"{self.threads} thread{'s' if self.threads > 1 else ''}"
             if self.device == "cpu"
             else "",
