@@ -50,7 +50,7 @@ def grown(bench: Bench, numbers: list[int], together: bool) -> list[list[Tensor]
     return [[w.detach() for w in network.parameters()] for network in found]
 
 
-def alike(bench: Bench, numbers: list[int], rtol: float = 1e-9, atol: float = 1e-11) -> None:
+def assert_alike(bench: Bench, numbers: list[int], rtol: float = 1e-9, atol: float = 1e-11) -> None:
     """Networks trained in one call have the weights of those trained one after another."""
     before = [[w.detach().clone() for w in bench._new(0, k).parameters()] for k in numbers]
     first, second = grown(bench, numbers, True), grown(bench, numbers, False)
@@ -79,7 +79,7 @@ def alike(bench: Bench, numbers: list[int], rtol: float = 1e-9, atol: float = 1e
 )
 def test_every_augmentation(training: dict[str, Any], tiny_data: Data) -> None:
     """Each network has the draws that it has alone, and its own partners in CutMix."""
-    alike(Bench(cell(tiny_data, **training)), [0, 1, 7])
+    assert_alike(Bench(cell(tiny_data, **training)), [0, 1, 7])
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_every_kind_of_layer(net: str) -> None:
     found = cell(data, net, epochs=2)
     network = nets.build(net, data.train.shape, data.train.classes)
     assert can_be_together(network, data.train.shape, data.train.classes)
-    alike(Bench(found), [0, 1], rtol=1e-7, atol=1e-9)
+    assert_alike(Bench(found), [0, 1], rtol=1e-7, atol=1e-9)
 
 
 def test_without_augmentation_it_is_the_plain_loop(tiny_data: Data) -> None:
@@ -136,7 +136,7 @@ def test_pieces_of_a_batch_change_nothing(chunk: int, tiny_data: Data) -> None:
 def test_compiled_crowds(tiny_data: Data) -> None:
     """In float32, as a plan for a GPU has it."""
     plan = Plan(name="compiled", compile=True, networks=2)
-    alike(Bench(cell(tiny_data, plan=plan, augmentation="batch_op")), [0, 1], 1e-3, 1e-5)
+    assert_alike(Bench(cell(tiny_data, plan=plan, augmentation="batch_op")), [0, 1], 1e-3, 1e-5)
 
 
 @pytest.mark.parametrize("n", [1, 3, 5])
@@ -217,7 +217,7 @@ def test_a_network_with_a_buffer(tiny_data: Data, tmp_path: Path, monkeypatch: A
         "    def forward(self, x):\n        return self.layer(x.flatten(1)) * self.scale\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    alike(Bench(cell(tiny_data, "mine_crowd:Net")), [0, 1])
+    assert_alike(Bench(cell(tiny_data, "mine_crowd:Net")), [0, 1])
 
 
 def test_what_cannot_be_together_is_said_to_be_alone(tiny_data: Data) -> None:

@@ -71,6 +71,7 @@ def select(options: Any) -> int:
     except Interrupted as stop:
         print(f"condensery: stopped by {stop}; the same command goes on", file=sys.stderr)
         return 128 + stop.number
+    say(f"next: condensery evaluate {out}")
     write_result(options, {"runs": results})
     return 0
 
