@@ -84,6 +84,83 @@ def test_unknown_protocols_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "name", "changed"),
+    [
+        ("dsa+epochs=300", "dsa+epochs=300", {"epochs": 300}),
+        ("dsa+epochs=1000", "dsa", {}),
+        ("dsa+augmentation=none+epochs=7", "dsa+epochs=7+augmentation=none", None),
+        ("dsa+epochs=7+augmentation=none", "dsa+epochs=7+augmentation=none", None),
+        ("dsa+epochs=9+epochs=7", "dsa+epochs=7", {"epochs": 7}),
+        ("idc+drops=[0.25,0.5]", "idc+drops=[0.25, 0.5]", {"drops": [0.25, 0.5]}),
+        ("dc+rate=1e-3", "dc+rate=0.001", {"rate": 0.001}),
+        ("dsa+strategy=flip_crop", "dsa+strategy=flip_crop", {"strategy": "flip_crop"}),
+        # Epochs that are typed are meant as they are.
+        (
+            "idc_steps+epochs=60",
+            "idc_steps+epochs=60",
+            {"epochs": 60, "fixed_steps": False},
+        ),
+    ],
+)
+def test_a_constant_can_be_changed_in_the_name(
+    asked: str, name: str, changed: dict[str, Any] | None
+) -> None:
+    """The name of a changed protocol asks for it, whatever the order of the changes."""
+    found, base = protocol(asked, FACTS), protocol(asked.split("+")[0], FACTS)
+    wanted = {"epochs": 7, "augmentation": "none"} if changed is None else changed
+    assert found == dataclasses.replace(base, name=name, **wanted)
+    again = protocol(name, FACTS)
+    assert again == found
+    if "epochs" in wanted:
+        assert found.settled(4.0).epochs == wanted["epochs"]
+    assert found.changed(epochs=5).name.count("epochs=") == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("dc+", "write a change as"),
+        ("dc+epochs", "write a change as"),
+        ("dc+epochs=", "write a change as"),
+        ("dc+epoch=3", "did you mean 'epochs'"),
+        ("dc+nets=3", "no constant of a protocol 'nets'"),
+        ("dc+epochs=many", r"protocol\.epochs must be a whole number"),
+        ("dc+epochs=0", "at least 1 epoch"),
+        ("dc+batch=0", "batch must be at least 1"),
+        ("dc+rate=0", "rate must be positive"),
+        ("dc+rate=.nan", "rate must be positive"),
+        ("dc+momentum=1", "momentum must be from 0 to below 1"),
+        ("dc+weight_decay=-1", "weight_decay must be 0 or more"),
+        ("dc+drops=[1.5]", "drops must be between 0 and 1"),
+        ("dc+drop_factor=2", "drop_factor must be above 0"),
+        ("dc+rotate=200", "rotate must be from 0 to 180"),
+        ("dc+cutmix=2", "cutmix must be from 0 to 1"),
+        ("dc+drops=[", "is no value for drops"),
+        ("dc+augmentation=image", "augmentation must be"),
+        ("dc+strategy=crp", "did you mean 'crop'"),
+        ("dcc+epochs=3", "did you mean 'dc'"),
+    ],
+)
+def test_wrong_changes_are_refused(asked: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        protocol(asked, FACTS)
+
+
+def test_changed_protocols_through_the_evaluation(tiny_data: Data) -> None:
+    """Without augmentation the name alone says it; whole splits keep a schedule of their own."""
+    how: dict[str, Any] = {"nets": NET, "n": 1, "plan": EXACT}
+    asked = "dsa+augmentation=none+epochs=3"
+    sets = {"one": select_random(tiny_data, ipc=2), "whole": "whole(epochs=1)"}
+    one, whole = evaluate(sets, tiny_data, protocol=asked, **how)
+    assert one.protocol == "dsa+epochs=3+augmentation=none"
+    assert whole.protocol == "whole(epochs=1)+dsa+augmentation=none"
+    (same,) = evaluate(sets["one"], tiny_data, protocol="gm", epochs=3, **how)
+    assert same.accuracies == one.accuracies  # gm has no augmentation, and the same constants
+    (shorter,) = evaluate(sets["one"], tiny_data, protocol=asked, epochs=2, **how)
+    assert shorter.protocol == "dsa+epochs=2+augmentation=none"
+
+
+@pytest.mark.parametrize(
     ("ipc", "classes", "epochs"),
     [
         *((1, 10, 2000), (10, 10, 2000), (20, 10, 1500), (50, 10, 1500), (51, 10, 1000)),

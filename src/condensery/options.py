@@ -194,7 +194,8 @@ class Evaluate(OutputFlags, PlanFlags, DataFlags):
     nets: int = 5
     """Networks a set."""
     protocol: str = "dsa"
-    """How networks are trained: dc, dsa, gm, idc or idc_steps."""
+    """How networks are trained: dc, dsa, gm, idc or idc_steps; dc+augmentation=none changes a
+    constant, and the result says so."""
     epochs: int | None = None
     """Train so many epochs on each set; the result says so. whole(epochs=N) has its own."""
     seed: int = 0
@@ -256,7 +257,8 @@ class Compare(OutputFlags, PlanFlags, DataFlags):
     nets: int = 5
     """Networks a set; more train only those that are missing."""
     protocol: list[str] | None = None
-    """How networks are trained, one or several: dc, dsa (default), gm, idc or idc_steps."""
+    """How networks are trained, one or several: dc, dsa (default), gm, idc or idc_steps;
+    dc+augmentation=none changes a constant, and the result says so."""
     epochs: int | None = None
     """Train so many epochs on each set; the result says so. whole(epochs=N) has its own."""
     reference: str | None = None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .data import cache_folder
-from .protocol import Protocol
+from .protocol import Protocol, unchanged
 
 #: Epochs are chosen so that about this many images are seen, within the bounds below.
 _IMAGES = 300_000
@@ -23,6 +23,8 @@ _LEAST_STEPS = 350
 _BATCH = 128
 _PEAK = 0.05
 _WARM_UP = 0.2
+#: Constants of a protocol that this schedule takes the place of.
+_OWN = ("epochs", "batch", "rate", "drops", "drop_factor")
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,12 @@ class WholeSchedule:
 
 
 def whole_schedule(base: Protocol, images: int, epochs: int | None = None) -> WholeSchedule:
-    """The schedule for a training split: a protocol's augmentation, and few epochs."""
+    """The schedule for a training split: few epochs, the rest as a protocol has it."""
     steps = math.ceil(images / _BATCH)
     usual = min(_MOST, max(_FEWEST, math.ceil(_IMAGES / images)))
     count = epochs or max(usual, math.ceil(_LEAST_STEPS / steps))
-    protocol = dataclasses.replace(
-        base, name=f"whole(epochs={count})+{base.name}", epochs=count, batch=_BATCH, rate=_PEAK
-    )
+    name = f"whole(epochs={count})+{unchanged(base.name, *_OWN)}"
+    protocol = dataclasses.replace(base, name=name, epochs=count, batch=_BATCH, rate=_PEAK)
     return WholeSchedule(protocol, count * steps)
 
 
