@@ -12,8 +12,12 @@ floor is the convolutions' operations at the machine's measured rate of matrix p
 from __future__ import annotations
 
 import argparse
+import ctypes
 import dataclasses
+import gc
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -113,7 +117,6 @@ def measure(data: Data, ipc: int, rounds: int, each: int) -> dict[str, Any]:
         for name, (train, test) in found.items():
             times[name].append(cpu_seconds(lambda t=train: t(each)) / each)
             tests[name].append(cpu_seconds(test))
-    memory = {name: peak_memory_mb(lambda t=train: t(1)) for name, (train, _) in found.items()}
     count = ipc * data.train.classes
     one = forward_operations(data.train.shape)
     first, second = product_rate(torch.float32), product_rate(torch.bfloat16)
@@ -131,11 +134,30 @@ def measure(data: Data, ipc: int, rounds: int, each: int) -> dict[str, Any]:
                 "epoch_ratios": [a / b for a, b in zip(times["twin"], times[name], strict=True)],
                 "test_s": tested[name],
                 "test_ratio": tested["twin"] / tested[name],
-                "epoch_memory_mb": memory[name],
             }
             for name in found
         },
     }
+
+
+def print_memory(name: str, data: Data, ipc: int) -> None:
+    """What :func:`memory_of` reads: peaks of an epoch and of a test pass, beyond what is there."""
+    train, test = contestants(data, ipc)[name]
+    train(1)
+    test()
+    for work in (lambda: train(1), test):
+        gc.collect()
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        print(peak_memory_mb(work))
+
+
+def memory_of(name: str, spec: str, ipc: int) -> dict[str, float]:
+    """Megabytes of an epoch and of a test pass, in a process of their own."""
+    words = ["--memory-of", name, "--data", spec, "--ipc", str(ipc)]
+    command = [sys.executable, __file__, *words]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    epoch, test = (float(line) for line in done.stdout.split()[-2:])
+    return {"epoch_mb": epoch, "test_mb": test}
 
 
 def by_the_clock(data: Data, ipc: int, networks: int, epochs: int) -> dict[str, Any]:
@@ -168,11 +190,16 @@ def main() -> None:
     parser.add_argument("--cpu-seconds", type=float, default=3.0, help="of the twin, a round")
     parser.add_argument("--networks", type=int, default=8, help="by the clock; 0 for none")
     parser.add_argument("--epochs", type=int, nargs="*", default=[200], help="by the clock, by IPC")
+    parser.add_argument("--memory", action="store_true", help="measure memory as well")
+    parser.add_argument("--memory-of", help="print the peak memory of the twin, or of this plan")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    keep_memory()
     data = load(options.data)
+    if options.memory_of:
+        print_memory(options.memory_of, data, options.ipc[0])
+        return
+    keep_memory()
     rows = []
     for ipc in options.ipc if options.rounds else []:
         each = max(1, round(options.cpu_seconds / (0.004 * ipc * data.train.classes)))
@@ -180,22 +207,28 @@ def main() -> None:
         for name, one in rows[-1]["rows"].items():
             print(
                 f"{rows[-1]['images']} images, {name}: {one['epoch_s'] * 1000:.1f} ms an epoch, "
-                f"{one['epoch_ratio']:.2f}×; test {one['test_s']:.1f} s, {one['test_ratio']:.2f}×, "
-                f"{one['epoch_memory_mb']:.0f} MB",
+                f"{one['epoch_ratio']:.2f}×; test {one['test_s']:.1f} s, {one['test_ratio']:.2f}×",
                 flush=True,
             )
     few = options.networks
     pairs = zip(options.ipc, options.epochs, strict=False) if few else ()
     clock = [by_the_clock(data, ipc, few, epochs) for ipc, epochs in pairs]
+    memory = []
+    for ipc in options.ipc if options.memory else []:
+        ways = {name: memory_of(name, options.data, ipc) for name in ["twin", *plans()]}
+        memory.append({"images": ipc * data.train.classes, **ways})
+        print(memory[-1], flush=True)
     if options.out:
         content = {
             "benchmark": "evaluating",
-            "protocol": "process CPU-seconds, one thread, interleaved, median of rounds; then "
-            "wall seconds of whole evaluations",
+            "protocol": "rows: process CPU-seconds, one thread, interleaved, median of rounds; "
+            "clock: wall seconds of whole evaluations; memory: peaks beyond what is there "
+            "before, in a process of their own",
             "seed": 0,
             "data": data.name,
             "rows": rows,
             "clock": clock,
+            "memory": memory,
         }
         write_report(options.out, content)
 

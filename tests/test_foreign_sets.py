@@ -187,8 +187,9 @@ def test_a_hostile_pickle_is_refused_and_runs_nothing(digits: Data, tmp_path: Pa
     torch.save({"data": Evil(target)}, tmp_path / "evil.pt")
     torch.save({"data": Evil(target)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     (tmp_path / "bare.pt").write_bytes(pickle.dumps(Evil(target), protocol=2))
+    (tmp_path / "new.pt").write_bytes(pickle.dumps(Evil(target), protocol=4))
     np.savez(tmp_path / "evil.npz", images=np.array([Evil(target)]), labels=np.array([0]))
-    for name in ("evil.pt", "old.pt", "bare.pt"):
+    for name in ("evil.pt", "old.pt", "bare.pt", "new.pt"):
         with pytest.raises(DataError, match="refused: it holds more than"):
             evaluate(tmp_path / name, digits, **HOW)
     with pytest.raises(DataError, match="damaged or holds objects"):
@@ -297,8 +298,42 @@ def test_a_folder_of_runs_is_not_taken_for_pictures(
 ) -> None:
     ours.save(tmp_path / "runs" / "a")
     Image.new("L", (8, 8)).save(tmp_path / "runs" / "a" / "images.png")
-    with pytest.raises(DataError, match=r"runs has no condensed\.safetensors"):
+    with pytest.raises(DataError, match="holds runs, each a row of its own"):
         Row.of(tmp_path / "runs", digits)
+
+
+def test_a_row_is_of_alike_sets(digits: Data, tmp_path: Path) -> None:
+    """Files of a folder that differ in their size, or in their normalisation, are no one row."""
+    small, large = (select_random(digits, ipc=n) for n in (2, 4))
+    export(small, to="npz", out=tmp_path / "a")
+    folder = tmp_path / "sets"
+    folder.mkdir()
+    (held,) = tmp_path.rglob("a*.npz")
+    folder.joinpath("0.npz").write_bytes(held.read_bytes())
+    folder.joinpath("1.npz").write_bytes(held.read_bytes())
+    assert Row.of(str(folder), digits).count == 2
+    arrays = dict(np.load(held))
+    np.savez(folder / "1.npz", **{**arrays, "mean": arrays["mean"] + 0.1})
+    with pytest.raises(DataError, match="differ in their normalisation"):
+        Row.of(str(folder), digits)
+    export(large, to="npz", out=tmp_path / "b")
+    (other,) = tmp_path.rglob("b*.npz")
+    folder.joinpath("1.npz").write_bytes(other.read_bytes())
+    with pytest.raises(DataError, match=r"differ in their number of images \(20 and 40\)"):
+        Row.of(str(folder), digits)
+
+
+def test_a_folder_of_runs_says_which_to_name(digits: Data, tmp_path: Path) -> None:
+    """Whether they lie in it or one deeper, and whether a run has several sets."""
+    select_random(digits, ipc=1).save(tmp_path / "runs" / "one")
+    select_random(digits, ipc=1).save(tmp_path / "runs" / "several" / "0")
+    for place in (tmp_path, tmp_path / "runs"):
+        with pytest.raises(DataError, match="holds runs, each a row of its own") as told:
+            Row.of(str(place), digits)
+        assert str(tmp_path / "runs" / "one") in str(told.value)
+        if place.name == "runs":
+            assert str(tmp_path / "runs" / "several") in str(told.value)
+    assert Row.of(str(tmp_path / "runs" / "several"), digits).count == 1
 
 
 def test_names_are_told_from_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,9 @@
 """Cells of a table, what their numbers depend on, and a folder that keeps the numbers.
 
 An accuracy is a function of a set's content, its number in the row, the network's number, and how
-it was trained and tested: never of how many networks there are. So numbers are kept network by
-network, under a name that is derived from all of this, and found again whatever is asked for next.
+it was trained and tested: never of how many networks there are (but for the order of float sums,
+where a plan trains several in one call). So numbers are kept network by network, under a name that
+is derived from all of this, and found again whatever is asked for next.
 """
 
 from __future__ import annotations
@@ -91,6 +92,11 @@ class Cell:
             "version": __version__,
             "commit": code(),
         }
+
+    @property
+    def sizes(self) -> list[int]:
+        """Images of each of the row's sets."""
+        return [len(self.source(number)) for number in range(self.row.count)]
 
     def source(self, number: int) -> Candidate | LabelledSet:
         """What networks of one of the row's sets are trained on."""

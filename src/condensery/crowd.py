@@ -9,6 +9,7 @@ are those of networks trained one after another, but for the order of float sums
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -19,6 +20,8 @@ from torch.func import stack_module_state
 from torch.nn.modules.dropout import _DropoutNd
 
 from .augment.draws import to_device
+from .engine import Plan
+from .nets.sizes import Shape
 from .pieces import batches, evenly, plain_targets, several
 from .randomness import stream
 from .train import Loss, Trainer, loss_of, mixing
@@ -122,80 +125,102 @@ class Crowd:
             network.eval()
 
 
-def can_be_together(network: nn.Module, shape: tuple[int, int, int], classes: int) -> bool:
+def can_be_together(network: nn.Module, shape: Shape, classes: int, plan: Plan) -> bool:
     """Whether networks of an architecture come to the same when they are trained in one call.
 
-    Not where examples are mixed (batch norm) or dropped out at random, nor where ``torch.vmap``
-    cannot follow the network's code: two of them are tried, together and alone.
+    Not where examples are mixed (batch norm) or dropped out at random, nor where the network
+    changes a buffer in training, nor where ``torch.vmap`` cannot follow its code: two networks
+    with different weights are tried on the plan's device, together and alone.
+
+    Args:
+        network: one of them; not changed.
+        shape: C, H, W of an image.
+        classes: number of classes.
+        plan: where they will be trained.
     """
+    network = copy.deepcopy(network).to(plan.device).train()
     drops = any(isinstance(m, _DropoutNd) and m.p > 0 for m in network.modules())
-    if mixing(network.train()) or drops:
+    if mixing(network) or drops:
         return False
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(2, 2, *shape, generator=generator)
-    targets = plain_targets(images[0], torch.arange(2) % classes)
-    weights = {name: w.detach().cpu().float() for name, w in network.named_parameters()}
-    buffers = {name: b.detach().cpu() for name, b in network.named_buffers()}
-    one = loss_of(network.cpu(), None)
     try:
-        with warnings.catch_warnings():
+        with plan.applied(), warnings.catch_warnings():
             warnings.simplefilter("error")  # such as that of a layer that is done one by one
-            return _agree(one, weights, buffers, images, targets)
+            return _agree(network, _Trial(network, shape, classes))
     except Exception:  # whatever torch or the network's own code raises: one by one works
         return False
 
 
-def _agree(
-    one: Loss,
-    weights: dict[str, Tensor],
-    buffers: dict[str, Tensor],
-    images: Tensor,
-    targets: Tensor,
-) -> bool:
-    """Gradients of two networks, one of them with halved weights, in both ways."""
-    pairs = {name: torch.stack([w, w / 2]).requires_grad_() for name, w in weights.items()}
-    held = {name: torch.stack([b, b]) for name, b in buffers.items()}
-    both = several(one)({**pairs, **held}, images.transpose(0, 1), torch.stack([targets] * 2, 1))
-    found = torch.autograd.grad(both, list(pairs.values()), materialize_grads=True)
+class _Trial:
+    """Two networks of one architecture, the second with halved weights, and two images each."""
+
+    def __init__(self, network: nn.Module, shape: Shape, classes: int) -> None:
+        named = dict(network.named_parameters())
+        pairs = {name: torch.stack([w.detach(), w.detach() / 2]) for name, w in named.items()}
+        self.weights = {name: w.requires_grad_() for name, w in pairs.items()}
+        held = {name: torch.stack([b, b]) for name, b in network.named_buffers()}
+        self.buffers = held
+        first = next(network.parameters())
+        images = torch.randn(2, 2, *shape, generator=torch.Generator().manual_seed(0))
+        self.images = images.to(first)
+        targets = plain_targets(images[0], torch.arange(2) % classes).to(first)
+        self.targets = torch.stack([targets] * 2, 1)
+
+    def together(self, loss: Loss) -> Tensor:
+        """The sum of both losses, in one call."""
+        weights = {**self.weights, **self.buffers}
+        return several(loss)(weights, self.images.transpose(0, 1), self.targets)
+
+
+def _agree(network: nn.Module, trial: _Trial) -> bool:
+    """Whether gradients are the same in both ways, and buffers stay what they are."""
+    loss, before = loss_of(network, None), copy.deepcopy(trial.buffers)
+    weights = list(trial.weights.values())
+    found = torch.autograd.grad(trial.together(loss), weights, materialize_grads=True)
     for number in range(2):
-        alone = {name: w[number].detach().requires_grad_() for name, w in pairs.items()}
-        loss = one({**alone, **buffers}, images[number], targets)
-        wanted = torch.autograd.grad(loss, list(alone.values()), materialize_grads=True)
+        alone = {name: w[number].detach().requires_grad_() for name, w in trial.weights.items()}
+        buffers = {name: b[number].clone() for name, b in before.items()}
+        value = loss({**alone, **buffers}, trial.images[number], trial.targets[:, number])
+        wanted = torch.autograd.grad(value, list(alone.values()), materialize_grads=True)
         there = torch.cat([slope.flatten() for slope in wanted])
         here = torch.cat([slope[number].flatten() for slope in found])
         if not (here - there).norm() <= _TOLERANCE * there.norm():
             return False
-    return True
+        if any(not torch.equal(b, before[name][number]) for name, b in buffers.items()):
+            return False
+    return all(torch.equal(b, before[name]) for name, b in trial.buffers.items())
 
 
-def how_many(network: nn.Module, shape: tuple[int, int, int], batch: int, memory_gb: float) -> int:
+def how_many(network: nn.Module, shape: Shape, classes: int, batch: int, memory_gb: float) -> int:
     """How many networks fit one call, at most :data:`LARGEST`.
 
     Args:
-        network: one of them.
+        network: one of them, that :func:`can_be_together` is true of.
         shape: C, H, W of an image.
+        classes: number of classes.
         batch: images of each network's mini-batch.
         memory_gb: what the call may take.
     """
     weights = sum(w.numel() * w.element_size() for w in network.parameters())
-    # Weights, slopes, momenta; what is kept for the way back, and as much for the way itself.
-    one = 3 * weights + 2 * batch * saved_bytes(network, shape)
+    # The networks, their stack, slopes and momenta; what is kept for the way back, and half as
+    # much again for the way itself, where a layer's input and output are there at a time.
+    one = 4 * weights + 1.5 * batch * saved_bytes(network, shape, classes)
     return max(1, min(LARGEST, int(memory_gb * 1e9 / one)))
 
 
-def saved_bytes(network: nn.Module, shape: tuple[int, int, int]) -> int:
-    """What autograd keeps of one image until the way back."""
+def saved_bytes(network: nn.Module, shape: Shape, classes: int) -> int:
+    """What autograd keeps of one image until the way back, when networks are trained together."""
+    network = copy.deepcopy(network).train()
+    trial = _Trial(network, shape, classes)
+    weights = {w.untyped_storage().data_ptr() for w in trial.weights.values()}
     seen: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        if not isinstance(tensor, nn.Parameter):
-            storage = tensor.untyped_storage()
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
             seen[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    device = next(network.parameters()).device
-    images = torch.zeros(2, *shape, device=device)
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda held: held):
-        kept = network(images)
+        kept = trial.together(loss_of(network, None))
     del kept
-    return sum(seen.values()) // 2
+    return sum(seen.values()) // 4  # two networks with two images each

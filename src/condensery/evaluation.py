@@ -214,14 +214,20 @@ def _for_evaluation(cell: Cell, asked: str | Plan, network: nn.Module) -> Plan:
     shape, classes = cell.data.train.shape, cell.data.train.classes
     if asked in ("auto", "exact"):
         plan = dataclasses.replace(plan, update_dtype=plan.dtype, tf32=False)
-    if asked == "auto" and plan.device != "cpu":
-        images = min(cell.training.batch, len(cell.source(0)))
-        fitting = crowd.how_many(network, shape, images, plan.memory_gb)
-        plan = dataclasses.replace(plan, networks=fitting)
-    elif asked == "auto" and plan.compile and plan.threads > 1 and can_be_shared(cell):
-        plan = dataclasses.replace(plan, threads=1, processes=plan.threads)
-    if plan.networks > 1 and not crowd.can_be_together(network, shape, classes):
-        plan = dataclasses.replace(plan, networks=1)  # what a result says of its plan is true
+    on_gpu = asked == "auto" and plan.device != "cpu"
+    if asked == "auto" and not on_gpu and plan.compile and plan.threads > 1 and can_be_shared(cell):
+        return dataclasses.replace(plan, threads=1, processes=plan.threads)
+    if not on_gpu and plan.networks == 1:
+        return plan
+    # What a result says of its plan is true, so this is found out before.
+    if not crowd.can_be_together(network, shape, classes, plan):
+        return dataclasses.replace(plan, networks=1)
+    most = plan.networks
+    if on_gpu:
+        images = max(min(cell.training.batch, size) for size in cell.sizes)
+        most = crowd.how_many(network, shape, classes, images, plan.memory_gb)
+    if most > 1:  # several networks have their channels one after another
+        plan = dataclasses.replace(plan, networks=most, channels_last=False)
     return plan
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Mapping
@@ -124,5 +125,7 @@ def plan_for(
     threads: int | None = None,
 ) -> Plan:
     """The execution plan of a run: what was asked for, or what suits its device and size."""
-    images = passes_of(data, config)
-    return choose_plan(plan, shape=data.train.shape, images=images, device=device, threads=threads)
+    images, shape = passes_of(data, config), data.train.shape
+    found = choose_plan(plan, shape=shape, images=images, device=device, threads=threads)
+    # Several networks at once are for evaluations.
+    return dataclasses.replace(found, processes=1, networks=1)

@@ -163,7 +163,8 @@ def pick(place: str, names: Sequence[str]) -> list[Published]:
             )
         error = unknown_name(f"row of {place}", name, by_name)
         listed = str(error).partition(" Known:")[0].rstrip(".;")
-        raise UsageError(f"{listed} See condensery reproduce {place} --list")
+        stop = "" if listed.endswith("?") else "."
+        raise UsageError(f"{listed}{stop} See condensery reproduce {place} --list")
     return [row for row in rows if row.name in taken]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .candidates import Candidate
-from .condensed import CondensedSet, load_sets
+from .condensed import FILE, CondensedSet, load_sets
 from .data import Data
 from .errors import DataError, UsageError
 from .foreign_sets import is_foreign, open_foreign
@@ -45,8 +45,11 @@ class Row:
         epochs = whole_epochs(place)
         if epochs is not None:
             return cls(name, (), epochs)
+        _refuse_runs(Path(place))
         if is_foreign(Path(place)):
-            return cls(name, tuple(open_foreign(Path(place), data)))
+            found = tuple(open_foreign(Path(place), data))
+            _check_alike_foreign(name, found)
+            return cls(name, found)
         return cls._of_sets(name, load_sets(place), data)
 
     @classmethod
@@ -124,6 +127,31 @@ def _check_alike(name: str, sets: Sequence[CondensedSet], finished: bool) -> Non
     """
     for one in sets[1:]:
         different = _kind_difference(sets[0], one) or _made_otherwise(sets[0], one, finished)
+        if different:
+            raise DataError(
+                f"row {name} holds sets that differ in {different}; a row is made of alike ones: "
+                "name them one by one"
+            )
+
+
+def _refuse_runs(folder: Path) -> None:
+    """Refuse a folder of runs: their previews are no sets, and each is a row of its own."""
+    if not folder.is_dir() or (folder / FILE).exists():
+        return
+    places = [file.parent for depth in ("*", "*/*") for file in folder.glob(f"{depth}/{FILE}")]
+    runs = sorted({p.parent if p.name.isdigit() else p for p in places} - {folder})
+    if runs:
+        shown = " ".join(str(place) for place in runs[:3]) + (" …" if len(runs) > 3 else "")
+        raise DataError(f"{folder} holds runs, each a row of its own; name them: {shown}")
+
+
+def _check_alike_foreign(name: str, sets: Sequence[Candidate]) -> None:
+    """Refuse sets from elsewhere that differ in what all of a row share."""
+    for one in sets[1:]:
+        first, size = sets[0], len(sets[0])
+        different = f"their number of images ({size} and {len(one)})" if len(one) != size else ""
+        if (one.mean, one.std) != (first.mean, first.std):
+            different = "their normalisation"
         if different:
             raise DataError(
                 f"row {name} holds sets that differ in {different}; a row is made of alike ones: "

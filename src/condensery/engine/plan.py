@@ -102,7 +102,7 @@ class Plan:
         parts = [
             self.device,
             f"{self.processes} processes" if self.processes > 1 else "",
-            f"{self.networks} networks together" if self.networks > 1 else "",
+            f"up to {self.networks} networks together" if self.networks > 1 else "",
             f"{self.threads} thread{'s' if self.threads > 1 else ''}"
             if self.device == "cpu"
             else "",
