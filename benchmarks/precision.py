@@ -33,7 +33,8 @@ def main() -> None:
     """Evaluate twice, test, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="usps")
-    parser.add_argument("--recipe", default="dm")
+    parser.add_argument("--net", help="that is trained on the sets")
+    parser.add_argument("--recipe", default="dm", help="beside random images; none for those alone")
     parser.add_argument("--iterations", type=int, default=100)
     parser.add_argument("--ipc", type=int, nargs="+", default=[1, 10])
     parser.add_argument("--nets", type=int, default=40)
@@ -45,12 +46,15 @@ def main() -> None:
     keep_memory()
     data = load(options.data)
     how: dict[str, Any] = {"protocol": options.protocol, "epochs": options.epochs}
+    how["nets"] = options.net or data.net
     rows = []
     for ipc in options.ipc:
-        made = condense(
-            data, options.recipe, ipc=ipc, iterations=options.iterations, plan=plan("bfloat16")
-        )
-        for name, one in ((options.recipe, made), ("random", select_random(data, ipc=ipc))):
+        sets = {"random": select_random(data, ipc=ipc)}
+        if options.recipe != "none":
+            sets[options.recipe] = condense(
+                data, options.recipe, ipc=ipc, iterations=options.iterations, plan=plan("bfloat16")
+            )
+        for name, one in sets.items():
             found = {
                 dtype: evaluate(one, data, n=options.nets, plan=plan(dtype), **how)[0]
                 for dtype in ("float32", "bfloat16")
@@ -61,6 +65,7 @@ def main() -> None:
             row = {
                 "set": name,
                 "ipc": ipc,
+                "net": how["nets"],
                 "n": len(first),
                 **{
                     d: {"mean": r.mean, "std": r.std, "seconds": r.seconds}
