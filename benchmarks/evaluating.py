@@ -163,11 +163,12 @@ def memory_of(name: str, spec: str, ipc: int) -> dict[str, float]:
 def by_the_clock(data: Data, ipc: int, networks: int, epochs: int) -> dict[str, Any]:
     """Seconds of whole evaluations: eager, compiled, and compiled in two processes."""
     row = Row.named("set", select_random(data, ipc=ipc), data)
-    compiled = plans()["compiled float32"]
+    compiled, half = plans().values()
     wanted = {
         "eager, one process of one thread": exact_plan("cpu", 1),
         "compiled, one process of one thread": compiled,
         "compiled, two processes of one thread": dataclasses.replace(compiled, processes=2),
+        "compiled bf16, two processes of one thread": dataclasses.replace(half, processes=2),
     }
     out: dict[str, Any] = {"images": ipc * data.train.classes, "networks": networks}
     for name, plan in wanted.items():

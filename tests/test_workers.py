@@ -123,12 +123,12 @@ def test_leaving_early_ends_the_workers(tiny_data: Data, monkeypatch: pytest.Mon
 
 
 def test_the_plan_of_reported_numbers(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Automatic plans train in float32 and share cores out; a plan of one's own is obeyed."""
+    """Automatic plans share cores out; a plan of one's own is obeyed."""
     half = Plan(name="auto", threads=2, compile=True, chunk=8, update_dtype="bfloat16")
     monkeypatch.setattr("condensery.evaluation.choose_plan", lambda plan, **_: half)
     row = Row.of("whole(epochs=1)", tiny_data)
     found = cell_of(row, tiny_data, "mlp", "dc", How(2)).plan
-    assert (found.processes, found.threads, found.update_dtype) == (2, 1, "float32")
+    assert (found.processes, found.threads, found.update_dtype) == (2, 1, "bfloat16")
     assert "2 processes" in found.describe()
     own = cell_of(row, tiny_data, "mlp", "dc", How(2, plan=half)).plan
     assert (own.processes, own.threads, own.update_dtype) == (1, 2, "bfloat16")
