@@ -127,11 +127,21 @@ def test_the_plan_of_reported_numbers(tiny_data: Data, monkeypatch: pytest.Monke
     half = Plan(name="auto", threads=2, compile=True, chunk=8, update_dtype="bfloat16")
     monkeypatch.setattr("condensery.evaluation.choose_plan", lambda plan, **_: half)
     row = Row.of("whole(epochs=1)", tiny_data)
+    small = cell_of(row, tiny_data, "mlp", "dc", How(2)).plan
+    assert (small.processes, small.threads) == (1, 2)  # starting them would take longer
+    # Five networks: three passes an image and epoch, and the test split.
+    work = 5 * (3 * len(tiny_data.train) + len(tiny_data.test)) * 64 / 1024
+    monkeypatch.setattr("condensery.evaluation._PROCESSES_PAY", work + 0.01)
+    assert cell_of(row, tiny_data, "mlp", "dc", How(2)).plan.processes == 1
+    monkeypatch.setattr("condensery.evaluation._PROCESSES_PAY", work)
     found = cell_of(row, tiny_data, "mlp", "dc", How(2)).plan
     assert (found.processes, found.threads, found.update_dtype) == (2, 1, "bfloat16")
     assert "2 processes" in found.describe()
     own = cell_of(row, tiny_data, "mlp", "dc", How(2, plan=half)).plan
     assert (own.processes, own.threads, own.update_dtype) == (1, 2, "bfloat16")
+    eager = dataclasses.replace(half, compile=False, update_dtype="float32")
+    monkeypatch.setattr("condensery.evaluation.choose_plan", lambda plan, **_: eager)
+    assert cell_of(row, tiny_data, "mlp", "dc", How(2)).plan.processes == 2
     monkeypatch.setattr("condensery.workers._LARGEST", 0)
     cell = cell_of(row, tiny_data, "mlp", "dc", How(2))
     assert not can_be_shared(cell)

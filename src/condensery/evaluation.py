@@ -28,6 +28,9 @@ OnNetwork = Callable[[str, float], None]
 
 #: Plans are made for so many networks, so that no number depends on how many are asked for.
 _USUAL_NETWORKS = 5
+#: Below this many 32×32 images through the network, starting processes costs more than it saves:
+#: a few seconds against the minute that a core takes for these.
+_PROCESSES_PAY = 40_000
 
 
 @dataclass(frozen=True)
@@ -190,32 +193,30 @@ def cell_of(row: Row, data: Data, net: str, protocol: str, how: How) -> Cell:
     else:
         training = training.settled(row.sets[0].decoded).changed(epochs=how.epochs)
     images = len(data.train) if row.whole else len(row.sets[0])
-    plan = choose_plan(
-        how.plan,
-        shape=shape,
-        images=3.0 * images * training.epochs * _USUAL_NETWORKS,
-        device=how.device,
-        threads=how.threads,
-    )
+    passes = _USUAL_NETWORKS * (3.0 * images * training.epochs + len(data.test))
+    where: dict[str, Any] = {"device": how.device, "threads": how.threads}
+    plan = choose_plan(how.plan, shape=shape, images=passes, **where)
     code = code_of(network)
     cell = Cell(row, data, net, code, protocol, training, schedule, plan, how.seed)
-    return dataclasses.replace(cell, plan=_for_evaluation(cell, how.plan, network))
+    return dataclasses.replace(cell, plan=_for_evaluation(cell, how.plan, network, passes))
 
 
-def _for_evaluation(cell: Cell, asked: str | Plan, network: nn.Module) -> Plan:
+def _for_evaluation(cell: Cell, asked: str | Plan, network: nn.Module, passes: float) -> Plan:
     """The plan of reported accuracies.
 
-    On a CPU, compiled networks of one thread, one process a core, are faster than several threads
-    on one network, and their passes may be in bfloat16, which was measured to change no accuracy;
-    on a GPU, where that was not measured, networks are trained in one call, in the full type. A
-    plan of the user's own is obeyed. The choice does not depend on how many networks are asked for.
+    On a CPU, networks of one thread, one process a core, are faster than several threads on one
+    network, where the work is worth starting processes; compiled passes may be in bfloat16, which
+    was measured to change no accuracy. On a GPU, where that was not measured, networks are trained
+    in one call, in the full type. A plan of the user's own is obeyed. The choice does not depend on
+    how many networks are asked for.
     """
     plan = dataclasses.replace(cell.plan, real_dtype=cell.plan.dtype)
     shape, classes = cell.data.train.shape, cell.data.train.classes
     on_gpu = asked == "auto" and plan.device != "cpu"
     if on_gpu:
         plan = dataclasses.replace(plan, update_dtype=plan.dtype, tf32=False)
-    if asked == "auto" and not on_gpu and plan.compile and plan.threads > 1 and can_be_shared(cell):
+    large = passes * shape[1] * shape[2] / 1024 >= _PROCESSES_PAY
+    if asked == "auto" and not on_gpu and large and plan.threads > 1 and can_be_shared(cell):
         return dataclasses.replace(plan, threads=1, processes=plan.threads)
     if not on_gpu and plan.networks == 1:
         return plan
