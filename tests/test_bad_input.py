@@ -300,6 +300,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["evaluate", "run", "--zca", "--nets", "1"], 1, "whitened"),
     (["evaluate", "photos", "--nets", "1"], 2, "name it with --data"),
     (["evaluate", "run", "half", "--nets", "1"], 1, "damaged"),
+    (["evaluate", ".", "--nets", "1"], 1, "holds runs, each a row of its own; name them: "),
     (["evaluate", "run", "--protocol", ""], 2, "protocol"),
     (["evaluate", "run", "--protocol", "dc+epoch=3"], 2, "did you mean 'epochs'"),
     (["evaluate", "run", "--protocol", "dc+strategy=crp"], 2, "did you mean 'crop'"),

@@ -45,7 +45,7 @@ class Row:
         epochs = whole_epochs(place)
         if epochs is not None:
             return cls(name, (), epochs)
-        _refuse_runs(Path(place))
+        refuse_runs(Path(place))
         if is_foreign(Path(place)):
             found = tuple(open_foreign(Path(place), data))
             _check_alike_foreign(name, found)
@@ -134,8 +134,12 @@ def _check_alike(name: str, sets: Sequence[CondensedSet], finished: bool) -> Non
             )
 
 
-def _refuse_runs(folder: Path) -> None:
-    """Refuse a folder of runs: their previews are no sets, and each is a row of its own."""
+def refuse_runs(folder: Path) -> None:
+    """Refuse a folder of runs: their previews are no sets, and each is a row of its own.
+
+    Raises:
+        DataError: naming them.
+    """
     if not folder.is_dir() or (folder / FILE).exists():
         return
     places = [file.parent for depth in ("*", "*/*") for file in folder.glob(f"{depth}/{FILE}")]

@@ -14,7 +14,7 @@ from condensery.errors import DataError, UsageError
 from condensery.files import write_json
 from condensery.foreign_sets import is_foreign
 from condensery.recipe import read_yaml
-from condensery.rows import split_name, whole_epochs
+from condensery.rows import refuse_runs, split_name, whole_epochs
 
 
 def folder_of(out: str | None, default: Path) -> Path:
@@ -40,6 +40,8 @@ def data_of(names: list[str], options: Any) -> Data:
     """The data that sets are tested on: as named, read the way the first set saw it."""
     config: Mapping[str, Any] = {}
     named = [place for _, place in map(split_name, names) if whole_epochs(place) is None]
+    for place in named:
+        refuse_runs(Path(place))
     sets = [place for place in named if not is_foreign(Path(place))]
     if sets:
         config = load_sets(sets[0])[0].about.config
