@@ -30,7 +30,7 @@ OnNetwork = Callable[[str, float], None]
 _USUAL_NETWORKS = 5
 #: Below this many 32×32 images through the network, starting processes costs more than it saves:
 #: a few seconds against the minute that a core takes for these.
-_PROCESSES_PAY = 40_000
+_PROCESSES_PAY = 50_000
 
 
 @dataclass(frozen=True)
