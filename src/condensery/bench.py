@@ -22,7 +22,7 @@ from .workers import Job, can_be_shared, measure_together
 
 
 class Bench:
-    """Trains and tests the networks of a cell, one at a time, in any order and number."""
+    """Trains and tests the networks of a cell, alone or several in a call, in any order."""
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
