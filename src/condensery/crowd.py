@@ -21,6 +21,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from .augment.draws import to_device
 from .engine import Plan
+from .nets.fused import fused
 from .nets.sizes import Shape
 from .pieces import batches, evenly, plain_targets, several
 from .randomness import stream
@@ -104,7 +105,7 @@ class Crowd:
         targets = targets.view(count, size, -1).transpose(0, 1)
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.enable_grad():
+        with torch.enable_grad(), fused(False):  # vmap cannot follow kernels of our own
             for piece, target in self._pieces(images, targets):
                 self.loss({**self.weights, **self.buffers}, piece, target).backward()
         self.optimizer.step()
@@ -143,7 +144,7 @@ def can_be_together(network: nn.Module, shape: Shape, classes: int, plan: Plan) 
     if mixing(network) or drops:
         return False
     try:
-        with plan.applied(), warnings.catch_warnings():
+        with plan.applied(), fused(False), warnings.catch_warnings():
             warnings.simplefilter("error")  # such as that of a layer that is done one by one
             return _agree(network, _Trial(network, shape, classes))
     except Exception:  # whatever torch or the network's own code raises: one by one works

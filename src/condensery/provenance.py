@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import subprocess
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -13,13 +15,15 @@ from ._version import __version__
 
 #: Ends the mark of a checkout whose files are not those of its commit.
 CHANGED = "+changes"
+#: Names the commit where its checkout travelled without git.
+COMMIT_VARIABLE = "CONDENSERY_COMMIT"
 
 
 @cache
 def commit() -> str | None:
     """The commit of the checkout that this package runs from, None for an installed release.
 
-    A changed working tree is marked ``+changes``.
+    Where a checkout travelled without its history, ``$CONDENSERY_COMMIT`` names it. A changed working tree is marked ``+changes``.
     """
     folder = Path(__file__).resolve().parent
     # An environment inside somebody else's checkout is not a checkout of this package.
@@ -29,7 +33,7 @@ def commit() -> str | None:
         head = _git(folder, "rev-parse", "HEAD")
         dirty = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ".")
     except (OSError, subprocess.SubprocessError):
-        return None
+        return os.environ.get(COMMIT_VARIABLE) or None
     return f"{head}{CHANGED}" if dirty else head
 
 
@@ -42,7 +46,8 @@ def code() -> str | None:
     installed release, which its version names. Network classes of somebody else's are not in it.
     """
     folder, head = Path(__file__).resolve().parent, commit()
-    if folder.parent.name != "src" or (head is not None and not head.endswith(CHANGED)):
+    named = head is not None and not head.endswith(CHANGED) and not os.environ.get(COMMIT_VARIABLE)
+    if folder.parent.name != "src" or named:
         return head
     return f"{head or 'no commit'}.{content_of(folder)}"
 
@@ -65,12 +70,11 @@ def _git(folder: Path, *arguments: str) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of this package and of what its numbers depend on."""
-    names = ("torch", "numpy", "datasets", "safetensors")
-    return {
-        "condensery": __version__,
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in names},
-    }
+    found = {"condensery": __version__, "python": platform.python_version()}
+    for name in ("torch", "numpy", "datasets", "safetensors"):
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def machine() -> dict[str, str | int | None]:

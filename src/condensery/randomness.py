@@ -51,6 +51,22 @@ def stream(
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
+def private_generator(
+    seed: int, purpose: str, iteration: int = 0, step: int = 0, group: int = 0
+) -> torch.Generator:
+    """A generator of torch's that gives what its global one gives inside :func:`fork_rng`.
+
+    Args:
+        seed: as for :func:`stream`.
+        purpose: as for :func:`stream`.
+        iteration: as for :func:`stream`.
+        step: as for :func:`stream`.
+        group: as for :func:`stream`.
+    """
+    value = int(stream(seed, purpose, iteration, step, group).integers(2**63))
+    return torch.Generator().manual_seed(value)
+
+
 @contextmanager
 def fork_rng(
     seed: int,

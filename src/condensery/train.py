@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,12 @@ from .augment.draws import to_device
 from .augmenting import Augmenter
 from .engine import Plan
 from .engine.compiled import compiled
-from .nets import mixes_examples
+from .nets import chain, mixes_examples
 from .pieces import batches, evenly, logits_of, pieces_of, plain_targets, several
 from .protocol import Protocol
 from .randomness import fork_rng, stream
 from .ranks import ALONE, Ranks, share
+from .step_graph import StepGraph
 from .training_sets import Part as Part
 from .training_sets import Split as Split
 from .training_sets import Tensors as Tensors
@@ -72,6 +74,7 @@ class Trainer:
         self._losses: dict[tuple[torch.dtype | None, bool, bool], Loss] = {}
         self._several: Loss | None = None
         self._hits: Loss | None = None
+        self._graph: StepGraph | None = None
 
     def train(
         self,
@@ -92,11 +95,12 @@ class Trainer:
             schedule: learning rate by step, in place of the protocol's by epoch.
         """
         course = Course(self, network)
-        device = torch.device(self.plan.device)
-        with fork_rng(self.seed, "dropout", number, group=group, device=device):
+        with course.dropout("dropout", number, group=group):
             for epoch in range(self.protocol.epochs):
                 rng = stream(self.seed, self.purpose, number, epoch, group)
                 course.epoch(data, rng, epoch, schedule)
+        if self._graph is not None:
+            self._graph.release()
         return network.eval()
 
     def step(
@@ -112,6 +116,12 @@ class Trainer:
         watched = course.watch is not None
         loss = self.loss(course.network, None if course.whole else self.dtype, watched=watched)
         images, targets = self.augmented(*batch, [rng])
+        if self._recordable(course, images):
+            if self._graph is None:
+                self._graph = StepGraph(loss, course.network, self.protocol)
+            rate = float(course.optimizer.param_groups[0]["lr"])
+            self._graph.step(course, self._laid_out(images, False), targets, rate)
+            return images.new_empty(0, dtype=torch.bool)
         course.optimizer.zero_grad(set_to_none=True)
         right = [images.new_empty(0, dtype=torch.bool)]
         with torch.enable_grad():
@@ -125,6 +135,13 @@ class Trainer:
             self.ranks.sum(*[slope for slope in slopes if slope is not None])
         course.optimizer.step()
         return torch.cat(right)[: len(images)]
+
+    def _recordable(self, course: Course, images: Tensor) -> bool:
+        """Whether a step is one call of known layers that nobody watches."""
+        chunk = self.plan.chunk
+        fits = chunk is None or len(images) <= chunk
+        plain = course.layers and course.watch is None and not course.whole
+        return self.plan.graphs and fits and plain and self.ranks.alone
 
     def pieces(
         self, images: Tensor, targets: Tensor, whole: bool, split: bool = False
@@ -198,6 +215,8 @@ class Course:
         self.trainer, self.watch = trainer, watch
         self.network = network.train().requires_grad_(True)
         self.whole = mixing(network)
+        self.layers = chain(network) is not None and not any(True for _ in network.buffers())
+        """Whether it is a chain of known layers, which draw nothing and remember nothing."""
         drops = any(isinstance(m, _DropoutNd) and m.p > 0 for m in network.modules())
         self.split = not (trainer.ranks.alone or self.whole or drops)
         """Whether each rank takes a part of every batch."""
@@ -209,6 +228,15 @@ class Course:
             weight_decay=protocol.weight_decay,
         )
         self._steps = 0
+
+    def dropout(
+        self, purpose: str, iteration: int, step: int = 0, group: int = 0
+    ) -> AbstractContextManager[None]:
+        """Where a network draws from torch's own generators while it is trained."""
+        if self.layers:
+            return nullcontext()
+        device = torch.device(self.trainer.plan.device)
+        return fork_rng(self.trainer.seed, purpose, iteration, step, group, device=device)
 
     def epoch(
         self,
@@ -244,25 +272,21 @@ class Course:
     def real_epochs(self, data: TrainingSet, numbers: range, address: tuple[int, int]) -> None:
         """Some passes over the real set at the protocol's first rate."""
         trainer = self.trainer
-        device = torch.device(trainer.plan.device)
         for number in numbers:
             rng = stream(trainer.seed, f"{trainer.purpose}-real-epoch", *address, number)
-            dropout = f"{trainer.purpose}-real-epoch-dropout"
-            with fork_rng(trainer.seed, dropout, *address, number, device=device):
+            with self.dropout(f"{trainer.purpose}-real-epoch-dropout", *address, group=number):
                 self.epoch(data, rng, 0)
         self._alike()
 
     def some(self, data: TrainingSet, images: int, address: tuple[int, int]) -> None:
         """Steps on so many images of a set, drawn without replacement; all of a smaller one."""
         trainer = self.trainer
-        device = torch.device(trainer.plan.device)
         rng = stream(trainer.seed, f"{trainer.purpose}-real", *address)
         rows = rng.choice(len(data), min(images, len(data)), replace=False)
         picked = to_device(torch.from_numpy(rows), data.index_device)
         self.optimizer.param_groups[0]["lr"] = trainer.protocol.rate_at(0)
         self.network.train()
-        dropout = f"{trainer.purpose}-real-dropout"
-        with fork_rng(trainer.seed, dropout, *address, device=device):
+        with self.dropout(f"{trainer.purpose}-real-dropout", *address):
             for part in batches(picked, trainer.protocol.batch, self.whole):
                 trainer.step(self, data.take(part), rng)
         self._alike()
@@ -283,18 +307,16 @@ class Course:
             address: iteration and step, the rest of it.
         """
         trainer = self.trainer
-        device = torch.device(trainer.plan.device)
         self.network.train()
         for number in numbers:
             rng = stream(trainer.seed, trainer.purpose, *address, number)
-            dropout = f"{trainer.purpose}-dropout"
-            with fork_rng(trainer.seed, dropout, *address, number, device=device):
+            with self.dropout(f"{trainer.purpose}-dropout", *address, group=number):
                 self.epoch(Tensors(images, labels), rng, 0)
         self._alike()
 
     def _alike(self) -> None:
         """Networks that every rank trained by itself go on from the first one's numbers."""
-        if not self.split:
+        if not (self.split or self.trainer.ranks.alone):
             held = [*self.network.state_dict().values(), *self.momenta().values()]
             self.trainer.ranks.copy_of_first(*held)
 

@@ -17,6 +17,7 @@ from torch.nn.functional import grid_sample, pad
 from condensery.errors import UsageError
 
 from .draws import Draw
+from .resample import AffineSample, affine_grid, reach_of
 from .strategy import Strategy
 
 #: Uniform values are multiples of 2⁻²⁴, so whole numbers are drawn from them without rounding.
@@ -25,6 +26,8 @@ _LEVELS = 1 << _BITS
 #: Parts of a batch that a CPU resamples with one grid: enough to keep its threads busy.
 _PARTS = 16
 _MASK = 2**32 - 1
+#: How far a turned pixel reaches, whatever the angle.
+_TURNED = reach_of(math.sqrt(2))
 
 Op = Callable[[Tensor, Tensor, Strategy], Tensor]
 
@@ -122,7 +125,8 @@ def _scale(x: Tensor, values: Tensor, strategy: Strategy) -> Tensor:
     least = 1 / strategy.scale
     s = least + values.to(x.dtype) * (strategy.scale - least)
     zero = torch.zeros_like(s[:, 0])
-    return _resample(x, s[:, 0], zero, zero, s[:, 1])
+    matrix = torch.stack([s[:, 0], zero, zero, s[:, 1]], 1)
+    return _resample(x, matrix, reach_of(strategy.scale))
 
 
 def _rotate(x: Tensor, values: Tensor, strategy: Strategy) -> Tensor:
@@ -130,19 +134,16 @@ def _rotate(x: Tensor, values: Tensor, strategy: Strategy) -> Tensor:
     angle = (2 * values[:, 0].to(x.dtype) - 1) * math.radians(strategy.rotate)
     cos, sin = torch.cos(angle), torch.sin(angle)
     aspect = max(x.shape[2] - 1, 1) / max(x.shape[3] - 1, 1)
-    return _resample(x, cos, -sin * aspect, sin / aspect, cos)
+    return _resample(x, torch.stack([cos, -sin * aspect, sin / aspect, cos], 1), _TURNED)
 
 
-def _resample(x: Tensor, xx: Tensor, xy: Tensor, yx: Tensor, yy: Tensor) -> Tensor:
-    """Bilinear samples at (xx·X + xy·Y, yx·X + yy·Y) for X, Y in −1 … 1, corners aligned.
-
-    The grid is written out, because a matrix product may be rounded to TF32 on a GPU.
-    """
+def _resample(x: Tensor, matrix: Tensor, reach: int) -> Tensor:
+    """Bilinear samples at (xx·X + xy·Y, yx·X + yy·Y) for X, Y in −1 … 1, corners aligned."""
     n, c, h, w = x.shape
-    across = torch.linspace(-1, 1, w, dtype=x.dtype, device=x.device)[None, None, :]
-    down = torch.linspace(-1, 1, h, dtype=x.dtype, device=x.device)[None, :, None]
-    xx, xy, yx, yy = (m[:, None, None] for m in (xx, xy, yx, yy))
-    grid = torch.stack([xx * across + xy * down, yx * across + yy * down], -1)
+    if x.is_cuda and torch.is_grad_enabled() and x.requires_grad and min(h, w) > 1:
+        sampled: Tensor = AffineSample.apply(x, matrix, reach)  # type: ignore[no-untyped-call]
+        return sampled
+    grid = affine_grid(matrix, h, w)
     parts = n
     if len(grid) == 1 and x.device.type == "cpu":
         parts = next(p for p in range(_PARTS, 0, -1) if n * c % p == 0)

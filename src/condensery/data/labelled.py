@@ -15,6 +15,9 @@ from torch import Tensor
 from condensery.devices import fits, to_device
 from condensery.errors import DataError
 
+#: Positions of images.
+Rows: TypeAlias = np.ndarray[tuple[int], np.dtype[np.int64]]
+
 _CHUNK = 2**24  # numbers looked at together when the pixels are measured
 
 
@@ -190,10 +193,15 @@ class LabelledSet:
     @cached_property
     def index(self) -> tuple[Tensor, ...]:
         """Positions of every class's images, int64 and ascending, on :attr:`index_device`."""
+        return tuple(torch.from_numpy(one).to(self.index_device) for one in self.host_index)
+
+    @cached_property
+    def host_index(self) -> tuple[Rows, ...]:
+        """The same positions on the host, where batches are drawn."""
         labels = self.labels.cpu()
-        order = torch.argsort(labels, stable=True).to(self.index_device)
-        sizes = torch.bincount(labels, minlength=self.classes).tolist()
-        return torch.split(order, sizes)
+        order = torch.argsort(labels, stable=True).numpy()
+        ends = torch.bincount(labels, minlength=self.classes).cumsum(0).numpy()
+        return tuple(np.split(order, ends[:-1]))
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -265,7 +273,7 @@ class LabelledSet:
             return self
         moved = replace(self, images=images, labels=labels, on_host=stay)
         if stay:
-            vars(moved)["index"] = self.index  # drawing rows asks the device for nothing
+            vars(moved)["host_index"] = self.host_index  # drawing rows asks the device for nothing
         return moved
 
     def stays_on_host(self, device: torch.device | str, share: float | None = None) -> bool:

@@ -58,14 +58,14 @@ def draw_rows(
     """``n`` images of every class, or of some, without replacement; all of a class with fewer."""
     out = []
     for c in range(train.classes) if classes is None else classes:
-        members = train.index[c]
-        if len(members) <= n:
-            out.append(members)
-            continue
-        rng = stream(seed, purpose, iteration, step, c)
-        picked = torch.from_numpy(rng.choice(len(members), n, replace=False, shuffle=False))
-        out.append(members[to_device(picked, members.device)])
-    return out
+        members = train.host_index[c]
+        if len(members) > n:
+            rng = stream(seed, purpose, iteration, step, c)
+            members = members[rng.choice(len(members), n, replace=False, shuffle=False)]
+        out.append(members)
+    # One copy for all classes.
+    rows = to_device(torch.from_numpy(np.concatenate(out)), train.index_device)
+    return list(rows.split([len(members) for members in out]))
 
 
 def draw_mixed(

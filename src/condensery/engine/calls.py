@@ -15,6 +15,8 @@ from condensery.errors import UsageError
 from condensery.nets import mixes_examples
 
 from .compiled import compiled
+from .gradients import written_out
+from .graphs import Graphed
 from .layout import Batch
 from .plan import Plan
 
@@ -115,7 +117,7 @@ class Calls:
         """A network with its weights laid out and typed as the plan says."""
         plan = self.plan
         whole = mixes_examples(network)
-        fast = plan.compile and not whole and self.objective.compiles(network)
+        fast = (plan.compile or plan.graphs) and not whole and self.objective.compiles(network)
         # Eager instance norm has a slow path for channels-last maps on CPUs.
         eager_cpu = not fast and plan.device == "cpu" and plan.compile
         last = plan.channels_last and not whole and not eager_cpu
@@ -137,8 +139,20 @@ class Calls:
             def call(weights: Weights, images: Tensor, labels: Tensor, share: Tensor) -> Any:
                 return functional_call(template, weights, (images, labels, share))
 
-            self._known[key] = compiled(call) if fast else call
+            self._known[key] = self._fast(call) if fast else call
         return self._known[key]
+
+    def _fast(self, call: Call) -> Any:
+        """A call of fixed shape, compiled or recorded or both."""
+        if self.plan.compile:
+            function: Any = compiled(call)
+        else:
+
+            def function(*inputs: Any) -> Any:
+                with written_out():
+                    return call(*inputs)
+
+        return Graphed(function) if self.plan.graphs else function
 
 
 def _architecture(network: nn.Module) -> tuple[object, ...]:

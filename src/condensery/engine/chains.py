@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, max_pool2d
 
+from condensery.nets import fused
+
 _CONV_BACKWARD = torch.ops.aten.convolution_backward
 
 
@@ -118,9 +120,14 @@ def chain_gradients(
         Name → k gradients, differentiable with respect to ``images``.
     """
     x: Tensor = images
-    pulls: list[Pull] = []
-    for _, layer in layers:
-        x, pull = _through(layer, x)
+    layers, pulls = list(layers), list[Pull]()
+    while len(pulls) < len(layers):
+        place = len(pulls)
+        if _are_one(layers[place : place + 3], x):
+            layers[place + 1 : place + 3] = []
+            x, pull = _norm_relu_pool(layers[place][1], x)
+        else:
+            x, pull = _through(layers[place][1], x)
         pulls.append(pull)
     # Differences of probabilities decide small gradients, so these are never narrow.
     logits = x.to(share.dtype)
@@ -143,6 +150,26 @@ def chain_gradients(
         if not need.input:
             break
     return out
+
+
+def _are_one(layers: Sequence[tuple[str, nn.Module]], x: Tensor) -> bool:
+    """Whether the next layers are one kernel, which gives a gradient but not its own."""
+    if len(layers) < 3 or torch.is_grad_enabled():
+        return False
+    norm, activation, pool = (layer for _, layer in layers)
+    return fused.fits(norm, activation, pool, x)
+
+
+def _norm_relu_pool(norm: Any, x: Tensor) -> tuple[Tensor, Pull]:
+    inputs = (x, norm.weight, norm.bias, norm.eps)
+
+    def pull(slope: Tensor, need: Need) -> tuple[Tensor | None, Found]:
+        affine = need.weight or need.bias
+        back, gains, shifts = fused.backward(slope, *inputs, affine=affine)
+        found = {"weight": gains, "bias": shifts} if affine else {}
+        return back, {name: need.sums(each, ()) for name, each in found.items()}
+
+    return fused.forward(*inputs), pull
 
 
 def _through(layer: nn.Module, x: Tensor) -> tuple[Tensor, Pull]:

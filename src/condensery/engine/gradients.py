@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal
 
 import torch
@@ -15,6 +18,18 @@ from condensery.nets import chain
 from .chains import chain_gradients
 
 Parameters = Literal["weights", "conv", "all"]
+
+_written_out: ContextVar[bool] = ContextVar("written_out", default=False)
+
+
+@contextmanager
+def written_out() -> Iterator[None]:
+    """Gradients of chains of layers are written out, for all classes of a call at once."""
+    token = _written_out.set(True)
+    try:
+        yield
+    finally:
+        _written_out.reset(token)
 
 
 def matched_parameters(network: nn.Module, which: Parameters) -> dict[str, torch.Size]:
@@ -43,15 +58,15 @@ def class_gradients(
 ) -> Tensor:
     """∇_θ Σᵢ share_cᵢ · cross-entropyᵢ for every class c (DC, equation 9).
 
-    Inside a compiled function, which cannot be differentiated twice, the gradient of a chain of
-    layers is written out; elsewhere autograd makes it. Where gradients are recorded, the result is
-    differentiable with respect to ``images``.
+    Inside a compiled function, which cannot be differentiated twice, and under :func:`written_out`
+    the gradient of a chain of layers is written out; elsewhere autograd makes it. Where gradients
+    are recorded, the result is differentiable with respect to ``images``.
 
     Args:
         network: gives logits.
         images: N×C×H×W.
         labels: N.
-        share: k×N; row c is each example's share in class c. Compiled code wants the classes one
+        share: k×N; row c is each example's share in class c. Written-out code wants the classes one
             after another in the batch, equally many images of each; some may have no share.
         which: which parameters take part, see :func:`matched_parameters`.
 
@@ -59,7 +74,8 @@ def class_gradients(
         k×P in the type of ``share``: the parameters' gradients, flattened, one after another.
     """
     names = list(matched_parameters(network, which))
-    layers = chain(network) if torch.compiler.is_compiling() else None
+    spelled = torch.compiler.is_compiling() or _written_out.get()
+    layers = chain(network) if spelled else None
     if layers is not None:
         k = len(share)
         found = chain_gradients(layers, images, labels, share.sum(0), frozenset(names), k)

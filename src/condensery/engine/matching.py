@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from condensery.augment import Augmentation
 from condensery.data import LabelledSet
+from condensery.nets.fused import fused
 from condensery.ranks import ALONE, Ranks
 from condensery.task import Step, Task
 
@@ -254,7 +255,8 @@ def _outputs(network: nn.Module, task: Task) -> int:
     hooks = [m.register_forward_hook(count) for m in network.modules() if not any(m.children())]
     weight = next(network.parameters())
     try:
-        network(torch.zeros(1, *task.shape, dtype=weight.dtype, device=weight.device))
+        with fused(False):  # whose layers are called one by one
+            network(torch.zeros(1, *task.shape, dtype=weight.dtype, device=weight.device))
     finally:
         for hook in hooks:
             hook.remove()

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import torch
 from condensery.config import make
 from condensery.errors import UsageError
 from condensery.launch import launched_here
+from condensery.nets.fused import fused
 from condensery.recipe import read_yaml
 
 #: Chunks of 32 images of 32×32 keep a ConvNet's activations in a CPU core's cache.
@@ -43,13 +45,15 @@ class Plan:
     chunk: int | None = None
     """Images a network call; null takes one class at a time, whole."""
     together: bool = False
-    """Whether one call takes the gradients of many classes: for GPUs, and compiled calls."""
+    """Whether one call takes the gradients of many classes: for GPUs, and calls of fixed shape."""
     compile: bool = False
     """Whether the network calls are compiled."""
+    graphs: bool = False
+    """Whether network calls and training steps are recorded as CUDA graphs, and layers fused."""
     channels_last: bool = False
     """Whether images and weights are laid out with channels last."""
     tf32: bool = False
-    """Whether float32 products may use TF32 on a GPU."""
+    """Whether float32 convolutions may use TF32 on a GPU; matrix products never do."""
     threads: int = 1
     """CPU threads."""
     update_dtype: Literal["float32", "float64", "bfloat16"] = "float32"
@@ -73,8 +77,13 @@ class Plan:
                 "plan.processes and plan.networks are two ways to train several networks; "
                 "leave one of them at 1"
             )
-        if self.together and not self.compile:
-            raise UsageError("plan.together needs plan.compile: eager code takes a class at a time")
+        if self.together and not (self.compile or self.graphs):
+            raise UsageError(
+                "plan.together needs plan.compile or plan.graphs: "
+                "eager code takes one class at a time"
+            )
+        if self.graphs and not self.device.startswith("cuda"):
+            raise UsageError("plan.graphs needs a CUDA device: use --device cuda, or leave it out")
         if not self.memory_gb > 0:
             raise UsageError(f"plan.memory_gb must be positive, got {self.memory_gb}")
         _check_device(self.device)
@@ -112,6 +121,7 @@ class Plan:
             f"chunks of {self.chunk}" if self.chunk else "class by class",
             "classes together" if self.together else "",
             "compiled" if self.compile else "eager",
+            "CUDA graphs" if self.graphs else "",
             "channels last" if self.channels_last else "",
             "tf32" if self.tf32 else "",
         ]
@@ -124,23 +134,37 @@ class Plan:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Torch's global switches set as the plan says, and put back afterwards."""
-        threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+        threads = torch.get_num_threads()
         torch.set_num_threads(self.threads)
-        torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
+        # Upsampling and class means are products that must not be rounded.
+        precision = _product_precision("highest")
         try:
             if self.device.startswith("cuda"):
-                with torch.backends.cudnn.flags(
-                    enabled=True,
-                    benchmark=False,
-                    deterministic=True,  # the same seed and plan give the same bytes
-                    allow_tf32=self.tf32,
+                with (
+                    fused(self.graphs),
+                    torch.backends.cudnn.flags(
+                        enabled=True,
+                        benchmark=False,
+                        deterministic=True,  # the same seed and plan give the same bytes
+                        allow_tf32=self.tf32,
+                    ),
                 ):
                     yield
             else:
                 yield
         finally:
             torch.set_num_threads(threads)
-            torch.set_float32_matmul_precision(precision)
+            _product_precision(precision)
+
+
+def _product_precision(wanted: str) -> str:
+    """Set the precision of float32 matrix products; what it was before."""
+    with warnings.catch_warnings():
+        # Torch 2.9 and later warn of this interface, and have no other for all devices at once.
+        warnings.simplefilter("ignore")
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision(wanted)
+    return before
 
 
 def default_device() -> str:
@@ -216,7 +240,7 @@ def automatic(device: str, threads: int, shape: tuple[int, int, int], images: fl
     gpu = device.startswith("cuda")
     chunk = max(4, (_GPU_PIXELS if gpu else _CACHE_PIXELS) // pixels)
     pays = images * pixels / 1024 >= COMPILE_PAYS
-    compiled = pays and has_compiler(device)
+    compiled = pays and not gpu and has_compiler(device)
     half = fast_bfloat16(device)
     return Plan(
         name="auto",
@@ -224,10 +248,12 @@ def automatic(device: str, threads: int, shape: tuple[int, int, int], images: fl
         real_dtype="bfloat16" if half else "float32",
         update_dtype="bfloat16" if half and compiled else "float32",
         chunk=chunk,
-        together=gpu and compiled,
+        together=gpu,
+        # Recorded calls need no compiling, which costs more on a GPU than most runs.
         compile=compiled,
-        # Eager instance norm has a slow path for channels-last maps on CPUs.
-        channels_last=gpu or compiled,
+        graphs=gpu,
+        # Eager instance norm has a slow path for channels-last maps.
+        channels_last=compiled,
         tf32=gpu,
         threads=threads,
         memory_gb=_memory_gb(device),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import final
+from typing import cast, final
 
 from torch import Tensor, nn
 
 from condensery.errors import UsageError, unknown_name
 
+from .fused import fits, norm_relu_pool
 from .norms import make_norm
 from .sizes import Shape, first_padding, halve, halvings
 
@@ -84,8 +85,16 @@ class ConvNet(nn.Module):
     def embed(self, images: Tensor) -> Tensor:
         """The flattened map after the last pooling, N×d: DM's ψ (2048-d at 32×32)."""
         for block in self.blocks:
-            images = self.pool(block(images))
+            images = self._pooled(block, images)
         return images.flatten(1)
+
+    def _pooled(self, block: nn.Module, images: Tensor) -> Tensor:
+        """A block and its pooling; in one kernel after the convolution where there is one."""
+        conv, norm, activation = block.children()
+        x: Tensor = conv(images)
+        if fits(norm, activation, self.pool, x):
+            return norm_relu_pool(cast(nn.GroupNorm, norm), x)
+        return self.pool(activation(norm(x)))  # type: ignore[no-any-return]
 
     def chain(self) -> list[nn.Module]:
         """The layers whose composition the network is."""

@@ -10,8 +10,8 @@ from torch import nn
 from condensery import nets
 from condensery.task import Task
 
+from .ahead import RandomNetworks
 from .base import Context
-from .networks import random_network
 
 
 @dataclass(kw_only=True)
@@ -22,12 +22,12 @@ class Fresh:
     """The network, with options, such as ``convnet3:width=64``."""
     norm: Literal["none", "batch", "layer", "instance", "group"] | None = None
     """Its normalisation; the network's own when not given."""
-    _task: Task = field(init=False, repr=False)
+    _networks: RandomNetworks = field(init=False, repr=False)
 
     def start(self, task: Task) -> None:
         """Remember the task and refuse a network that cannot be built for it."""
-        self._task = task
         nets.try_out(self.spec, task.shape, task.classes)
+        self._networks = RandomNetworks(self.spec, task)
 
     @property
     def spec(self) -> str:
@@ -40,7 +40,7 @@ class Fresh:
 
     def new(self, iteration: int) -> nn.Module:
         """The random network of this iteration, in training mode."""
-        return random_network(self.spec, self._task, iteration)
+        return self._networks.new(iteration)
 
     def prepare(self, network: nn.Module, context: Context) -> None:
         """Nothing: a fresh network is used as it is."""

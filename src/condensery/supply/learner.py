@@ -14,6 +14,7 @@ from condensery.errors import UsageError
 from condensery.protocol import Protocol
 from condensery.task import Task
 
+from .ahead import RandomNetworks
 from .base import Context
 from .networks import random_network
 
@@ -75,11 +76,12 @@ class Learner:
         self.network: nn.Module | None = None
         self._course: Course | None = None
         self._momenta: dict[str, Tensor] = {}
+        self._random = RandomNetworks(spec, task)
 
     def new(self, iteration: int, start: nn.Module | None = None) -> nn.Module:
         """The network of an outer iteration: random, or the one that is given."""
         self.drop()
-        self.network = start or random_network(self.spec, self.task, iteration)
+        self.network = start or self._random.new(iteration)
         return self.network
 
     def drop(self) -> None:
