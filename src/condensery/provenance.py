@@ -23,7 +23,8 @@ COMMIT_VARIABLE = "CONDENSERY_COMMIT"
 def commit() -> str | None:
     """The commit of the checkout that this package runs from, None for an installed release.
 
-    Where a checkout travelled without its history, ``$CONDENSERY_COMMIT`` names it. A changed working tree is marked ``+changes``.
+    Where a checkout travelled without its history, ``$CONDENSERY_COMMIT`` names it. A changed
+    working tree is marked ``+changes``.
     """
     folder = Path(__file__).resolve().parent
     # An environment inside somebody else's checkout is not a checkout of this package.
