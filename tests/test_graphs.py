@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from condensery import nets, step_graph
+from condensery import nets, step_blocks, step_graph
 from condensery.augment.resample import AffineSample, affine_grid, gathered, reach_of
 from condensery.data import load
 from condensery.engine import Plan, exact_plan, graphs
@@ -159,6 +159,41 @@ def test_recorded_training_is_plain_training(recorder: None, momentum: float, co
     for one, other in zip(wanted, found, strict=True):
         for name, value in one.items():
             assert torch.allclose(value, other[name], rtol=1e-10, atol=1e-12), name
+
+
+_AUGMENTED: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "one op a batch": {"augmentation": "batch_op", "strategy": "color_crop_cutout_scale_rotate"},
+    "one op an image": {"augmentation": "image_op", "strategy": "crop_scale_rotate"},
+    "idc with cutmix": {"augmentation": "idc", "cutmix": 0.5},
+    "sequence with cutmix": {"augmentation": "sequence", "strategy": "color_crop", "cutmix": 1.0},
+}
+
+
+@pytest.mark.parametrize("case", _AUGMENTED)
+def test_batches_augmented_together_are_those_augmented_alone(
+    recorder: None, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    """Epochs, parts of a split, and sets: the same draws, whatever stands beside them."""
+    monkeypatch.setattr(step_blocks, "_TOGETHER", 64 * 25)
+    rates: dict[str, Any] = {"rate": 0.0625, "drop_factor": 0.5, "momentum": 0.5}
+    protocol = Protocol(name="x", epochs=4, batch=8, **rates, **_AUGMENTED[case])
+    exact = exact_plan("cpu", 1, "float64")
+    images = torch.randn(20, 1, 8, 8, generator=torch.Generator().manual_seed(0)).double()
+    labels = torch.arange(20) % 4
+    found = []
+    for plan in (exact, graphed(exact)):
+        torch.manual_seed(1)
+        network = nets.build("convnet2:width=8", (1, 8, 8), 4).double()
+        trainer = Trainer(protocol, plan, flip=False, seed=0)
+        trainer.train(network, Tensors(images, labels), 0)
+        course = Course(trainer, network)
+        course.some(Tensors(images, labels), 13, (1, 2))
+        course.epochs(images, labels, range(2), (3, 4))
+        course.real_epochs(Tensors(images, labels), range(2), (5, 6))
+        found.append([w.detach().clone() for w in network.parameters()])
+    for plain, together in zip(*found, strict=True):
+        assert torch.allclose(plain, together, rtol=1e-9, atol=1e-12)
 
 
 def test_trained_networks_own_their_weights(recorder: None) -> None:

@@ -4,22 +4,40 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .augment import augment_photos, cutmix, parse_strategy
+from .augment.draws import to_device
 from .augment.training import (
+    Mix,
     Round,
     draw_batch,
     draw_each,
     draw_idc,
+    draw_mix,
     draw_sequence,
     idc_strategy,
+    mix_batches,
+    partners_of,
     perform,
 )
 from .protocol import Protocol
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """All that is random about a mini-batch."""
+
+    size: int
+    """Its images."""
+    rounds: list[Round]
+    """How they are augmented."""
+    mix: Mix | None
+    """How they are mixed."""
 
 
 class Augmenter:
@@ -65,6 +83,47 @@ class Augmenter:
         mixed = [cutmix(*batch, rng, p=p) for batch, rng in zip(batches, rngs, strict=True)]
         targets = [_targets(own, other, share, size, images) for _, own, other, share in mixed]
         return _joined([pixels for pixels, *_ in mixed]), _joined(targets)
+
+    @property
+    def drawn_ahead(self) -> bool:
+        """Whether draws are values: those of larger photographs are not."""
+        return self.protocol.augmentation != "photos"
+
+    def draw(self, rng: np.random.Generator, size: int, shape: torch.Size) -> Drawn:
+        """What :meth:`__call__` draws for a mini-batch.
+
+        Args:
+            rng: where from.
+            size: images of the batch.
+            shape: of an image.
+        """
+        rounds, p = self._drawn(rng, size), self.protocol.cutmix
+        mix = draw_mix(rng, size, (shape[1], shape[2]), 1.0, p) if p > 0 else None
+        return Drawn(size, rounds, mix)
+
+    def apply(
+        self, images: Tensor, labels: Tensor, drawn: Sequence[Drawn]
+    ) -> tuple[Tensor, Tensor]:
+        """:meth:`__call__` on mini-batches of any sizes whose draws were made before.
+
+        Args:
+            images: N×C×H×W, normalised: the batches one after another.
+            labels: N.
+            drawn: of each batch.
+        """
+        sizes = [one.size for one in drawn]
+        if any(one.rounds for one in drawn):
+            images = perform(images, [one.rounds for one in drawn], self.strategy, sizes)
+        mixes, other = [one.mix for one in drawn], labels
+        if any(mix is not None for mix in mixes):
+            images = mix_batches(images, mixes, sizes)
+            partners = torch.from_numpy(partners_of(mixes, sizes))
+            other = labels.index_select(0, to_device(partners, labels.device))
+        kept = [1.0 if mix is None else mix.share for mix in mixes]
+        pairs = [(own / n, (1 - own) / n) for own, n in zip(kept, sizes, strict=True)]
+        shares = torch.from_numpy(np.repeat(pairs, sizes, axis=0)).to(images.dtype)
+        columns = torch.stack([labels.to(images.dtype), other.to(images.dtype)], 1)
+        return images, torch.cat([columns, to_device(shares, images.device)], 1)
 
     def _drawn(self, rng: np.random.Generator, size: int) -> list[Round]:
         kind = self.protocol.augmentation

@@ -21,7 +21,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from .augment.draws import to_device
 from .engine import Plan
-from .nets.fused import fused
+from .kernels import fused
 from .nets.sizes import Shape
 from .pieces import batches, evenly, plain_targets, several
 from .randomness import stream

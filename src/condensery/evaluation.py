@@ -206,8 +206,8 @@ def _for_evaluation(cell: Cell, asked: str | Plan, network: nn.Module, passes: f
 
     On a CPU, networks of one thread, one process a core, are faster than several threads on one
     network, where the work is worth starting processes; compiled passes may be in bfloat16, which
-    was measured to change no accuracy. On a GPU, where that was not measured, networks are trained
-    in one call, in the full type. A plan of the user's own is obeyed. The choice does not depend on
+    was measured to change no accuracy. On a GPU, where that was not measured, passes are in the full
+    type; networks whose steps cannot be recorded are trained in one call. A plan of the user's own is obeyed. The choice does not depend on
     how many networks are asked for.
     """
     plan = dataclasses.replace(cell.plan, real_dtype=cell.plan.dtype)
@@ -219,6 +219,9 @@ def _for_evaluation(cell: Cell, asked: str | Plan, network: nn.Module, passes: f
     if asked == "auto" and not on_gpu and large and plan.threads > 1 and can_be_shared(cell):
         return dataclasses.replace(plan, threads=1, processes=plan.threads)
     if not on_gpu and plan.networks == 1:
+        return plan
+    if on_gpu and plan.graphs and zoo.chain(network) is not None:
+        # Steps that are replayed, one network after another, were measured to be faster.
         return plan
     # What a result says of its plan is true, so this is found out before.
     if not crowd.can_be_together(network, shape, classes, plan):

@@ -109,7 +109,7 @@ class StepGraph:
                     self.loss(named, own_images, own_targets), self.weights, materialize_grads=True
                 )
             for weight, slope in zip(self.weights, slopes, strict=True):
-                weight.grad = slope
+                weight.grad = slope.contiguous()  # laid out as the weight is
             self.optimizer.step()
             for weight in self.weights:
                 weight.grad = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -22,6 +22,7 @@ from .pieces import batches, evenly, logits_of, pieces_of, plain_targets, severa
 from .protocol import Protocol
 from .randomness import fork_rng, stream
 from .ranks import ALONE, Ranks, share
+from .step_blocks import Block
 from .step_graph import StepGraph
 from .training_sets import Part as Part
 from .training_sets import Split as Split
@@ -94,11 +95,10 @@ class Trainer:
             group: the number of what it is trained on, the rest of the draws' address.
             schedule: learning rate by step, in place of the protocol's by epoch.
         """
-        course = Course(self, network)
+        course, epochs = Course(self, network), range(self.protocol.epochs)
+        rngs = (stream(self.seed, self.purpose, number, epoch, group) for epoch in epochs)
         with course.dropout("dropout", number, group=group):
-            for epoch in range(self.protocol.epochs):
-                rng = stream(self.seed, self.purpose, number, epoch, group)
-                course.epoch(data, rng, epoch, schedule)
+            course.several_epochs(data, rngs, epochs, schedule)
         if self._graph is not None:
             self._graph.release()
         return network.eval()
@@ -116,11 +116,8 @@ class Trainer:
         watched = course.watch is not None
         loss = self.loss(course.network, None if course.whole else self.dtype, watched=watched)
         images, targets = self.augmented(*batch, [rng])
-        if self._recordable(course, images):
-            if self._graph is None:
-                self._graph = StepGraph(loss, course.network, self.protocol)
-            rate = float(course.optimizer.param_groups[0]["lr"])
-            self._graph.step(course, self._laid_out(images, False), targets, rate)
+        if self.recordable(course, len(images)):
+            self.recorded_step(course, images, targets)
             return images.new_empty(0, dtype=torch.bool)
         course.optimizer.zero_grad(set_to_none=True)
         right = [images.new_empty(0, dtype=torch.bool)]
@@ -136,12 +133,20 @@ class Trainer:
         course.optimizer.step()
         return torch.cat(right)[: len(images)]
 
-    def _recordable(self, course: Course, images: Tensor) -> bool:
-        """Whether a step is one call of known layers that nobody watches."""
+    def recordable(self, course: Course, size: int) -> bool:
+        """Whether a step on so many images is one call of known layers that nobody watches."""
         chunk = self.plan.chunk
-        fits = chunk is None or len(images) <= chunk
+        fits = chunk is None or size <= chunk
         plain = course.layers and course.watch is None and not course.whole
         return self.plan.graphs and fits and plain and self.ranks.alone
+
+    def recorded_step(self, course: Course, images: Tensor, targets: Tensor) -> None:
+        """One SGD step on augmented images, replayed."""
+        if self._graph is None:
+            loss = self.loss(course.network, self.dtype)
+            self._graph = StepGraph(loss, course.network, self.protocol)
+        rate = float(course.optimizer.param_groups[0]["lr"])
+        self._graph.step(course, self._laid_out(images, False), targets, rate)
 
     def pieces(
         self, images: Tensor, targets: Tensor, whole: bool, split: bool = False
@@ -269,13 +274,48 @@ class Course:
             self._steps += 1
             yield step
 
+    def several_epochs(
+        self,
+        data: TrainingSet,
+        rngs: Iterable[np.random.Generator],
+        epochs: Iterable[int],
+        schedule: Callable[[int], float] | None = None,
+    ) -> None:
+        """Epochs one after another; where steps are recorded, many are drawn and augmented at once.
+
+        Args:
+            data: what to train on.
+            rngs: where each epoch's draws come from.
+            epochs: their numbers, for the rate.
+            schedule: learning rate by step, in place of the protocol's by epoch.
+        """
+        size = self.trainer.protocol.batch
+        if not self._ahead(min(size, len(data))):
+            for rng, epoch in zip(rngs, epochs, strict=True):
+                self.epoch(data, rng, epoch, schedule)
+            return
+        self.network.train()
+        block = Block(self, data)
+        for rng, epoch in zip(rngs, epochs, strict=True):
+            for rows in np.split(
+                order := rng.permutation(len(data)), range(size, len(order), size)
+            ):
+                rate = self.trainer.protocol.rate_at(epoch)
+                block.add(rows, rng, rate if schedule is None else schedule(self._steps))
+                self._steps += 1
+        block.finish()
+
+    def _ahead(self, size: int) -> bool:
+        trainer = self.trainer
+        return trainer.recordable(self, size) and trainer.augmented.drawn_ahead
+
     def real_epochs(self, data: TrainingSet, numbers: range, address: tuple[int, int]) -> None:
         """Some passes over the real set at the protocol's first rate."""
         trainer = self.trainer
         for number in numbers:
             rng = stream(trainer.seed, f"{trainer.purpose}-real-epoch", *address, number)
             with self.dropout(f"{trainer.purpose}-real-epoch-dropout", *address, group=number):
-                self.epoch(data, rng, 0)
+                self.several_epochs(data, [rng], [0])
         self._alike()
 
     def some(self, data: TrainingSet, images: int, address: tuple[int, int]) -> None:
@@ -283,9 +323,16 @@ class Course:
         trainer = self.trainer
         rng = stream(trainer.seed, f"{trainer.purpose}-real", *address)
         rows = rng.choice(len(data), min(images, len(data)), replace=False)
-        picked = to_device(torch.from_numpy(rows), data.index_device)
-        self.optimizer.param_groups[0]["lr"] = trainer.protocol.rate_at(0)
+        rate, size = trainer.protocol.rate_at(0), trainer.protocol.batch
         self.network.train()
+        if self._ahead(min(size, len(rows))):
+            block = Block(self, data)
+            for batch in np.split(rows, range(size, len(rows), size)):
+                block.add(batch, rng, rate)
+            block.finish()
+            return
+        picked = to_device(torch.from_numpy(rows), data.index_device)
+        self.optimizer.param_groups[0]["lr"] = rate
         with self.dropout(f"{trainer.purpose}-real-dropout", *address):
             for part in batches(picked, trainer.protocol.batch, self.whole):
                 trainer.step(self, data.take(part), rng)
@@ -306,12 +353,15 @@ class Course:
             numbers: of the passes, part of the address of their draws.
             address: iteration and step, the rest of it.
         """
-        trainer = self.trainer
+        trainer, data = self.trainer, Tensors(images, labels)
         self.network.train()
-        for number in numbers:
-            rng = stream(trainer.seed, trainer.purpose, *address, number)
+        rngs = (stream(trainer.seed, trainer.purpose, *address, number) for number in numbers)
+        if self._ahead(min(trainer.protocol.batch, len(data))):
+            self.several_epochs(data, rngs, [0] * len(numbers))
+            return
+        for number, rng in zip(numbers, rngs, strict=True):
             with self.dropout(f"{trainer.purpose}-dropout", *address, group=number):
-                self.epoch(Tensors(images, labels), rng, 0)
+                self.epoch(data, rng, 0)
         self._alike()
 
     def _alike(self) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from condensery.errors import UsageError
 
+from . import fused
 from .draws import Draw, sample, sample_one, to_device
 from .ops import apply
 from .strategy import Strategy, parse_strategy
@@ -74,23 +75,46 @@ def draw_idc(rng: np.random.Generator, flip: bool, n: int) -> list[Round]:
     return [_everyone(sample(rng, op, n)) for op in ops]
 
 
-def perform(images: Tensor, drawn: Sequence[list[Round]], strategy: Strategy) -> Tensor:
-    """Apply what was drawn for one batch, or for several of one size.
+def perform(
+    images: Tensor,
+    drawn: Sequence[list[Round]],
+    strategy: Strategy,
+    sizes: Sequence[int] | None = None,
+) -> Tensor:
+    """Apply what was drawn for one batch, or for several.
 
     Args:
         images: N×C×H×W, normalised: the batches one after another.
         drawn: for each batch its rounds; the same number of rounds for all of them.
         strategy: the magnitudes.
+        sizes: of the batches; equal ones when not given.
     """
-    size = len(images) // max(1, len(drawn))
+    each = [len(images) // max(1, len(drawn))] * len(drawn) if sizes is None else sizes
+    starts = np.cumsum([0, *each]).tolist()
     for shares in zip(*drawn, strict=True):
+        ops = {part.draw.op for parts in shares for part in parts}
+        if ops and fused.fits(images, ops, strategy):
+            images = fused.augment(images, _table(shares, starts, images, strategy))
+            continue
         by_op: dict[str, list[tuple[_Rows, Tensor]]] = {}
-        for batch, parts in enumerate(shares):
+        for start, parts in zip(starts, shares, strict=False):
             for part in parts:
-                place = (part.rows + batch * size, part.draw.values)
+                place = (part.rows + start, part.draw.values)
                 by_op.setdefault(part.draw.op, []).append(place)
         images = _perform_round(images, by_op, strategy)
     return images
+
+
+def _table(
+    shares: Sequence[Round], starts: Sequence[int], images: Tensor, strategy: Strategy
+) -> fused.Table:
+    """What the kernel does to each image in a round."""
+    table = np.zeros((len(images), fused.COLUMNS), np.float32)
+    for start, parts in zip(starts, shares, strict=False):
+        for part in parts:
+            rows = fused.table_of(part.draw, strategy, images.shape[2], images.shape[3])
+            table[part.rows + start] = rows
+    return table
 
 
 def _perform_round(
@@ -180,16 +204,62 @@ def cutmix(
         raise UsageError(f"cutmix's beta must be positive, got {beta}")
     if not 0 <= p <= 1:
         raise UsageError(f"cutmix's p must lie in 0 … 1, got {p}")
-    if rng.random() >= p:
+    mix = draw_mix(rng, len(images), (images.shape[2], images.shape[3]), beta, p)
+    if mix is None:
         return images, labels, labels, 1.0
-    h, w = images.shape[2:]
-    side = math.sqrt(1 - rng.beta(beta, beta))
-    partners = rng.permutation(len(images))
-    rows, columns = _span(rng, h, side), _span(rng, w, side)
+    rows, columns = mix.box
     mixed = images.clone()
-    mixed[:, :, rows, columns] = _rows(images[:, :, rows, columns], partners)
+    mixed[:, :, rows, columns] = _rows(images[:, :, rows, columns], mix.partners)
+    return mixed, labels, _rows(labels, mix.partners), mix.share
+
+
+@dataclass(frozen=True, eq=False)
+class Mix:
+    """What CutMix does to a batch."""
+
+    partners: _Rows
+    """Whose pixels each image gets in the box."""
+    box: tuple[slice, slice]
+    """Rows and columns."""
+    share: float
+    """Of each image that stays its own."""
+
+
+def draw_mix(
+    rng: np.random.Generator, n: int, size: tuple[int, int], beta: float, p: float
+) -> Mix | None:
+    """The draws of :func:`cutmix`; None where nothing is mixed."""
+    if rng.random() >= p:
+        return None
+    h, w = size
+    side = math.sqrt(1 - rng.beta(beta, beta))
+    partners = rng.permutation(n)
+    rows, columns = _span(rng, h, side), _span(rng, w, side)
     area = (rows.stop - rows.start) * (columns.stop - columns.start)
-    return mixed, labels, _rows(labels, partners), 1 - area / (h * w)
+    return Mix(partners, (rows, columns), 1 - area / (h * w))
+
+
+def mix_batches(images: Tensor, mixes: Sequence[Mix | None], sizes: Sequence[int]) -> Tensor:
+    """:func:`cutmix` on several batches that stand one after another, in a few calls for all."""
+    partners = partners_of(mixes, sizes)
+    h, w = images.shape[2:]
+    boxes = np.zeros((len(mixes), 1, h, w), dtype=bool)
+    for place, mix in enumerate(mixes):
+        if mix is not None:
+            boxes[place, 0, mix.box[0], mix.box[1]] = True
+    batch = np.repeat(np.arange(len(mixes)), sizes)
+    inside = _rows(to_device(torch.from_numpy(boxes), images.device), batch)
+    return torch.where(inside, _rows(images, partners), images)
+
+
+def partners_of(mixes: Sequence[Mix | None], sizes: Sequence[int]) -> _Rows:
+    """The image that each one's other label comes from: itself where nothing is mixed."""
+    parts = [
+        np.arange(n) if mix is None else mix.partners for mix, n in zip(mixes, sizes, strict=True)
+    ]
+    return np.concatenate(
+        [p + start for p, start in zip(parts, np.cumsum([0, *sizes]), strict=False)]
+    )
 
 
 def _span(rng: np.random.Generator, size: int, share: float) -> slice:

@@ -9,7 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from condensery.augment import Augmentation, Draw, cat
+from condensery.augment import (
+    Augmentation,
+    Draw,
+    SiameseOp,
+    SiameseSequence,
+    cat,
+    fused,
+    parse_strategy,
+)
 from condensery.augment.draws import to_device
 from condensery.data import LabelledSet
 from condensery.randomness import stream
@@ -117,6 +125,9 @@ def augment_classes(
     """
     if not any(draws):
         return images
+    done = _in_one_kernel(augmentation, images, sizes, draws)
+    if done is not None:
+        return done
     together = len(sizes) > 1 and (images.is_cuda or max(sizes) < _TOGETHER_BELOW)
     if not together:
         parts = [
@@ -128,12 +139,31 @@ def augment_classes(
     by_ops: dict[tuple[str, ...], list[int]] = {}
     for c, draw in enumerate(draws):
         by_ops.setdefault(tuple(d.op for d in draw), []).append(c)
-    done: list[Tensor | None] = [None] * len(parts)
+    every: list[Tensor | None] = [None] * len(parts)
     for ops, members in by_ops.items():
         merged = tuple(
             cat([draws[c][i].expand(sizes[c]) for c in members]) for i in range(len(ops))
         )
         out = augmentation.apply(torch.cat([parts[c] for c in members]), merged)
         for c, part in zip(members, out.split([sizes[c] for c in members]), strict=True):
-            done[c] = part
-    return torch.cat([part for part in done if part is not None])
+            every[c] = part
+    return torch.cat([part for part in every if part is not None])
+
+
+def _in_one_kernel(
+    augmentation: Augmentation,
+    images: Tensor,
+    sizes: Sequence[int],
+    draws: Sequence[tuple[Draw, ...]],
+) -> Tensor | None:
+    """The same in a launch for each op of a class, where kernels of our own may be used."""
+    if not isinstance(augmentation, SiameseOp | SiameseSequence):
+        return None
+    strategy = parse_strategy(augmentation.strategy)
+    if len({len(one) for one in draws}) > 1 or not fused.fits(images, strategy.ops, strategy):
+        return None
+    height, width = images.shape[2:]
+    for step in range(len(draws[0])):
+        rows = [fused.table_of(one[step], strategy, height, width) for one in draws]
+        images = fused.augment(images, np.concatenate(rows), sizes)
+    return images

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from condensery.augment import Augmentation
 from condensery.data import LabelledSet
-from condensery.nets.fused import fused
+from condensery.kernels import fused
 from condensery.ranks import ALONE, Ranks
 from condensery.task import Step, Task
 

@@ -18,8 +18,8 @@ import torch
 
 from condensery.config import make
 from condensery.errors import UsageError
+from condensery.kernels import fused
 from condensery.launch import launched_here
-from condensery.nets.fused import fused
 from condensery.recipe import read_yaml
 
 #: Chunks of 32 images of 32×32 keep a ConvNet's activations in a CPU core's cache.

@@ -9,38 +9,25 @@ a fixed order, so that results are the same every time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, group_norm, relu
 
-if TYPE_CHECKING:
-    from types import ModuleType
+from condensery.kernels import kernels, may_fuse
 
 #: Numbers of a plane that a program holds.
 _LARGEST = 4096
 #: Numbers that a program takes, as many planes as that is.
 _NUMBERS = 1024
 
-_state = {"allowed": False}
-
-
-@contextmanager
-def fused(allowed: bool) -> Iterator[None]:
-    """Networks may use these kernels, or may not, in the block."""
-    before, _state["allowed"] = _state["allowed"], allowed
-    try:
-        yield
-    finally:
-        _state["allowed"] = before
+_KERNELS = "condensery.nets.fused_kernels"
 
 
 def fits(norm: nn.Module, activation: nn.Module, pool: nn.Module, x: Tensor) -> bool:
     """Whether three layers on a map can be one kernel here."""
-    if not x.is_cuda or torch.compiler.is_compiling() or not _state["allowed"]:
+    if not x.is_cuda or torch.compiler.is_compiling() or not may_fuse():
         return False
     height, width = x.shape[2:]
     return (
@@ -53,7 +40,7 @@ def fits(norm: nn.Module, activation: nn.Module, pool: nn.Module, x: Tensor) -> 
         and height % 2 == width % 2 == 0
         and height * width <= _LARGEST
         and x.dtype in (torch.float32, torch.bfloat16)
-        and _kernels() is not None
+        and kernels(_KERNELS) is not None
     )
 
 
@@ -109,10 +96,10 @@ def forward(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
     x = x.contiguous()
     n, c, h, w = x.shape
     out = x.new_empty(n, c, h // 2, w // 2)
-    kernels = _kernels()
-    assert kernels is not None
+    module = kernels(_KERNELS)
+    assert module is not None
     grid, sizes = _sizes(x)
-    kernels.forward_planes[grid](x, gain, shift, out, n * c, c, w, h * w, eps, **sizes)
+    module.forward_planes[grid](x, gain, shift, out, n * c, c, w, h * w, eps, **sizes)
     return out
 
 
@@ -124,10 +111,10 @@ def backward(
     n, c, h, w = x.shape
     out = torch.empty_like(x)
     sums = x.new_empty((2, n, c) if affine else (2, 1, 1), dtype=torch.float32)
-    kernels = _kernels()
-    assert kernels is not None
+    module = kernels(_KERNELS)
+    assert module is not None
     grid, sizes = _sizes(x)
-    kernels.backward_planes[grid](
+    module.backward_planes[grid](
         x, slope, gain, shift, out, sums[0], sums[1], n * c, c, w, h * w, eps, affine, **sizes
     )
     return out, sums[0], sums[1]
@@ -138,18 +125,3 @@ def _sizes(x: Tensor) -> tuple[tuple[int], dict[str, int]]:
     pooled = 1 << (h * w // 4 - 1).bit_length()
     planes = max(1, _NUMBERS // (4 * pooled))
     return (-(-n * c // planes),), {"PLANES": planes, "POOLED": pooled}
-
-
-_loaded: list[ModuleType | None] = []
-
-
-def _kernels() -> ModuleType | None:
-    """The kernels' module; None where there is no Triton."""
-    if not _loaded:
-        try:
-            from . import fused_kernels
-
-            _loaded.append(fused_kernels)
-        except ImportError:
-            _loaded.append(None)
-    return _loaded[0]
