@@ -130,6 +130,8 @@ class Steps:
         self.device, self.small, self.sections = device, small, sections
         self.gpu = device.startswith("cuda")
         self.each = 0.01 if small else each
+        self.named: list[str] = []
+        """Plans that are measured alone; all when empty."""
         self.data = tiny_data() if small else noise_data(10, 512)
         self.more: dict[str, Any] = SMALL if small else {}
         self.net = SMALL["supply.net"] if small else "convnet3"
@@ -290,6 +292,9 @@ class Steps:
                 found["ratio"] = first / found["ms"] if first else None
 
         kinds = {"twin": False, **({"twin tf32": True} if self.gpu else {})}
+        if self.named:
+            kinds = {name: tf32 for name, tf32 in kinds.items() if name in self.named}
+            plans = {name: plan for name, plan in plans.items() if name in self.named}
         for name, tf32 in kinds.items():
             run = self._made(f"{recipe} {ipc} {name}", recipe, ipc, exact_plan(self.device, 1))
             if run is None:
@@ -509,6 +514,8 @@ class Steps:
         for name, plan in crowds.items():
             out[f"{several} {name}"] = several, self._bench(row, plan, several)
         few = ("twin", "auto", "exact", "graphs", "graphs tf32", f"{several} together")
+        if self.named:
+            return {name: way for name, way in out.items() if name in self.named}
         return out if full else {name: out[name] for name in few if name in out}
 
     def _twin(self, row: Row, tf32: bool) -> Call:
@@ -558,6 +565,8 @@ class Steps:
             ipc, calls = (2, 1) if self.small else (ipc, calls)
             plans = self.plans(recipe, ipc, False)
             for name in ("auto", "eager"):
+                if self.named and name not in self.named:
+                    continue
                 if name not in plans or (self.small and recipe != "dm"):
                     continue
                 run = self._made(f"{recipe} {name}", recipe, ipc, plans[name])
@@ -704,6 +713,9 @@ _CONVOLVED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
+_SECTIONS = ("floors", "steps", "evaluation", "profile", "grouped", "compiled")
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """Run the sections."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -712,6 +724,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=180.0, help="for all, imports included")
     parser.add_argument("--each", type=float, default=0.25, help="seconds a measurement")
     parser.add_argument("--only", nargs="*", default=[], metavar="SECTION")
+    parser.add_argument("--plans", nargs="*", default=[], metavar="NAME", help="these alone")
     parser.add_argument("--small", action="store_true", help="tiny numbers, for a dry run")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(words)
@@ -723,7 +736,8 @@ def main(words: Sequence[str] | None = None) -> None:
     }
     sections = Sections(options.out, options.seconds, options.only, facts)
     steps = Steps(options.device, options.small, sections, options.each)
-    for name in ("floors", "steps", "evaluation", "profile", "grouped", "compiled"):
+    steps.named = options.plans
+    for name in options.only or _SECTIONS:
         sections.run(name, getattr(steps, name))
     sections.write()
     print(f"steps done, {sections.left():.0f} s left", flush=True)

@@ -206,9 +206,9 @@ def _for_evaluation(cell: Cell, asked: str | Plan, network: nn.Module, passes: f
 
     On a CPU, networks of one thread, one process a core, are faster than several threads on one
     network, where the work is worth starting processes; compiled passes may be in bfloat16, which
-    was measured to change no accuracy. On a GPU, where that was not measured, passes are in the full
-    type; networks whose steps cannot be recorded are trained in one call. A plan of the user's own is obeyed. The choice does not depend on
-    how many networks are asked for.
+    was measured to change no accuracy. On a GPU, where that was not measured, passes are in the
+    full type; networks whose steps cannot be recorded are trained in one call. A plan of the user's
+    own is obeyed. The choice does not depend on how many networks are asked for.
     """
     plan = dataclasses.replace(cell.plan, real_dtype=cell.plan.dtype)
     shape, classes = cell.data.train.shape, cell.data.train.classes
