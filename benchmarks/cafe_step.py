@@ -27,12 +27,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy, group_norm
 
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
+from condensery.condensation.matching.draws import draw_step
 from condensery.data import load
-from condensery.engine import Plan, exact_plan
-from condensery.engine.batches import draw_step
-from condensery.engine.host import keep_memory
-from condensery.loop import Condenser
-from condensery.planning import configure
+from condensery.runtime.malloc import keep_memory
+from condensery.runtime.plan import Plan, exact_plan
 
 from measure import (
     cpu_seconds,

@@ -29,15 +29,15 @@ from torch.nn.functional import cross_entropy
 
 from condensery import select_random
 from condensery.augment import augment_batch, parse_strategy
-from condensery.bench import Bench, measure_all
 from condensery.data import Data, load
-from condensery.engine import Plan, exact_plan
-from condensery.engine.host import keep_memory
-from condensery.evaluation import How, cell_of
+from condensery.evaluation.evaluator import Bench, measure_all
+from condensery.evaluation.rows import Row
+from condensery.evaluation.run import How, cell_of
 from condensery.nets import build
-from condensery.randomness import stream
-from condensery.rows import Row
-from condensery.train import Course, Split, Tensors
+from condensery.runtime.malloc import keep_memory
+from condensery.runtime.plan import Plan, exact_plan
+from condensery.runtime.randomness import stream
+from condensery.training.trainer import Course, Split, Tensors
 
 from measure import cpu_seconds, forward_operations, peak_memory_mb, product_rate, write_report
 

@@ -28,14 +28,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 from condensery.augment import augment_batch, parse_strategy
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
+from condensery.condensation.matching.draws import draw_step
 from condensery.data import Data, load
-from condensery.engine import Plan, exact_plan
-from condensery.engine.batches import draw_step
-from condensery.engine.host import keep_memory
-from condensery.loop import Condenser
 from condensery.nets.sizes import first_padding
-from condensery.planning import configure
-from condensery.randomness import stream
+from condensery.runtime.malloc import keep_memory
+from condensery.runtime.plan import Plan, exact_plan
+from condensery.runtime.randomness import stream
 
 from measure import (
     cpu_seconds,

@@ -15,12 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
 from condensery.data import load
-from condensery.engine import Plan
-from condensery.engine.host import keep_memory
-from condensery.engine.plan import fast_bfloat16
-from condensery.loop import Condenser
-from condensery.planning import configure
+from condensery.runtime.malloc import keep_memory
+from condensery.runtime.plan import Plan, fast_bfloat16
 
 from measure import write_report
 

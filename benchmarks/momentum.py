@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 from condensery import evaluate, load
-from condensery.condensed import CondensedSet
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
 from condensery.data import Data
-from condensery.engine import exact_plan
-from condensery.engine.host import keep_memory
-from condensery.loop import Condenser
-from condensery.planning import configure
+from condensery.runtime.malloc import keep_memory
+from condensery.runtime.plan import exact_plan
+from condensery.sets.condensed import CondensedSet
 
 from measure import write_report
 

@@ -21,12 +21,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
 from condensery.data import load
-from condensery.engine import Plan
-from condensery.engine.host import keep_memory
-from condensery.loop import Condenser
-from condensery.planning import configure
-from condensery.ranks import joined
+from condensery.runtime.distributed import joined
+from condensery.runtime.malloc import keep_memory
+from condensery.runtime.plan import Plan
 
 from measure import noise_data, write_report
 

@@ -21,13 +21,13 @@ from typing import Any
 import torch
 
 from condensery import select_random
-from condensery.bench import Bench
-from condensery.crowd import Crowd
 from condensery.data import Data, load
-from condensery.engine import Plan, choose_plan, exact_plan
-from condensery.engine.host import keep_memory
-from condensery.evaluation import How, cell_of
-from condensery.rows import Row
+from condensery.evaluation.evaluator import Bench
+from condensery.evaluation.rows import Row
+from condensery.evaluation.run import How, cell_of
+from condensery.runtime.malloc import keep_memory
+from condensery.runtime.plan import Plan, choose_plan, exact_plan
+from condensery.training.stacked import Crowd
 
 from measure import noise_data, write_report
 

@@ -17,14 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from condensery.checkpoint import load_state, save_state
-from condensery.engine import Plan, exact_plan
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
+from condensery.config.recipes import recipe_names
 from condensery.errors import DataError, RanksError
-from condensery.formation import weights_of
-from condensery.loop import Condenser
-from condensery.planning import configure
-from condensery.ranks import ALONE, Ranks, joined
-from condensery.recipe import recipe_names
+from condensery.methods.formation import weights_of
+from condensery.runtime.distributed import ALONE, Ranks, joined
+from condensery.runtime.plan import Plan, exact_plan
+from condensery.utils.checkpoint import load_state, save_state
 
 from .conftest import tiny
 from .test_conformance import BRIEF, LONGER, SMALL

@@ -13,11 +13,7 @@ from scipy import ndimage, stats
 from torch import Tensor
 
 from condensery.augment import (
-    Augmentation,
     Draw,
-    NoAugmentation,
-    SiameseOp,
-    SiameseSequence,
     Strategy,
     apply,
     augment_batch,
@@ -33,7 +29,8 @@ from condensery.augment.draws import sample
 from condensery.augment.ops import _OPS
 from condensery.augment.strategy import VALUES
 from condensery.errors import UsageError
-from condensery.randomness import stream
+from condensery.methods.augmentation import Augmentation, NoAugmentation, SiameseOp, SiameseSequence
+from condensery.runtime.randomness import stream
 
 Image = npt.NDArray[np.float64]
 

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from condensery import CondensedSet, DataError, UsageError, condense, evaluate, export, load
-from condensery.cli import main
+from condensery.cli.main import main
 from condensery.data import LabelledSet
 
 SMALL = ["--ipc", "1", "--iterations", "1", "--supply.net", "convnet1:width=4", "--plan", "exact"]

@@ -16,21 +16,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from condensery import UsageError
-from condensery.checkpoint import load_state, save_state
-from condensery.cli import main
-from condensery.config import PixelOptimizer, RunConfig
+from condensery.cli.main import main
+from condensery.condensation.configure import configure, notes_of
+from condensery.condensation.loop import Condenser
+from condensery.config.build import PixelOptimizer, RunConfig
 from condensery.data import Data
-from condensery.engine import Plan, exact_plan
-from condensery.loop import Condenser
+from condensery.methods.objectives import AlignedFeatures
+from condensery.methods.objectives.functional import discrimination
+from condensery.methods.supply import Context, Dynamic
+from condensery.methods.supply.dynamic import Queue
+from condensery.methods.task import Step, Task
 from condensery.nets import build, embed, features
-from condensery.objectives import AlignedFeatures
-from condensery.objectives.functional import discrimination
-from condensery.planning import configure, notes_of
-from condensery.randomness import fork_rng, stream
-from condensery.supply import Context, Dynamic
-from condensery.supply.dynamic import Queue
-from condensery.task import Step, Task
-from condensery.train import Tensors
+from condensery.runtime.plan import Plan, exact_plan
+from condensery.runtime.randomness import fork_rng, stream
+from condensery.training.trainer import Tensors
+from condensery.utils.checkpoint import load_state, save_state
 
 from .conftest import tiny
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from condensery import select_random
-from condensery.cells import Cell, KeptCells, Measured
 from condensery.data import Data
-from condensery.engine import exact_plan
-from condensery.evaluation import How, cell_of
-from condensery.files import LONG_AGO, remove_leftovers
-from condensery.provenance import CHANGED, code, content_of
-from condensery.rows import Row
+from condensery.evaluation.cell import Cell, KeptCells, Measured
+from condensery.evaluation.rows import Row
+from condensery.evaluation.run import How, cell_of
+from condensery.runtime.plan import exact_plan
+from condensery.runtime.provenance import CHANGED, code, content_of
+from condensery.utils.files import LONG_AGO, remove_leftovers
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_folder_without_locks_keeps_numbers(
     def refused(*_: object, **__: object) -> None:
         raise NotImplementedError
 
-    monkeypatch.setattr("condensery.cells.filelock.FileLock", refused)
+    monkeypatch.setattr("condensery.evaluation.cell.filelock.FileLock", refused)
     store = KeptCells(tmp_path)
     store.keep(cell, 0, 3, Measured(50.0, 1.0))
     assert list(store.known(cell, 0)) == [3]
@@ -64,7 +64,9 @@ def test_numbers_of_changed_code_are_not_found(
 ) -> None:
     store = KeptCells(tmp_path)
     for state in ("one", "other"):
-        monkeypatch.setattr("condensery.cells.code", lambda state=state: f"abc{CHANGED}.{state}")
+        monkeypatch.setattr(
+            "condensery.evaluation.cell.code", lambda state=state: f"abc{CHANGED}.{state}"
+        )
         assert store.known(cell, 0) == {}
         store.keep(cell, 0, 0, Measured(10.0, 1.0))
     assert len(list(tmp_path.glob("*.json"))) == 2
@@ -74,7 +76,7 @@ def test_numbers_of_changed_code_are_not_found(
 def test_code_is_named_by_its_content_where_the_commit_does_not(
     head: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("condensery.provenance.commit", lambda: head)
+    monkeypatch.setattr("condensery.runtime.provenance.commit", lambda: head)
     content = content_of(Path(__file__).parents[1] / "src" / "condensery")
     found = code.__wrapped__()
     assert found == ("abc" if head == "abc" else f"{head or 'no commit'}.{content}")

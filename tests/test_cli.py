@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from condensery import CondensedSet
-from condensery.cli import COMMANDS, main, split_dotted
+from condensery.cli.main import COMMANDS, main, split_dotted
 
 QUICK = ["--supply.net", "convnet2:width=4", "--plan", "exact", "--threads", "1"]
 
@@ -298,7 +298,7 @@ def test_dotted_overrides_are_yaml() -> None:
 def test_help_imports_no_torch(command: str | None) -> None:
     arguments = [command, "--help"] if command else ["--help"]
     code = (
-        "import sys\nfrom condensery.cli import main\n"
+        "import sys\nfrom condensery.cli.main import main\n"
         f"try:\n    main({arguments!r})\nexcept SystemExit as stop:\n    assert stop.code == 0\n"
         "heavy = {'torch', 'numpy', 'datasets', 'sklearn', 'PIL'} & set(sys.modules)\n"
         "assert not heavy, heavy"

@@ -17,14 +17,14 @@ from scipy import stats
 
 import condensery
 from condensery import DataError, UsageError, compare, evaluate, select_random
-from condensery.bench import Bench
-from condensery.cli import main
-from condensery.comparison import Compared, Comparer, Comparison
+from condensery.cli.main import main
 from condensery.data import Data, load
-from condensery.engine import exact_plan
-from condensery.evaluation import How, Result
-from condensery.significance import difference, holm, welch
-from condensery.train import Trainer
+from condensery.evaluation.comparison import Compared, Comparer, Comparison
+from condensery.evaluation.evaluator import Bench
+from condensery.evaluation.run import How, Result
+from condensery.evaluation.significance import difference, holm, welch
+from condensery.runtime.plan import exact_plan
+from condensery.training.trainer import Trainer
 
 from .conftest import tiny
 

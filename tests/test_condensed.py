@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 
 from condensery import CondensedSet, DataError, UsageError, export, load_sets, select_random
-from condensery.cli import main
-from condensery.condensed import FORMAT
+from condensery.cli.main import main
 from condensery.data import Data, load
-from condensery.files import safe_names, whole_file, whole_folder
-from condensery.report.pictures import picture
+from condensery.sets.condensed import FORMAT
+from condensery.sets.picture import picture
+from condensery.utils.files import safe_names, whole_file, whole_folder
 
 from .conftest import tiny
 
@@ -265,7 +265,7 @@ def arrays(images: np.ndarray[Any, Any]) -> CondensedSet:
 
 
 def test_what_eight_bits_cannot_hold_is_refused_and_still_drawn(tmp_path: Path) -> None:
-    from condensery.report.pictures import picture
+    from condensery.sets.picture import picture
 
     rng = np.random.default_rng(0)
     wide = arrays(rng.uniform(0, 65535, (12, 1, 8, 8)).astype(np.float32))

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from condensery.config import RunConfig, build, merge, resolve
+from condensery.condensation.configure import configure
+from condensery.config.build import RunConfig, build, merge, resolve
+from condensery.config.recipes import matches, read_recipe, recipe_names, with_cases
 from condensery.data import Data
 from condensery.errors import UsageError
-from condensery.planning import configure
-from condensery.recipe import matches, read_recipe, recipe_names, with_cases
 
 FACTS = {"data": "cifar10", "ipc": 10, "size": 32, "classes": 10, "audio": False, "net": "convnet3"}
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from condensery import CondensedSet, UsageError
-from condensery.checkpoint import load_state, save_state
-from condensery.config import RunConfig
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
+from condensery.config.build import RunConfig
+from condensery.config.recipes import recipe_names
 from condensery.data import Data, load
-from condensery.engine import Plan, exact_plan
 from condensery.errors import DivergedError
-from condensery.loop import Condenser
-from condensery.planning import configure
-from condensery.recipe import recipe_names
+from condensery.runtime.plan import Plan, exact_plan
+from condensery.utils.checkpoint import load_state, save_state
 
 from .conftest import tiny
 

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from condensery import CondensedSet, evaluate, nets, select_random
-from condensery.bench import Bench, measure_all
-from condensery.cells import Cell
-from condensery.crowd import LARGEST, Crowd, can_be_together, how_many, saved_bytes
 from condensery.data import Data
-from condensery.engine import Plan, exact_plan
 from condensery.errors import UsageError
-from condensery.evaluation import How, cell_of
-from condensery.protocol import Protocol
-from condensery.randomness import fork_rng, stream
-from condensery.rows import Row
+from condensery.evaluation.cell import Cell
+from condensery.evaluation.evaluator import Bench, measure_all
+from condensery.evaluation.rows import Row
+from condensery.evaluation.run import How, cell_of
+from condensery.runtime.plan import Plan, exact_plan
+from condensery.runtime.randomness import fork_rng, stream
+from condensery.training.protocol import Protocol
+from condensery.training.stacked import LARGEST, Crowd, can_be_together, how_many, saved_bytes
 
 from .conftest import tiny
 
@@ -153,7 +153,7 @@ def test_compiled_crowds(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> No
         made.append(function.__qualname__.split(".")[0])
         return torch.compile(function, dynamic=False)
 
-    monkeypatch.setattr("condensery.train.compiled", compiled)
+    monkeypatch.setattr("condensery.training.trainer.compiled", compiled)
     assert_alike(Bench(cell(tiny_data, plan=plan, augmentation="batch_op")), [0, 1], 1e-3, 1e-5)
     assert made == ["several", "loss_of"]
 
@@ -317,13 +317,13 @@ def test_the_plan_of_a_gpu(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> 
     """Automatic plans for a GPU train as many as fit together, in full float32; exact ones one."""
     gpu = Plan(name="auto", compile=True, chunk=8, update_dtype="bfloat16", tf32=True)
     object.__setattr__(gpu, "device", "cuda")  # there need not be one
-    monkeypatch.setattr("condensery.evaluation.choose_plan", lambda plan, **_: gpu)
-    monkeypatch.setattr("condensery.engine.plan._check_device", lambda device: None)
+    monkeypatch.setattr("condensery.evaluation.run.choose_plan", lambda plan, **_: gpu)
+    monkeypatch.setattr("condensery.runtime.plan._check_device", lambda device: None)
 
     def tried(network: nn.Module, shape: Any, classes: int, plan: Plan) -> bool:
         return can_be_together(network, shape, classes, EXACT)
 
-    monkeypatch.setattr("condensery.crowd.can_be_together", tried)
+    monkeypatch.setattr("condensery.training.stacked.can_be_together", tried)
     one = Row.named("x", [select_random(tiny_data, ipc=2)], tiny_data)
 
     def plan(net: str, asked: str = "auto") -> Plan:

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from scipy import signal
 from scipy.io import wavfile
 
-from condensery.condensed import About, CondensedSet, Source
-from condensery.config import Choice
+from condensery.config.build import Choice
 from condensery.data import DataError, as_json, cache_folder, describe, load
 from condensery.data.images import UnreadableError
 from condensery.data.sound import samples
 from condensery.data.spectrograms import frames, magnitudes, one_second, spectrogram
 from condensery.errors import UsageError
-from condensery.exports import export
-from condensery.report.pictures import picture
+from condensery.sets.condensed import About, CondensedSet, Source
+from condensery.sets.export import export
+from condensery.sets.picture import picture
 
 Floats = NDArray[np.float64]
 

@@ -19,18 +19,18 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from condensery import devices
-from condensery.condensed import CondensedSet
-from condensery.condensing import condense
+from condensery.condensation.api import condense
+from condensery.condensation.configure import configure, plan_for
+from condensery.condensation.loop import Condenser
 from condensery.data import Data, LabelledSet, cache_folder, load
 from condensery.data.labelled import fingerprint_of, measure
 from condensery.data.pictures import Pictures, Splits, Wanted, decode
 from condensery.data.stack import Item, stack_up
 from condensery.data.store import File, Memory
 from condensery.errors import DataError, UsageError
-from condensery.loop import Condenser
-from condensery.planning import configure, plan_for
+from condensery.runtime import devices
 from condensery.selection import select_random
+from condensery.sets.condensed import CondensedSet
 
 from .conftest import tiny
 
@@ -277,8 +277,8 @@ def test_images_on_the_host_give_the_same_bytes(
 def test_pools_selections_and_evaluation_from_the_host(
     tmp_path: Path, tiny_data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from condensery.evaluation import evaluate
-    from condensery.pooling import pool_settings, train_pool
+    from condensery.evaluation.run import evaluate
+    from condensery.methods.pools.train import pool_settings, train_pool
 
     def everything(folder: str, number: int) -> tuple[Any, ...]:
         settings = pool_settings(tiny_data, "convnet1:width=8", epochs=1)
@@ -302,10 +302,10 @@ def test_pools_selections_and_evaluation_from_the_host(
 
 def test_a_device_is_never_asked_for_rows(tiny_data: Data) -> None:
     # Nothing can be read from the meta device, so whatever waits for the device raises.
-    from condensery.engine.batches import draw_mixed, draw_step
-    from condensery.formation import random_rows
-    from condensery.task import Task
-    from condensery.train import Part, Split
+    from condensery.condensation.matching.draws import draw_mixed, draw_step
+    from condensery.methods.formation import random_rows
+    from condensery.methods.task import Task
+    from condensery.training.trainer import Part, Split
 
     train = tiny_data.train.to("meta", share=0)
     assert (train.device.type, train.index_device.type) == ("meta", "cpu")

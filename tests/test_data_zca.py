@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from condensery import CondensedSet, DataError, UsageError, evaluate, load, select_random
-from condensery.cli import main
-from condensery.engine import exact_plan
+from condensery.cli.main import main
+from condensery.runtime.plan import exact_plan
 
 from .conftest import tiny
 

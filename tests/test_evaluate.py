@@ -13,17 +13,17 @@ import torch
 from torch import Tensor
 
 from condensery import CondensedSet, DataError, UsageError, evaluate, select_random
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
 from condensery.data import Data, load
-from condensery.engine import Plan, exact_plan
-from condensery.evaluation import Result
-from condensery.loop import Condenser
+from condensery.evaluation.rows import Row
+from condensery.evaluation.run import Result
 from condensery.nets import build
-from condensery.planning import configure
-from condensery.protocol import Protocol, protocol, protocol_names
-from condensery.randomness import fork_rng, stream
-from condensery.rows import Row
-from condensery.train import Course, Split, Tensors, Trainer
-from condensery.whole import whole_schedule
+from condensery.runtime.plan import Plan, exact_plan
+from condensery.runtime.randomness import fork_rng, stream
+from condensery.training.protocol import Protocol, protocol, protocol_names
+from condensery.training.trainer import Course, Split, Tensors, Trainer
+from condensery.training.whole_split import whole_schedule
 
 from .conftest import tiny
 
@@ -188,7 +188,7 @@ def test_as_many_steps_for_every_set(tiny_data: Data) -> None:
     ]
     short = evaluate(made[0], tiny_data, protocol="idc_steps", epochs=2, nets=NET, n=1, plan=EXACT)
     assert short[0].protocol == "idc_steps+epochs=2"
-    from condensery import evaluation
+    from condensery.evaluation import run as evaluation
 
     how = evaluation.How(1, plan=EXACT)
     rows = [Row.of(one, tiny_data) for one in made]

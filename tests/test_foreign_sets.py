@@ -15,12 +15,12 @@ import torch
 from PIL import Image
 
 from condensery import CondensedSet, DataError, UsageError, evaluate, export, select_random
-from condensery.cli import main
+from condensery.cli.main import main
 from condensery.data import Data, load
-from condensery.engine import exact_plan
-from condensery.foreign_sets import open_foreign
-from condensery.rows import Row, rows_of, split_name
-from condensery.torch_files import open_torch
+from condensery.evaluation.rows import Row, rows_of, split_name
+from condensery.runtime.plan import exact_plan
+from condensery.sets.foreign import open_foreign
+from condensery.sets.torch_files import open_torch
 
 from .conftest import tiny
 

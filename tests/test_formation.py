@@ -14,16 +14,16 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from condensery import CondensedSet, UsageError
-from condensery.cli import main
+from condensery.cli.main import main
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
 from condensery.data import Data, load
-from condensery.engine import Plan, exact_plan
-from condensery.formation import MultiFormation, Pixels
-from condensery.formation.multi import cells, pack, unpack
-from condensery.formation.resize import area, bilinear
-from condensery.loop import Condenser
-from condensery.planning import configure
-from condensery.randomness import stream
-from condensery.task import Task
+from condensery.methods.formation import MultiFormation, Pixels
+from condensery.methods.formation.multi import cells, pack, unpack
+from condensery.methods.formation.resize import area, bilinear
+from condensery.methods.task import Task
+from condensery.runtime.plan import Plan, exact_plan
+from condensery.runtime.randomness import stream
 
 FLOAT64 = exact_plan("cpu", 1, "float64")
 SIZES = [(28, 2), (28, 3), (32, 2), (32, 3), (96, 3), (8, 2), (7, 3)]

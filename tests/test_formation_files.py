@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from condensery import CondensedSet, DataError
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
 from condensery.data import Data
-from condensery.engine import exact_plan
-from condensery.loop import Condenser
-from condensery.planning import configure
+from condensery.runtime.plan import exact_plan
 
 
 def changed(made: CondensedSet, file: Path, **settings: Any) -> Path:

@@ -13,16 +13,16 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from condensery import CondensedSet, DataError, UsageError
-from condensery.checkpoint import load_state, save_state
-from condensery.cli import main
+from condensery.cli.main import main
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
 from condensery.data import Data
-from condensery.engine import exact_plan
 from condensery.errors import DivergedError
-from condensery.formation import Fsrcnn, MultiFormation
-from condensery.formation.multi import cells
-from condensery.loop import Condenser
-from condensery.planning import configure
-from condensery.task import Task
+from condensery.methods.formation import Fsrcnn, MultiFormation
+from condensery.methods.formation.multi import cells
+from condensery.methods.task import Task
+from condensery.runtime.plan import exact_plan
+from condensery.utils.checkpoint import load_state, save_state
 
 from .conftest import tiny
 

@@ -15,20 +15,20 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from condensery import UsageError
-from condensery.augment import SiameseOp
-from condensery.config import RunConfig
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
+from condensery.config.build import RunConfig
+from condensery.config.recipes import recipe_names
 from condensery.data import Data
-from condensery.engine import Plan, exact_plan
-from condensery.engine.chains import chain_gradients
-from condensery.engine.gradients import class_gradients, matched_parameters
-from condensery.loop import Condenser
+from condensery.methods.augmentation import SiameseOp
+from condensery.methods.objectives import distances
+from condensery.methods.objectives.chain_gradients import chain_gradients
+from condensery.methods.objectives.distances import parse_distance, row_distance
+from condensery.methods.objectives.gradients import class_gradients, matched_parameters
+from condensery.methods.supply.random_networks import still
 from condensery.nets import build, chain, names
-from condensery.objectives import distances
-from condensery.objectives.distances import parse_distance, row_distance
-from condensery.planning import configure
-from condensery.randomness import fork_rng, stream
-from condensery.recipe import recipe_names
-from condensery.supply.networks import still
+from condensery.runtime.plan import Plan, exact_plan
+from condensery.runtime.randomness import fork_rng, stream
 
 from .conftest import tiny
 

@@ -14,14 +14,14 @@ from torch.nn.functional import cross_entropy, interpolate
 from condensery.augment import augment_sequence, parse_strategy
 from condensery.augment.draws import sample
 from condensery.augment.ops import apply
-from condensery.checkpoint import load_state, save_state
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
 from condensery.data import Data, load
-from condensery.engine import Plan, exact_plan
-from condensery.loop import Condenser
+from condensery.methods.pools.train import pool_settings, train_pool
 from condensery.nets import build
-from condensery.planning import configure
-from condensery.pooling import pool_settings, train_pool
-from condensery.randomness import fork_rng, stream
+from condensery.runtime.plan import Plan, exact_plan
+from condensery.runtime.randomness import fork_rng, stream
+from condensery.utils.checkpoint import load_state, save_state
 
 from .conftest import tiny
 
@@ -179,8 +179,8 @@ def test_compiled_and_narrow_stays_close() -> None:
     ],
 )
 def test_constants(recipe: str, data: str, ipc: int, expected: tuple[Any, ...]) -> None:
-    from condensery.config import resolve
-    from condensery.recipe import read_recipe
+    from condensery.config.build import resolve
+    from condensery.config.recipes import read_recipe
 
     side = 28 if "mnist" in data else 32
     facts = {"data": data, "ipc": ipc, "size": side, "classes": 10, "net": "convnet3"}
@@ -213,8 +213,8 @@ def test_constants(recipe: str, data: str, ipc: int, expected: tuple[Any, ...]) 
 
 
 def test_constants_of_larger_images() -> None:
-    from condensery.config import resolve
-    from condensery.recipe import read_recipe
+    from condensery.config.build import resolve
+    from condensery.config.recipes import read_recipe
 
     facts = {"data": "imagenet10", "ipc": 20, "size": 224, "classes": 10, "net": "convnet3"}
     facts |= {"family": "convnet", "norm": "default", "audio": False}

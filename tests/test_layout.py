@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from condensery.engine.layout import Batch, Layout, class_blocks, share_matrix
-from condensery.objectives.functional import weighted_mean_rows
+from condensery.condensation.matching.layout import Batch, Layout, class_blocks, share_matrix
+from condensery.methods.objectives.functional import weighted_mean_rows
 
 SIZES = st.lists(st.integers(1, 20), min_size=1, max_size=12)
 LIMIT = st.one_of(st.none(), st.integers(1, 60))

@@ -9,15 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from condensery.augment import SiameseOp
-from condensery.config import Choice, RunConfig
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
+from condensery.condensation.matching.matcher import Matcher
+from condensery.config.build import Choice, RunConfig
 from condensery.data import Data
-from condensery.engine import Matcher, Plan, exact_plan
-from condensery.loop import Condenser
+from condensery.methods.augmentation import SiameseOp
+from condensery.methods.task import Step
 from condensery.nets import build
-from condensery.planning import configure
-from condensery.randomness import fork_rng, stream
-from condensery.task import Step
+from condensery.runtime.plan import Plan, exact_plan
+from condensery.runtime.randomness import fork_rng, stream
 
 from .conftest import tiny
 
@@ -183,7 +184,7 @@ def test_an_objective_that_ties_classes_gets_its_whole_gradient(
     network = condenser.supply.new(0)
     loss, gradient = matcher.gradient(network, condenser.stored.detach(), 0, 0)
 
-    from condensery.engine.batches import draw_rows
+    from condensery.condensation.matching.draws import draw_rows
 
     train = tiny_data.train
     rows = draw_rows(train, config.real_batch, config.seed, "real-batch", 0, 0)

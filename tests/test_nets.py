@@ -17,7 +17,7 @@ from condensery.errors import UsageError
 from condensery.nets import build, describe, embed, features, mixes_examples, names, with_norm
 from condensery.nets.norms import make_norm
 from condensery.nets.spec import parse
-from condensery.randomness import fork_rng, stream
+from condensery.runtime.randomness import fork_rng, stream
 
 CIFAR, MNIST = (3, 32, 32), (1, 28, 28)
 WIDTHS, DEPTHS = (32, 64, 128, 256), (1, 2, 3, 4)

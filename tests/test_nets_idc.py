@@ -13,7 +13,7 @@ from torch.func import functional_call
 from condensery.errors import UsageError
 from condensery.nets import build, describe, embed, features, mixes_examples, with_norm
 from condensery.nets.norms import NORMS, make_conv
-from condensery.randomness import fork_rng, stream
+from condensery.runtime.randomness import fork_rng, stream
 
 Shape = tuple[int, int, int]
 CIFAR: Shape = (3, 32, 32)

@@ -12,7 +12,7 @@ import yaml
 from torch.nn import functional as F
 
 from condensery import CondensedSet, UsageError, condense
-from condensery.cli import main
+from condensery.cli.main import main
 from condensery.data import Data
 from condensery.selection import select_random
 

@@ -11,9 +11,9 @@ from torch.nn.functional import interpolate
 from condensery.augment import augment_photos
 from condensery.augment.photos import _jitter, crops
 from condensery.data import Data
-from condensery.engine import exact_plan
-from condensery.protocol import Protocol
-from condensery.train import Split, Trainer
+from condensery.runtime.plan import exact_plan
+from condensery.training.protocol import Protocol
+from condensery.training.trainer import Split, Trainer
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 

@@ -18,19 +18,19 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from condensery import CondensedSet, UsageError
-from condensery.checkpoint import Every, load_state, save_state
-from condensery.cli import main
+from condensery.cli.main import main
+from condensery.condensation.configure import configure, notes_of
+from condensery.condensation.loop import Condenser
 from condensery.data import Data, load
-from condensery.engine import Plan, exact_plan
 from condensery.errors import DataError
-from condensery.interrupts import Interrupted
-from condensery.loop import Condenser
+from condensery.methods.pools.store import Pool
+from condensery.methods.pools.train import PoolSettings, divide, pool_settings, train_pool
 from condensery.nets import build
-from condensery.planning import configure, notes_of
-from condensery.pooling import PoolSettings, divide, pool_settings, train_pool
-from condensery.pools import Pool
-from condensery.randomness import fork_rng, stream
-from condensery.train import Part
+from condensery.runtime.plan import Plan, exact_plan
+from condensery.runtime.randomness import fork_rng, stream
+from condensery.training.trainer import Part
+from condensery.utils.checkpoint import Every, load_state, save_state
+from condensery.utils.signals import Interrupted
 
 from .conftest import tiny
 
@@ -146,7 +146,7 @@ class StopError(Exception):
 def test_a_stopped_pool_goes_on_to_the_same_bytes(
     net: str, tiny_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from condensery import pooling
+    from condensery.methods.pools import train as pooling
 
     given: dict[str, Any] = {"epochs": 4, "snapshots": [0, 1.5, 2, 4], "batch": 8}
     settings = pool_settings(tiny_data, net, **given)
@@ -185,7 +185,7 @@ def test_a_stopped_pool_goes_on_to_the_same_bytes(
 def test_a_signal_stops_between_steps(
     tiny_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from condensery import pooling
+    from condensery.methods.pools import train as pooling
 
     settings = settings_of(tiny_data, epochs=4)
     train_pool(tiny_data, settings, 1, tmp_path / "whole", plan=EXACT)
@@ -287,7 +287,7 @@ def test_networks_are_those_of_the_band(pool: Pool, tiny_data: Data) -> None:
 
 
 def test_bands_are_half_open_and_100_belongs_to_the_last() -> None:
-    from condensery.pools import Snapshot
+    from condensery.methods.pools.store import Snapshot
 
     few = tuple(Snapshot(n, 1.0, a, "", "") for n, a in enumerate((0.0, 10.0, 19.9, 99.0, 100.0)))
     pool = Pool(Path(), {}, few)

@@ -13,16 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from condensery import CondensedSet, DataError, UsageError
-from condensery.checkpoint import load_state, save_state
-from condensery.condensed import About, Source
-from condensery.config import Choice, RunConfig
+from condensery.condensation.configure import configure
+from condensery.condensation.run_folder import difference
+from condensery.config.build import Choice, RunConfig
+from condensery.config.recipes import recipe_names
 from condensery.data import Data
-from condensery.files import safe_names
-from condensery.formation import MultiFormation
-from condensery.planning import configure
-from condensery.recipe import recipe_names
-from condensery.runs import difference
-from condensery.task import Task
+from condensery.methods.formation import MultiFormation
+from condensery.methods.task import Task
+from condensery.sets.condensed import About, Source
+from condensery.utils.checkpoint import load_state, save_state
+from condensery.utils.files import safe_names
 
 from .conftest import tiny
 

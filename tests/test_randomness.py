@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from condensery.randomness import fork_rng, stream
+from condensery.runtime.randomness import fork_rng, stream
 
 
 def test_every_part_of_the_address_counts() -> None:

@@ -18,15 +18,14 @@ import pytest
 import torch
 
 from condensery import CondensedSet, UsageError
-from condensery.checkpoint import load_state
-from condensery.cli import main
-from condensery.engine import exact_plan
-from condensery.engine.plan import default_threads, processors
-from condensery.launch import check_alone, launched, launched_here
-from condensery.loop import Condenser
-from condensery.objectives import MeanFeatures
-from condensery.pooling import pool_settings, train_pool
-from condensery.ranks import ALONE, Ranks, check_device, share
+from condensery.cli.main import main
+from condensery.condensation.loop import Condenser
+from condensery.methods.objectives import MeanFeatures
+from condensery.methods.pools.train import pool_settings, train_pool
+from condensery.runtime.distributed import ALONE, Ranks, check_device, share
+from condensery.runtime.plan import default_threads, exact_plan, processors
+from condensery.runtime.torchrun import check_alone, launched, launched_here
+from condensery.utils.checkpoint import load_state
 
 from . import ranks_job
 from .conftest import tiny

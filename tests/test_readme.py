@@ -13,14 +13,14 @@ import pytest
 import torch
 from PIL import Image
 
-from condensery.cli import _parse, main
-from condensery.config import choice_class, kinds_of
-from condensery.engine import exact_plan
-from condensery.engine.batches import draw_step
-from condensery.loop import Condenser
+from condensery.cli.main import _parse, main
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
+from condensery.condensation.matching.draws import draw_step
+from condensery.config.build import choice_class, kinds_of
+from condensery.config.recipes import CHOICES
 from condensery.nets import embed
-from condensery.planning import configure
-from condensery.recipe import CHOICES
+from condensery.runtime.plan import exact_plan
 
 from .conftest import tiny
 

@@ -17,15 +17,17 @@ import pytest
 import torch
 
 from condensery import CondensedSet, evaluate, load, select_random
-from condensery.cells import Cell, KeptCells, Measured
-from condensery.cli import main
-from condensery.config import RunConfig
+from condensery.cli.main import main
+from condensery.condensation.configure import configure
+from condensery.condensation.run_folder import RunFolder
+from condensery.config.build import RunConfig
 from condensery.data.catalogue import lies_here
 from condensery.data.labelled import default_net
 from condensery.errors import DataError, UsageError
-from condensery.files import write_json
+from condensery.evaluation.cell import Cell, KeptCells, Measured
 from condensery.nets import build
-from condensery.originals import (
+from condensery.reproduction import Experiment, Unmapped, experiment_of
+from condensery.reproduction.originals import (
     NOT_COMPARED,
     ORIGINALS,
     OTHER_CONTENT,
@@ -33,15 +35,13 @@ from condensery.originals import (
     contents,
     departure,
 )
-from condensery.planning import configure
-from condensery.protocol import protocol_names
-from condensery.published import PAPERS, Published, find, pick, published, tables
-from condensery.records import read_records
-from condensery.report.reproduced import STATUSES, cells, page
-from condensery.reproducing import scaled
-from condensery.reproduction import Experiment, Unmapped, experiment_of
-from condensery.runs import RunFolder
-from condensery.verdicts import Amount, verdict
+from condensery.reproduction.published import PAPERS, Published, find, pick, published, tables
+from condensery.reproduction.records import read_records
+from condensery.reproduction.run import scaled
+from condensery.reproduction.status import STATUSES, cells, page
+from condensery.reproduction.verdict import Amount, verdict
+from condensery.training.protocol import protocol_names
+from condensery.utils.files import write_json
 
 from .conftest import tiny
 
@@ -712,10 +712,8 @@ def test_only_a_row_on_the_original_reads_reproduced(here: Path) -> None:
 def test_an_installed_package_has_no_results(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from condensery.commands import reproducing
-
-    installed = here / "site-packages" / "condensery" / "commands" / "reproducing.py"
-    monkeypatch.setattr(reproducing, "__file__", str(installed))
+    installed = here / "site-packages" / "condensery"
+    monkeypatch.setattr("condensery.runtime.provenance.PACKAGE", installed)
     assert main(["reproduce", "--status"]) == 0
     assert "no results: an installed package has none" in capsys.readouterr().out
 

@@ -17,15 +17,15 @@ import torch
 import yaml
 
 from condensery import CondensedSet, Data, UsageError
-from condensery.checkpoint import Checkpoints, Every, load_state, save_state
-from condensery.cli import main
-from condensery.engine import exact_plan
+from condensery.cli.main import main
+from condensery.condensation.configure import configure
+from condensery.condensation.divergence import Drift, Watch
+from condensery.condensation.loop import Condenser
 from condensery.errors import DataError
-from condensery.files import whole_file
-from condensery.health import Drift, Watch
-from condensery.locks import in_use
-from condensery.loop import Condenser
-from condensery.planning import configure
+from condensery.runtime.plan import exact_plan
+from condensery.utils.checkpoint import Checkpoints, Every, load_state, save_state
+from condensery.utils.files import whole_file
+from condensery.utils.locks import in_use
 
 SMALL = ["--ipc", "1", "--real-batch", "4", "--supply.net", "convnet1:width=4", "--plan", "exact"]
 SMALL += ["--threads", "1"]
@@ -49,7 +49,7 @@ def _command(arguments: list[str], slowly: bool) -> None:
     """What a child process does: the command, with writing that takes long where it is asked."""
     torch.set_num_threads(1)
     if slowly:
-        from condensery import checkpoint
+        from condensery.utils import checkpoint
 
         at_once = whole_file
 
@@ -79,7 +79,7 @@ def _killed(arguments: list[str], out: Path, until: int, writing: bool) -> int |
     The exit code where it ended before that, None where it was killed.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["condensery.commands", "condensery.running"])
+    context.set_forkserver_preload(["condensery.cli.commands", "condensery.condensation.runner"])
     process = context.Process(target=_command, args=(arguments, writing))
     process.start()
     deadline = time.monotonic() + 120
@@ -365,7 +365,7 @@ def test_minutes_end_with_a_set_that_goes_on(
         now[0] += 10.0
 
     monkeypatch.setattr(Condenser, "step", slow)
-    monkeypatch.setattr("condensery.running.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("condensery.condensation.runner.time.monotonic", lambda: now[0])
     limited = [*arguments, "--out", str(timed), "--minutes", "0.5"]
     assert main(limited) == 0
     assert "its time is over after 1 of 4 iterations" in capsys.readouterr().out

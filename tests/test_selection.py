@@ -16,14 +16,12 @@ from torch import Tensor
 
 import condensery
 from condensery import CondensedSet, DataError, UsageError, load, select, select_random
-from condensery.cli import main
+from condensery.cli.main import main
 from condensery.data import Data
-from condensery.engine import Plan, exact_plan
 from condensery.errors import DivergedError
 from condensery.nets import build, embed
-from condensery.progress import Progress
-from condensery.protocol import Protocol
-from condensery.randomness import fork_rng, stream
+from condensery.runtime.plan import Plan, exact_plan
+from condensery.runtime.randomness import fork_rng, stream
 from condensery.selection import (
     SELECTIONS,
     ForgettingEvents,
@@ -33,7 +31,9 @@ from condensery.selection import (
     most_forgettable,
     networks,
 )
-from condensery.train import Course, Split, Trainer
+from condensery.training.protocol import Protocol
+from condensery.training.trainer import Course, Split, Trainer
+from condensery.utils.progress import Progress
 
 from .conftest import tiny
 

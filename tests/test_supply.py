@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from condensery import UsageError
-from condensery.cli import main
+from condensery.cli.main import main
+from condensery.condensation.configure import configure, notes_of
+from condensery.condensation.convergence import Convergence, window_of
+from condensery.condensation.loop import Condenser
+from condensery.config.recipes import recipe_names
 from condensery.data import Data
-from condensery.engine import Plan, exact_plan
 from condensery.errors import DivergedError
-from condensery.loop import Condenser
-from condensery.planning import configure, notes_of
-from condensery.progress import Progress
-from condensery.recipe import recipe_names
-from condensery.stopping import Convergence, window_of
-from condensery.supply import TrainedOnSynthetic
-from condensery.supply.schedules import fixed_schedule, is_published
+from condensery.methods.supply import TrainedOnSynthetic
+from condensery.methods.supply.schedules import fixed_schedule, is_published
+from condensery.runtime.plan import Plan, exact_plan
+from condensery.utils.progress import Progress
 
 from .conftest import tiny
 
@@ -327,7 +327,7 @@ def test_progress_within_a_long_iteration(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr("condensery.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("condensery.utils.progress.time.monotonic", lambda: now[0])
     progress = Progress(10, "iterations")
     for second, what in (
         (5, "within"),

@@ -16,16 +16,16 @@ import yaml
 from scipy import signal
 from scipy.io import wavfile
 
-from condensery.cli import main
-from condensery.condensed import CondensedSet
-from condensery.condensing import condense
+from condensery.cli.main import main
+from condensery.condensation.api import condense
 from condensery.data import load
 from condensery.data.spectrograms import magnitudes, one_second, spectrogram
 from condensery.errors import DataError, UsageError
-from condensery.evaluation import evaluate
-from condensery.exports import export
+from condensery.evaluation.run import evaluate
 from condensery.selection import select_random
-from condensery.waveforms import griffin_lim, samples_of, transform
+from condensery.sets.condensed import CondensedSet
+from condensery.sets.export import export
+from condensery.sets.sound import griffin_lim, samples_of, transform
 
 from .test_data_audio import spoken
 

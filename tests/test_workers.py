@@ -18,15 +18,15 @@ from torch import nn
 from condensery import CondensedSet, evaluate, nets, select_random
 from condensery.augment import Strategy
 from condensery.augment.training import augment_batch, augment_each
-from condensery.bench import Bench, measure_all
 from condensery.data import Data
-from condensery.engine import Plan, exact_plan
 from condensery.errors import ResourceError
-from condensery.evaluation import How, cell_of
-from condensery.protocol import Protocol
-from condensery.randomness import fork_rng, stream
-from condensery.rows import Row
-from condensery.workers import can_be_shared, measure_together, read_cell, write_cell
+from condensery.evaluation.evaluator import Bench, measure_all
+from condensery.evaluation.processes import can_be_shared, measure_together, read_cell, write_cell
+from condensery.evaluation.rows import Row
+from condensery.evaluation.run import How, cell_of
+from condensery.runtime.plan import Plan, exact_plan
+from condensery.runtime.randomness import fork_rng, stream
+from condensery.training.protocol import Protocol
 
 ALONE = exact_plan("cpu", 1)
 TOGETHER = dataclasses.replace(ALONE, processes=2)
@@ -94,7 +94,7 @@ def test_a_worker_that_dies_is_told(
         begun.append(begin(*arguments, **named))
         return begun[-1]
 
-    monkeypatch.setattr("condensery.workers.subprocess.Popen", noting)
+    monkeypatch.setattr("condensery.evaluation.processes.subprocess.Popen", noting)
     results = measure_together(cell, [(0, k) for k in range(40)])
     next(results)
     for worker in begun:
@@ -112,7 +112,7 @@ def test_leaving_early_ends_the_workers(tiny_data: Data, monkeypatch: pytest.Mon
         begun.append(begin(*arguments, **named))
         return begun[-1]
 
-    monkeypatch.setattr("condensery.workers.subprocess.Popen", noting)
+    monkeypatch.setattr("condensery.evaluation.processes.subprocess.Popen", noting)
     row = Row.named("x", _sets(tiny_data), tiny_data)
     cell = cell_of(row, tiny_data, "tests.test_workers:Own", "dc", How(2, plan=TOGETHER))
     results = measure_all(cell, [(0, k) for k in range(9)])
@@ -125,24 +125,24 @@ def test_leaving_early_ends_the_workers(tiny_data: Data, monkeypatch: pytest.Mon
 def test_the_plan_of_reported_numbers(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     """Automatic plans share cores out; a plan of one's own is obeyed."""
     half = Plan(name="auto", threads=2, compile=True, chunk=8, update_dtype="bfloat16")
-    monkeypatch.setattr("condensery.evaluation.choose_plan", lambda plan, **_: half)
+    monkeypatch.setattr("condensery.evaluation.run.choose_plan", lambda plan, **_: half)
     row = Row.of("whole(epochs=1)", tiny_data)
     small = cell_of(row, tiny_data, "mlp", "dc", How(2)).plan
     assert (small.processes, small.threads) == (1, 2)  # starting them would take longer
     # Five networks: three passes an image and epoch, and the test split.
     work = 5 * (3 * len(tiny_data.train) + len(tiny_data.test)) * 64 / 1024
-    monkeypatch.setattr("condensery.evaluation._PROCESSES_PAY", work + 0.01)
+    monkeypatch.setattr("condensery.evaluation.run._PROCESSES_PAY", work + 0.01)
     assert cell_of(row, tiny_data, "mlp", "dc", How(2)).plan.processes == 1
-    monkeypatch.setattr("condensery.evaluation._PROCESSES_PAY", work)
+    monkeypatch.setattr("condensery.evaluation.run._PROCESSES_PAY", work)
     found = cell_of(row, tiny_data, "mlp", "dc", How(2)).plan
     assert (found.processes, found.threads, found.update_dtype) == (2, 1, "bfloat16")
     assert "2 processes" in found.describe()
     own = cell_of(row, tiny_data, "mlp", "dc", How(2, plan=half)).plan
     assert (own.processes, own.threads, own.update_dtype) == (1, 2, "bfloat16")
     eager = dataclasses.replace(half, compile=False, update_dtype="float32")
-    monkeypatch.setattr("condensery.evaluation.choose_plan", lambda plan, **_: eager)
+    monkeypatch.setattr("condensery.evaluation.run.choose_plan", lambda plan, **_: eager)
     assert cell_of(row, tiny_data, "mlp", "dc", How(2)).plan.processes == 2
-    monkeypatch.setattr("condensery.workers._LARGEST", 0)
+    monkeypatch.setattr("condensery.evaluation.processes._LARGEST", 0)
     cell = cell_of(row, tiny_data, "mlp", "dc", How(2))
     assert not can_be_shared(cell)
     assert (cell.plan.processes, cell.plan.threads) == (1, 2)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from condensery.errors import UsageError
-from condensery.files import LONG_AGO, remove_leftovers, whole_file
+from condensery.utils.files import LONG_AGO, remove_leftovers, whole_file
 
 from . import pictures, recordings
 from .labelled import LabelledSet, fingerprint_of

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condensery.errors import DataError
-from condensery.randomness import stream
+from condensery.runtime.randomness import stream
 
 Rows = NDArray[np.int64]
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from condensery.devices import fits, to_device
 from condensery.errors import DataError
+from condensery.runtime.devices import fits, to_device
 
 _CHUNK = 2**24  # numbers looked at together when the pixels are measured
 

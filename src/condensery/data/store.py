@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from condensery.devices import physical_memory
 from condensery.errors import DataError
+from condensery.runtime.devices import physical_memory
 
 from .describe import size_text
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from condensery.devices import physical_memory
 from condensery.errors import UsageError
+from condensery.runtime.devices import physical_memory
 
 from .describe import size_text
 from .labelled import LabelledSet

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from condensery.errors import UsageError, unknown_name
-from condensery.randomness import fork_rng
+from condensery.runtime.randomness import fork_rng
 
 from .alexnet import AlexCifarNet, AlexNet
 from .convnet import ConvNet

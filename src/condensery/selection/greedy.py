@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from condensery.devices import to_device
+from condensery.runtime.devices import to_device
 
 
 def herding(features: Tensor, n: int) -> Tensor:

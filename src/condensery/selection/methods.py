@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from condensery.condensed import About, CondensedSet, Source
-from condensery.config import Choice
+from condensery.config.build import Choice
 from condensery.data import Data, load, require_per_class
 from condensery.errors import UsageError, unknown_name
-from condensery.formation import Pixels, random_rows
-from condensery.randomness import stream
+from condensery.methods.formation import Pixels, random_rows
+from condensery.runtime.randomness import stream
+from condensery.sets.condensed import About, CondensedSet, Source
 
 from .greedy import herding, k_center, most_forgettable
 from .networks import Networks

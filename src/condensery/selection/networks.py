@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from condensery import nets
-from condensery.checkpoint import load_state, save_state
 from condensery.data import Data, cache_folder, load
-from condensery.engine import Plan, choose_plan
 from condensery.errors import DataError, DivergedError, UsageError
-from condensery.provenance import commit, versions
-from condensery.randomness import fork_rng, stream
-from condensery.train import Course, Split, Trainer
+from condensery.runtime.plan import Plan, choose_plan
+from condensery.runtime.provenance import commit, versions
+from condensery.runtime.randomness import fork_rng, stream
+from condensery.training.trainer import Course, Split, Trainer
+from condensery.utils.checkpoint import load_state, save_state
 
 from .greedy import ForgettingEvents
 from .settings import SelectionTraining, selection_training

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from condensery import nets
-from condensery.config import make
+from condensery.config.build import make
 from condensery.data import Data
 from condensery.errors import UsageError
-from condensery.protocol import Protocol
-from condensery.whole import WholeSchedule
+from condensery.training.protocol import Protocol
+from condensery.training.whole_split import WholeSchedule
 
 #: Epochs are chosen so that about this many images are seen, within the bounds below.
 _IMAGES = 600_000

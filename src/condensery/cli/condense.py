@@ -1,0 +1,369 @@
+"""The commands that learn: condensed sets, and pools of networks."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from condensery.condensation.configure import configure, notes_of, plan_for
+from condensery.condensation.dry_run import rehearse
+from condensery.condensation.run_folder import RunFolder
+from condensery.condensation.runner import carry_out
+from condensery.config.build import RunConfig, Scalars, make
+from condensery.config.recipes import CHOICES, read_recipe, read_yaml
+from condensery.data import Data, load
+from condensery.errors import UsageError
+from condensery.methods.pools.store import INDEX as POOL
+from condensery.runtime.devices import SHARE_VARIABLE
+from condensery.runtime.distributed import Ranks, check_device, joined
+from condensery.runtime.malloc import keep_memory
+from condensery.runtime.plan import Plan, default_threads
+from condensery.sets.condensed import FILE, CondensedSet
+from condensery.utils.checkpoint import Every
+from condensery.utils.signals import Interrupted
+from condensery.utils.text import size_text, time_text
+
+from . import evaluate_at as curves
+from .flags import Condense
+from .shared import facts_of_set, folder_of, printer, write_result
+
+
+def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
+    """Learn one set, or several with consecutive seeds; in one process, or in those of torchrun."""
+    with joined() as ranks:
+        return _condense(options, dotted, ranks)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """A command, understood: what is condensed, how, and by whom."""
+
+    options: Any
+    data: Data
+    config: RunConfig
+    planned: Mapping[str, Any]
+    """Fields of the plan that were typed."""
+    every: Every
+    ranks: Ranks
+    say: Callable[[str], None]
+
+
+def _condense(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> int:
+    keep_memory()
+    order = _order(options, dotted, ranks)
+    data, config = order.data, order.config
+    name = f"{data.name}-{config.recipe}-ipc{config.ipc}"
+    out = folder_of(options.out, Path("runs") / name)
+    if options.sets > 1 and any((out / file).exists() for file in ("recipe.yaml", FILE)):
+        raise UsageError(f"--out {out} holds a run of one set; choose another for --sets")
+    results = []
+    for number in range(1 if options.dry_run else options.sets):
+        place = out / str(number) if options.sets > 1 else out
+        folder = RunFolder(place, writes=ranks.first)
+        one = dataclasses.replace(config, seed=config.seed + number)
+        try:
+            results.append(_condense_one(order, one, folder, number))
+        except Interrupted as stop:
+            if ranks.first:
+                print(
+                    f"condensery: stopped by {stop}; the same command continues {folder.path}, and "
+                    f"so does: condensery resume {out}",
+                    file=sys.stderr,
+                )
+            return 128 + stop.number
+    if not options.dry_run:
+        order.say(f"next: condensery evaluate {out}")
+    if ranks.first:
+        write_result(options, {"runs": results})
+    return 0
+
+
+def _check(options: Any, ranks: Ranks) -> None:
+    """Refuse flags that are wrong by themselves."""
+    check_device(options.device, ranks)
+    if options.config and options.recipe:
+        raise UsageError("--config and --recipe contradict each other: give one of them")
+    if options.sets < 1:
+        raise UsageError(f"--sets must be at least 1, got {options.sets}")
+    if options.minutes is not None and not 0 < options.minutes < float("inf"):
+        raise UsageError(f"--minutes must be positive, got {options.minutes:g}")
+    if options.dry_run and not ranks.alone:
+        raise UsageError("--dry-run measures the steps of one process; leave torchrun out")
+    if options.data is not None and not options.data.strip():
+        raise UsageError("--data is empty; name a data set, a folder or a file")
+
+
+def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
+    """Read the recipe and the data, and resolve the configuration; tell what is worth knowing."""
+    _check(options, ranks)
+    every = Every.parse(options.checkpoint_every)
+    base = _base(options)
+    flags = {
+        "size": options.size,
+        "channels": options.channels,
+        "sample_rate": options.sample_rate,
+        "flip": False if options.no_flip else None,
+        "zca": True if options.zca else None,
+        "ipc": options.ipc,
+        "iterations": options.iterations,
+        "until": options.until,
+        "window": options.window,
+        "real_batch": options.real_batch,
+        "seed": options.seed,
+    }
+    given = {name: value for name, value in flags.items() if value is not None}
+    data = _data_of(options, base, given, ranks)
+    planned = {name[5:]: value for name, value in dotted if name.startswith("plan.")}
+    settings = {name: value for name, value in dotted if not name.startswith("plan.")}
+    config = configure(data, base, {**given, **settings})
+    say = printer(options) if ranks.first else (lambda text: None)
+    held_ipc = base.get("ipc")
+    if options.config and held_ipc not in (None, config.ipc):
+        say(
+            f"note: settings that depend on the budget are those of {held_ipc} images a class, as "
+            f"{options.config} has them; --recipe {config.recipe} chooses them for {config.ipc}"
+        )
+    for note in [*data.notes, *notes_of(config)]:
+        say(f"note: {note}")
+    return _Order(options, data, config, planned, every, ranks, say)
+
+
+def _data_of(options: Any, base: Mapping[str, Any], given: Mapping[str, Any], ranks: Ranks) -> Data:
+    """The data of a command; what decides how they are read is checked before they are."""
+    named = {"recipe": "", "data": options.data or "digits"}
+    read_as = ("data", "size", "channels", "sample_rate", "flip", "zca")
+    known = {n: base[n] for n in read_as if n in base}
+    data_as = {"data": options.data} if options.data else {}
+    how: Scalars = make(Scalars, {**named, **known, **given, **data_as}, "run")
+    data = ranks.in_turn(
+        lambda: load(
+            how.data,
+            size=how.size,
+            channels=how.channels,
+            rate=how.sample_rate,
+            flip=how.flip,
+            zca=how.zca,
+        )
+    )
+    ranks.agree(
+        data.train.fingerprint,
+        f"the processes have read different images as --data {how.data}; give every machine the "
+        "same files",
+    )
+    return data
+
+
+def _base(options: Any) -> Mapping[str, Any]:
+    """The recipe or configuration that the flags change."""
+    if not options.config:
+        return read_recipe("dm" if options.recipe is None else options.recipe)
+    file = Path(options.config)
+    base = read_yaml(file / "recipe.yaml" if file.is_dir() else file, "--config")
+    if "select" in base:
+        raise UsageError(f"--config {file} belongs to a selection; repeat it with select")
+    if "packed" in base:
+        raise UsageError(
+            f"--config {file} belongs to a set that was packed afterwards; name the run that it "
+            "was packed from"
+        )
+    lacking = [name for name in CHOICES if name not in base]
+    if lacking:
+        raise UsageError(
+            f"--config {options.config} lacks {', '.join(lacking)}; give a run's recipe.yaml"
+        )
+    return {"recipe": Path(options.config).stem, **base}
+
+
+def _condense_one(
+    order: _Order, config: RunConfig, folder: RunFolder, number: int
+) -> dict[str, Any]:
+    data, options, ranks, say = order.data, order.options, order.ranks, order.say
+    status = folder.status(config)
+    ranks.agree(
+        status,
+        f"the processes do not see the same run folder {folder.path}; it has to lie on a file "
+        "system that all machines share",
+    )
+    if status != "new":
+        folder.check_data(data)
+    curve = curves.asked(folder, options)
+    over = options.minutes is not None and _seconds(folder) >= 60 * options.minutes
+    if status == "finished" or (status == "timed" and over):
+        more = f" in its {options.minutes:g} minutes" if status == "timed" else ""
+        say(f"{folder.path} is finished{more}; nothing to do{_more(folder, status)}")
+        condensed = CondensedSet.load(folder.path)
+    else:
+        plan = _plan(order, config, folder, status, number)
+        _announce(order, config, plan)
+        if options.dry_run:
+            return _rehearsed(data, config, plan, folder, options, say)
+        condensed = carry_out(
+            data,
+            config,
+            plan,
+            folder,
+            quiet=options.quiet or not ranks.first,
+            every=order.every,
+            minutes=options.minutes,
+            ranks=ranks,
+            keep=curve.get("at", ()),
+            facts={
+                "set": number,
+                "sets": options.sets,
+                "evaluate_at": curve or None,
+                "asked_threads": options.threads,
+            },
+        )
+        if ranks.first:
+            _say_how_it_ended(folder, config, condensed, say)
+    say(f"picture: {folder.path / 'images.png'}")
+    found = ranks.by_first(lambda: curves.evaluated(data, config, folder, options, curve, say))
+    return {"out": str(folder.path), **facts_of_set(condensed), **(found or {})}
+
+
+def _plan(order: _Order, config: RunConfig, folder: RunFolder, status: str, number: int) -> Plan:
+    """The plan that a run was begun with, or that of a new one; the same on all ranks."""
+    options, ranks = order.options, order.ranks
+    # Sets of one command run by one plan, also when the later ones begin on another day.
+    begun = folder if status != "new" else RunFolder(folder.path.parent / "0")
+    plan = begun.plan() if status != "new" or number else None
+    if plan is None:
+        plan = plan_for(order.data, config, options.plan, options.device, options.threads)
+        if order.planned:
+            changed = {**plan.as_dict(), "name": f"{plan.name}, changed", **order.planned}
+            plan = make(Plan, changed, "plan")
+    elif folder.checkpoints.files:
+        order.say(f"continuing {folder.path}, by the plan that it was begun with")
+    facts = folder.facts()
+    if int(facts.get("begun_ranks", ranks.world)) != ranks.world:
+        # They share the processors of a machine, unless somebody has said how many threads.
+        threads = options.threads or facts.get("asked_threads") or default_threads()
+        plan = dataclasses.replace(plan, threads=threads)
+    return _plan_of_all(plan, ranks)
+
+
+def _announce(order: _Order, config: RunConfig, plan: Plan) -> None:
+    """What is about to be done."""
+    data, ranks, say = order.data, order.ranks, order.say
+    say(
+        f"condensing {data.name} ({len(data.train)} images, {data.train.classes} classes) to "
+        f"{config.ipc} a class: {config.recipe}, {config.iterations} iterations, "
+        f"seed {config.seed}"
+    )
+    say(f"plan: {plan.describe()}")
+    _say_where(data, plan, say)
+    if not ranks.alone:
+        say(f"processes: {ranks.world}, {_split(data.train.classes, ranks.world)} each")
+
+
+def _seconds(folder: RunFolder) -> float:
+    return float(folder.facts().get("seconds", 0.0))
+
+
+def _more(folder: RunFolder, status: str) -> str:
+    on = f"; condensery resume {folder.path}, with more --minutes or none, goes on with it"
+    return on if status == "timed" else ""
+
+
+def _say_how_it_ended(
+    folder: RunFolder, config: RunConfig, condensed: CondensedSet, say: Any
+) -> None:
+    done, ended = condensed.about.iterations, folder.facts().get("ended")
+    if ended == "converged" and done < config.iterations:
+        say(f"converged after {done} of {config.iterations} iterations")
+    if ended == "minutes":
+        missed = [drop for drop in config.optimizer.drops if drop > done]
+        never = f"; its rate was to fall at {missed}, which was not reached" if missed else ""
+        say(
+            f"its time is over after {done} of {config.iterations} iterations{never}; "
+            f"condensery resume {folder.path} goes on"
+        )
+    say(f"done in {time_text(_seconds(folder))}: {folder.path}")
+
+
+def _rehearsed(
+    data: Data, config: RunConfig, plan: Plan, folder: RunFolder, options: Any, say: Any
+) -> dict[str, Any]:
+    """What the run would take."""
+    found = rehearse(data, config, plan)
+    each = f"{found.step_seconds:.3g} s a step"
+    each += f", {found.steps} steps an iteration" if found.steps > 1 else ""
+    each += f", {found.network_seconds:.3g} s for a new network" if found.steps > 1 else ""
+    times = f"{options.sets} × " if options.sets > 1 else ""
+    say(f"time: about {times}{time_text(found.seconds)} ({each})")
+    if options.minutes is not None and options.minutes * 60 < found.seconds:
+        part = round(config.iterations * options.minutes * 60 / found.seconds)
+        say(f"  --minutes {options.minutes:g}: about {part} of {config.iterations} iterations")
+    where = f"on {plan.device}" if plan.device != "cpu" else "of the whole process"
+    say(f"memory: {size_text(found.memory_bytes)} at most in these steps, {where}")
+    say(
+        f"result: {size_text(found.stored_bytes)}, {found.decoded_images} training images, in "
+        f"{folder.path}"
+    )
+    say("nothing was written; leave out --dry-run to begin")
+    return {"out": str(folder.path), "dry_run": found.as_dict(), "plan": plan.as_dict()}
+
+
+def resume(options: Any) -> int:
+    """Continue a run, or several sets, from where they stopped, with any number of processes."""
+    with joined() as ranks:
+        return _condense(_same(options), [], ranks)
+
+
+def _same(options: Any) -> Condense:
+    """The flags of the command that goes on with a run."""
+    place = Path(options.run)
+    several = not (place / "recipe.yaml").exists() and (place / "0" / "recipe.yaml").exists()
+    first = RunFolder(place / "0" if several else place)
+    if (place / POOL).exists():
+        raise UsageError(f"{place} is a pool; the command that began it continues it")
+    if not (first.path / "recipe.yaml").exists():
+        what = "does not exist" if not place.exists() else "holds no run"
+        raise UsageError(f"{place} {what}; name the folder that condense was given as --out")
+    if "select" in read_yaml(first.path / "recipe.yaml", "the recipe"):
+        raise UsageError(f"{place} is a selection; there is nothing to resume")
+    sets = _sets_of(place) if several else 1
+    return Condense(
+        config=str(first.path),
+        out=str(place),
+        sets=sets,
+        iterations=options.iterations,
+        minutes=options.minutes,
+        checkpoint_every=options.checkpoint_every,
+        json=options.json,
+        quiet=options.quiet,
+    )
+
+
+def _sets_of(place: Path) -> int:
+    """How many sets a folder has, or was to have when the last of them was begun."""
+    numbers = [int(p.name) for p in place.iterdir() if p.name.isascii() and p.name.isdigit()]
+    told = [int(RunFolder(place / str(n)).facts().get("sets", 1)) for n in numbers]
+    return max([*told, max(numbers) + 1])
+
+
+def _plan_of_all(plan: Plan, ranks: Ranks) -> Plan:
+    """The first rank's plan, for all of them."""
+    told: Plan = make(Plan, ranks.word_of_first(plan.as_dict()), "plan")
+    return told
+
+
+def _split(classes: int, ranks: int) -> str:
+    """How many classes each rank has."""
+    least, most = classes // ranks, -(-classes // ranks)
+    several = "class" if most == 1 else "classes"
+    return f"{least} {several}" if least == most else f"{least} or {most} {several}"
+
+
+def _say_where(data: Data, plan: Plan, say: Any) -> None:
+    """Tell when the training images are too large for the device."""
+    if plan.device != "cpu" and data.train.stays_on_host(plan.device):
+        say(
+            f"note: the training images ({size_text(data.train.nbytes)}) stay on the host and are "
+            f"carried to {plan.device} as they are drawn; {SHARE_VARIABLE} is the share of its "
+            "free memory that they may take"
+        )

@@ -1,0 +1,132 @@
+"""From data, a recipe and overrides to a resolved configuration, a protocol and a plan."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from condensery import nets as zoo
+from condensery.config.build import RunConfig, build, merge, resolve
+from condensery.config.recipes import OVER, flattened, on_top, read_recipe, with_cases
+from condensery.data import Data
+from condensery.errors import UsageError
+from condensery.runtime.plan import Plan, choose_plan
+from condensery.training.protocol import Protocol, protocol
+
+from .convergence import window_of
+
+
+def facts_of(data: Data, ipc: int, net: str | None = None) -> dict[str, Any]:
+    """What the cases of a recipe may ask for.
+
+    Args:
+        data: what is condensed.
+        ipc: budget.
+        net: the network that one looks through; the data's own when not given.
+    """
+    _, height, width = data.train.shape
+    return {
+        "data": data.known_as,
+        "ipc": ipc,
+        "size": max(height, width),
+        "classes": data.train.classes,
+        "audio": data.rate is not None,
+        "net": data.net,
+        "family": re.split(r"[\d:]", net or data.net)[0],
+        "norm": "given" if "norm=" in (net or data.net) else "default",
+    }
+
+
+def configure(
+    data: Data, recipe: str | Mapping[str, Any] = "dm", overrides: Mapping[str, Any] | None = None
+) -> RunConfig:
+    """A recipe for a data set, resolved.
+
+    Args:
+        data: what to condense.
+        recipe: a recipe's name or file, or the content of one.
+        overrides: fields on top, dotted for the settings of a choice
+            (``{"ipc": 1, "optimizer.rate": 0.1}``).
+    """
+    base = read_recipe(recipe) if isinstance(recipe, str) else on_top(recipe)
+    over = base.pop(OVER, {})
+    plain = {name: value for name, value in over.items() if name != "cases"}
+    given = {**dict(flattened(plain)), **dict(flattened(overrides or {}))}
+    ipc = given.get("ipc", base.get("ipc", RunConfig.ipc))
+    if isinstance(ipc, bool) or not isinstance(ipc, int | np.integer):
+        raise UsageError(f"ipc must be a whole number, got {ipc!r}")
+    ipc = int(ipc)
+    supply = base.get("supply", {})
+    net = given.get("supply.net", supply.get("net") if isinstance(supply, Mapping) else None)
+    facts = facts_of(data, ipc, net if isinstance(net, str) and net != "default" else None)
+    # Cases of what stands on top come before what is typed.
+    given = {**dict(flattened(with_cases(over, facts))), **dict(flattened(overrides or {}))}
+    given = {"ipc": ipc, **{name: v for name, v in given.items() if name != "ipc"}}
+    if "optimizer.rate" in given:  # meant as it is typed
+        given = {"optimizer.rate_for_ipc": None, "optimizer.rate_for_size": None, **given}
+    asked = given.get("sample_rate", base.get("sample_rate"))
+    if asked not in (None, data.rate):
+        raise UsageError(
+            f"sample_rate {asked} is asked for, and the data were read with {data.rate or 'none'}; "
+            "give rate= where they are loaded"
+        )
+    cased = with_cases(base, facts)
+    raw = merge(cased, [("data", data.spec), *given.items()])
+    schedule = cased.get("iterations")
+    if raw.get("window") is None and isinstance(schedule, int):
+        raw["window"] = window_of(schedule)
+    return resolve(raw, facts)
+
+
+def notes_of(config: RunConfig) -> list[str]:
+    """What a user should know about a configuration before it runs."""
+    supply = build("supply", config.supply)
+    return list(supply.notes(config.ipc)) if hasattr(supply, "notes") else []
+
+
+def protocol_for(name: str, data: Data, net: str, ipc: int | None) -> Protocol:
+    """A protocol for a data set, a network and a budget, which is None for the whole split.
+
+    Raises:
+        UsageError: for a protocol or network that does not exist, or does not fit the images.
+    """
+    network = zoo.try_out(net, data.train.shape, data.train.classes)
+    facts = {
+        "data": data.known_as,
+        "ipc": math.inf if ipc is None else ipc,
+        "size": max(data.train.shape[1:]),
+        "classes": data.train.classes,
+        "audio": data.rate is not None,
+        "net": re.split(r"[\d:]", net)[0],
+        "norm": "batch" if zoo.has_batch_norm(network) else "other",
+    }
+    return protocol(name, facts)
+
+
+def passes_of(data: Data, config: RunConfig) -> float:
+    """Forward passes of single images that a run takes, a pass back counted as two."""
+    real = sum(min(n, config.real_batch) for n in data.train.counts)
+    made = build("formation", config.formation).decoded(config.ipc)
+    synthetic = data.train.classes * min(made, config.synthetic_batch or made)
+    passes = build("objective", config.objective).passes
+    steps, trained = build("supply", config.supply).effort(synthetic)
+    return float(config.iterations * (steps * passes * (real + 3 * synthetic) + 3 * trained))
+
+
+def plan_for(
+    data: Data,
+    config: RunConfig,
+    plan: str | Plan = "auto",
+    device: str | None = None,
+    threads: int | None = None,
+) -> Plan:
+    """The execution plan of a run: what was asked for, or what suits its device and size."""
+    images, shape = passes_of(data, config), data.train.shape
+    found = choose_plan(plan, shape=shape, images=images, device=device, threads=threads)
+    # Several networks at once are for evaluations.
+    return dataclasses.replace(found, processes=1, networks=1)

@@ -1,0 +1,364 @@
+"""The loop: every method is this one, with four choices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from condensery.config.build import RunConfig, build
+from condensery.data import Data
+from condensery.errors import DivergedError, UsageError
+from condensery.methods.augmentation import Augmentation
+from condensery.methods.formation import Formation, weights_of
+from condensery.methods.objectives import Objective
+from condensery.methods.supply import Context, Supply
+from condensery.methods.task import Task
+from condensery.runtime.distributed import ALONE, Ranks
+from condensery.runtime.plan import Plan
+from condensery.sets.condensed import About, CondensedSet, Source
+from condensery.training.protocol import Protocol
+from condensery.training.trainer import Course, Part, Split, Trainer
+
+from .convergence import Convergence, window_of
+from .divergence import Break, Watch, first_break
+from .matching.draws import draw_mixed, draw_rows
+from .matching.matcher import Matcher
+from .parameters import Learned
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the loop tells about the iterations since its last report."""
+
+    iteration: int
+    """Outer iterations done."""
+    step: int
+    """Pixel steps done."""
+    loss: float
+    """Mean loss of a step."""
+    supply: dict[str, Any]
+    """What the supply did."""
+
+
+class Condenser:
+    """One run of the loop. It can be stopped between steps and continued to the same bytes.
+
+    It holds the training split alone: nothing here can see the test split. Where ranks share the
+    run, each holds the stored tensors of its own classes, and every public method but
+    :meth:`load_state` is called by all of them together.
+    """
+
+    def __init__(self, data: Data, config: RunConfig, plan: Plan, ranks: Ranks = ALONE) -> None:
+        self.ranks = ranks
+        self.config = config
+        self.plan = plan
+        self.train = data.train.to(torch.device(plan.device))
+        self.zca, self.rate = data.zca, data.rate
+        self.flip = data.flip if config.flip is None else config.flip
+        self.task = Task.of(
+            self.train, ipc=config.ipc, seed=config.seed, flip=self.flip, dtype=plan.torch_dtype
+        )
+        chosen: Formation = build("formation", config.formation)
+        self.formation = chosen.for_data(self.train.mean, self.train.std)
+        self.objective: Objective = build("objective", config.objective)
+        _refuse_what_cannot_be_split(self.objective, config, ranks)
+        self.supply: Supply = build("supply", config.supply)
+        self.augmentation: Augmentation = build("augmentation", config.augmentation).for_data(
+            self.flip
+        )
+        self.matcher = Matcher(
+            plan,
+            self.task,
+            self.train,
+            objective=self.objective,
+            formation=self.formation,
+            augmentation=self.augmentation,
+            real_batch=config.real_batch,
+            synthetic_batch=config.synthetic_batch,
+            ranks=ranks,
+        )
+        self.supply.start(self.task)
+        self._learned = Learned(self.formation, self.task, self.train, config, ranks)
+        self.iteration = 0
+        self.step_in_iteration = 0
+        self.steps = 0
+        self._network: nn.Module | None = None
+        self._split = Split(self.train, plan.torch_dtype)
+        self._trainers: dict[str, Trainer] = {}
+        self._loss = torch.zeros((), device=self.task.device, dtype=self.task.dtype)
+        self._reported_steps = 0
+        self.began_at = 0
+        """Steps that were done before this process took the run up."""
+        self.converged = False
+        self._convergence = Convergence(config.window or window_of(config.iterations))
+        self._iteration_loss = torch.zeros_like(self._loss)
+        self._watch = Watch(self.stored)
+
+    def step(self) -> None:
+        """One pixel step; the loss stays on the device."""
+        network = self._network if self._network is not None else self.supply.new(self.iteration)
+        at = self.iteration, self.step_in_iteration
+        context = self.context()
+        self.supply.prepare(network, context)
+        self.optimizer.zero_grad()
+        loss, gradient = self.matcher.gradient(network, self.stored.detach(), *at, self.steps)
+        falls = self.config.optimizer.rate_at(self.iteration) / self.config.optimizer.rate
+        self._learned.step(gradient, falls)
+        self._loss += loss
+        self._iteration_loss += loss
+        self.steps += 1
+        self._watch.look(self.steps, self.iteration + 1, loss, self.stored.detach())
+        self._network = self.supply.advance(network, context)
+        self.step_in_iteration += 1
+        if self._network is None:
+            self._end_iteration()
+
+    @property
+    def stored(self) -> Tensor:
+        """The stored tensors of this rank's classes, classes × stored images × …"""
+        return self._learned.stored
+
+    @property
+    def optimizer(self) -> torch.optim.SGD:
+        """What moves them."""
+        return self._learned.optimizer
+
+    def context(self) -> Context:
+        """What the supply may look at now."""
+        return Context(
+            self.iteration,
+            self.step_in_iteration,
+            synthetic=self._synthetic,
+            query=self._query,
+            statistics=self._statistics,
+            mixed=self._mixed,
+            real=self._split,
+            course=self._course,
+        )
+
+    def leave_network(self) -> None:
+        """Drop the network that one looks through, and go on with the next outer iteration."""
+        if self.step_in_iteration:
+            self._network = None
+            self._end_iteration()
+
+    def _end_iteration(self) -> None:
+        if self.config.until == "converged":
+            mean = self._iteration_loss / self.step_in_iteration
+            self.ranks.sum(mean)
+            self.converged = self._convergence.add(mean)
+        self._iteration_loss.zero_()
+        self.formation.project(self.stored.detach())
+        self.iteration += 1
+        self.step_in_iteration = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.converged or self.iteration >= self.config.iterations
+
+    def run(
+        self,
+        iterations: int | None = None,
+        after_iteration: Callable[[Condenser], None] | None = None,
+        after_step: Callable[[Condenser], None] | None = None,
+    ) -> CondensedSet:
+        """Run up to an outer iteration (the configured number), and give the set as it is then.
+
+        A configuration ``until: converged`` may end it earlier.
+
+        Args:
+            iterations: the last one; that of the configuration when not given.
+            after_iteration: called after every outer iteration.
+            after_step: called after every pixel step; the run can be stopped and continued there.
+        """
+        last = self.config.iterations if iterations is None else iterations
+        with self.plan.applied():
+            while self.iteration < last and not self.converged:
+                before = self.iteration
+                self.step()
+                if after_step is not None:
+                    after_step(self)
+                if after_iteration is not None and self.iteration != before:
+                    after_iteration(self)
+        return self.result()
+
+    def report(self) -> Report:
+        """Read the losses since the last report from the device; the only place that does."""
+        done = self.steps - self._reported_steps
+        self.ranks.sum(self._loss)
+        loss = float(self._loss) / done if done else 0.0
+        if not math.isfinite(loss):
+            raise self._diverged()
+        self._loss.zero_()
+        self._reported_steps = self.steps
+        return Report(self.iteration, self.steps, loss, self.supply.report())
+
+    def result(self) -> CondensedSet:
+        """The condensed set as it is now; all of it, on every rank."""
+        train, config = self.train, self.config
+        if not self._learned.finite():
+            raise self._diverged()
+        # A known name goes into the file, but not where somebody keeps data of their own.
+        named = _without_places(config.as_dict())
+        named["data"] = train.name if config.data == train.name else None
+        named["zca"], named["sample_rate"] = self.zca, self.rate  # what was found, if not asked for
+        about = About(
+            method=config.recipe,
+            formation=config.formation,
+            ipc=config.ipc,
+            seed=config.seed,
+            iterations=self.iteration,
+            class_names=train.class_names,
+            mean=train.mean,
+            std=train.std,
+            flip=self.flip,
+            source=Source(train.name, train.fingerprint, len(train), train.nbytes),
+            config=named,
+        )
+        # A copy: the run may go on, and a set does not change.
+        stored = self._learned.copy()
+        self.formation.project(stored)
+        return CondensedSet(stored, about, self.formation)
+
+    def check_finite(self) -> None:
+        """Wait for the device, and refuse a state that is not finite.
+
+        Raises:
+            DivergedError: naming the step, the classes and the remedy.
+        """
+        if self._break() is not None:
+            raise self._diverged()
+
+    def _break(self) -> Break | None:
+        return first_break(self._watch.found(), self.matcher.own, self.task.classes, self.ranks)
+
+    def _diverged(self) -> DivergedError:
+        rates = {"optimizer.rate": self.config.optimizer.rate}
+        if "rate" in self.config.supply.settings:
+            rates["supply.rate"] = self.config.supply.settings["rate"]
+        if weights_of(self.formation):
+            rates["formation.rate"] = self.config.formation.settings["rate"]
+        lower = " or ".join(f"--{name} (it is {rate:g})" for name, rate in rates.items())
+        found = self._break()
+        if found is None:
+            where = f"iteration {self.iteration}"
+        else:
+            where = f"step {found.step} (iteration {found.iteration})"
+            where += f", first in {self._named(found.classes)}" if found.classes else ""
+        return DivergedError(f"the loss or the pixels are not finite at {where}; lower {lower}")
+
+    def _named(self, classes: Sequence[int]) -> str:
+        names = [f"'{self.train.class_names[c]}'" for c in classes[:3]]
+        more = f" and {len(classes) - 3} more" if len(classes) > 3 else ""
+        one = "class" if len(classes) == 1 else "classes"
+        return f"{one} {', '.join(names)}{more}"
+
+    def state(self) -> dict[str, Any]:
+        """All that a run needs to go on from between two steps: tensors and plain values.
+
+        It does not depend on the number of ranks, and is complete on the first one alone.
+        """
+        losses = self._loss.clone(), self._iteration_loss.clone()
+        self.ranks.sum(*losses)
+        return {
+            **self._learned.state(),
+            "iteration": self.iteration,
+            "step_in_iteration": self.step_in_iteration,
+            "steps": self.steps,
+            "loss": losses[0],
+            "iteration_loss": losses[1],
+            "converged": self.converged,
+            "convergence": self._convergence.state(),
+            "reported_steps": self._reported_steps,
+            "formation": self.formation.state(),
+            "objective": self.objective.state(),
+            "supply": self.supply.state(),
+            "augmentation": self.augmentation.state(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state`."""
+        self._learned.load_state(state)
+        self.iteration = int(state["iteration"])
+        self.step_in_iteration = int(state["step_in_iteration"])
+        self.steps = self.began_at = int(state["steps"])
+        self._loss = state["loss"].to(self._loss).clone()
+        self._reported_steps = int(state["reported_steps"])
+        self._iteration_loss = state["iteration_loss"].to(self._loss).clone()
+        if not self.ranks.first:  # losses are shares that add up over ranks
+            self._loss.zero_()
+            self._iteration_loss.zero_()
+        self.converged = bool(state["converged"])
+        self._convergence.load_state(state["convergence"], self._loss)
+        self.formation.load_state(state["formation"])
+        self.objective.load_state(state["objective"])
+        self.augmentation.load_state(state["augmentation"])
+        self._network = self.supply.load_state(state["supply"])
+        self._watch = Watch(self.stored)
+
+    def _synthetic(self) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            decoded = self.formation.decode(self._learned.of_all())
+        labels = torch.arange(len(decoded), device=decoded.device)
+        return decoded.flatten(0, 1), labels.repeat_interleave(decoded.shape[1])
+
+    def _query(self, a_class: int, number: int) -> Part:
+        return self._each(a_class, f"query-{number}" if number else "query")
+
+    def _statistics(self, a_class: int) -> Part:
+        return self._each(a_class, "batch-statistics")
+
+    def _each(self, a_class: int, purpose: str) -> Part:
+        at = self.iteration, self.step_in_iteration
+        rows = draw_rows(self.train, a_class, self.task.seed, purpose, *at)
+        return Part(self.train, torch.cat(rows), self.task.dtype)
+
+    def _mixed(self, n: int) -> tuple[Tensor, Tensor]:
+        at = self.iteration, self.step_in_iteration
+        return self._real(draw_mixed(self.train, n, self.task.seed, "validation", *at))
+
+    def _real(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return self.train.normalised(rows, dtype=self.task.dtype), self.train.labels_at(rows)
+
+    def _course(self, network: nn.Module, how: Protocol) -> Course:
+        """Begin to train a network; trainers are kept, because they compile."""
+        dtype = self.plan.torch_update_dtype
+        trainer = self._trainers.setdefault(
+            repr(how),
+            Trainer(
+                how,
+                self.plan,
+                flip=self.flip,
+                seed=self.task.seed,
+                purpose="update",
+                dtype=None if dtype == self.task.dtype else dtype,
+                mean=self.train.mean,
+                std=self.train.std,
+                ranks=self.ranks,
+            ),
+        )
+        return Course(trainer, network)
+
+
+def _without_places(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without the paths of this machine; their content has fingerprints."""
+    return {
+        name: {k: v for k, v in value.items() if k != "path"} if isinstance(value, dict) else value
+        for name, value in config.items()
+    }
+
+
+def _refuse_what_cannot_be_split(objective: Objective, config: RunConfig, ranks: Ranks) -> None:
+    """What an objective remembers would differ from rank to rank."""
+    if not ranks.alone and not getattr(objective, "splits", not objective.state()):
+        raise UsageError(
+            f"objective {config.objective.kind} remembers something of the classes, and its "
+            "classes cannot be split over processes; run it in one, without torchrun (or with "
+            "--nproc-per-node 1)"
+        )

@@ -1,0 +1,375 @@
+"""Carrying a run out in its folder: reports, checkpoints, faults, and going on after them."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext, suppress
+from typing import Any
+
+from condensery.config.build import RunConfig
+from condensery.data import Data
+from condensery.errors import (
+    DataError,
+    DivergedError,
+    RanksError,
+    ResourceError,
+    UsageError,
+    out_of_memory,
+)
+from condensery.runtime.distributed import ALONE, Ranks
+from condensery.runtime.plan import Plan
+from condensery.sets.condensed import CondensedSet
+from condensery.utils.checkpoint import Every
+from condensery.utils.locks import in_use
+from condensery.utils.progress import Progress
+from condensery.utils.signals import Interrupted, stop_requests
+
+from .divergence import Drift
+from .loop import Condenser
+from .run_folder import Ended, RunFolder, Status
+
+#: Parts of a run after which the set is kept and drawn.
+_PICTURES = 4
+#: About so many lines of metrics a run.
+_REPORTS = 200
+#: A checkpoint that nobody asked for at that time may take a fiftieth of a run's time.
+_SHARE = 50.0
+_REPEATS = (
+    "this network's batch norm takes the images of all classes together, so every process does all "
+    "of a step's work: more of them do not make it faster"
+)
+#: What may fail when something is written.
+_WRITING = (OSError, UsageError)
+
+
+class _TimeUp(Exception):  # noqa: N818  (not an error)
+    """The minutes of a run are over."""
+
+
+class _Recorder:
+    """Called after every pixel step: reports, pictures, checkpoints and requests to stop."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        config: RunConfig,
+        progress: Progress,
+        stops: list[int],
+        every: Every,
+        minutes: float | None,
+        keep: Collection[int],
+        ranks: Ranks,
+    ) -> None:
+        self.ranks = ranks
+        held = folder.facts()
+        self.folder = folder
+        self.progress = progress
+        self.stops = stops
+        self.every = every
+        self.minutes = minutes
+        total = config.iterations
+        self.began = time.monotonic() - float(held.get("seconds", 0.0))
+        self.report_every = max(1, total // _REPORTS)
+        self.pictures = {round(total * part / _PICTURES) for part in range(1, _PICTURES)}
+        self.pictures |= set(keep)
+        self.saved = time.monotonic()
+        self.saving = float(held.get("checkpoint_seconds", 0.0))
+        self.took = 0.0
+        self.last_step: int | None = None
+        self.drift = Drift(held.get("loss_at_the_start"))
+        self._told: set[str] = set()
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on this run, over all its parts."""
+        return time.monotonic() - self.began
+
+    def __call__(self, run: Condenser) -> None:
+        if run.step_in_iteration == 0:
+            self._iteration(run)
+        else:
+            self.progress.within(f"step {run.step_in_iteration}")
+        if run.matcher.repeats and "repeats" not in self._told:
+            self._told.add("repeats")
+            self.warn(_REPEATS)
+        # Clocks and signals differ from rank to rank: what one has seen all of them do.
+        here = self.stops[0] if self.stops else 0, int(self._due(run)), int(self._over())
+        stop, due, over = self.ranks.most(*here)
+        if stop or due:
+            self.save(run)
+        if stop and not run.finished:
+            raise Interrupted(stop)
+        if over and not run.finished:
+            raise _TimeUp
+
+    def over(self) -> bool:
+        """Whether the run's minutes have passed, on any rank."""
+        return self.ranks.any(self._over())
+
+    def _over(self) -> bool:
+        return self.minutes is not None and self.seconds >= 60 * self.minutes
+
+    def _due(self, run: Condenser) -> bool:
+        every = self.every
+        if every.iterations is not None:
+            return run.step_in_iteration == 0 and run.iteration % every.iterations == 0
+        if every.steps is not None:
+            return run.steps % every.steps == 0
+        wait = every.seconds or 0.0
+        if not every.asked:
+            wait = max(wait, _SHARE * self.took)
+        return time.monotonic() - self.saved >= wait
+
+    def _iteration(self, run: Condenser) -> None:
+        """Tell about the iterations that are done."""
+        note = ""
+        if run.iteration % self.report_every == 0 or run.finished:
+            report = run.report()
+            note = f"loss {report.loss:.4g}"
+            line = {**dataclasses.asdict(report), "seconds": round(self.seconds, 3)}
+            self._write("the metrics", lambda: self.folder.metrics(line))
+            if warning := self.drift.add(report.loss):
+                self.warn(warning)
+        self.progress.advance(note)
+        if run.iteration in self.pictures:
+            result = run.result()
+            self._write("the set so far", lambda: self.folder.picture(result))
+
+    def save(self, run: Condenser) -> None:
+        """Checkpoint.
+
+        Raises:
+            DivergedError: when the state is not finite; the last checkpoint stays.
+        """
+        run.check_finite()
+        began = time.monotonic()
+        state = run.state()
+
+        def write() -> None:
+            if self.folder.writes:
+                self.folder.checkpoints.save(state)
+            self.last_step = run.steps
+            spent = self.saving + time.monotonic() - began
+            self.folder.note(
+                seconds=self.seconds,
+                checkpoint_seconds=round(spent, 3),
+                loss_at_the_start=self.drift.start,
+                **_traffic(run),
+            )
+
+        self._write("a checkpoint", write)
+        self.saved = time.monotonic()
+        self.took = self.saved - began
+        self.saving += self.took
+
+    def _write(self, what: str, action: Callable[[], None]) -> None:
+        """Write something that a run can do without for a while; warn once where it cannot be."""
+        try:
+            action()
+        except _WRITING as error:
+            if what not in self._told:
+                self._told.add(what)
+                self.warn(f"{what} could not be written ({_reason(error)}); the run goes on")
+        else:
+            self._told.discard(what)
+
+    def warn(self, text: str) -> None:
+        """A line on standard error."""
+        if self.ranks.first:
+            self.progress.say(f"condensery: {text}")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def carry_out(
+    data: Data,
+    config: RunConfig,
+    plan: Plan,
+    folder: RunFolder,
+    *,
+    quiet: bool = False,
+    every: Every | None = None,
+    minutes: float | None = None,
+    keep: Collection[int] = (),
+    facts: Mapping[str, Any] | None = None,
+    ranks: Ranks = ALONE,
+) -> CondensedSet:
+    """Run a configuration in its folder, from the start or from its last checkpoint.
+
+    Args:
+        data: what is condensed.
+        config: the run's configuration.
+        plan: how it runs, the same on all ranks.
+        folder: where; it is locked meanwhile.
+        quiet: show no progress.
+        every: how often it is checkpointed.
+        minutes: time after which the run ends with the set as it is then, over all its parts.
+        keep: outer iterations at which the set is kept among the checkpoints, besides the quarters.
+        facts: more for ``run.json`` when it begins.
+        ranks: those that carry it out together; the first one writes.
+
+    Raises:
+        Interrupted: when a signal asked to stop; the run can be continued.
+        UsageError: when another process has the folder.
+        DivergedError: when learning left the finite numbers; the last good state stays.
+        ResourceError: when memory, or room for the result, ran out.
+    """
+    run = Condenser(data, config, plan, ranks)  # what it refuses leaves no folder behind
+    held = in_use(folder.path) if ranks.first else nullcontext()
+    with stop_requests(patient=not ranks.alone) as stops, held:
+        # Again: now nobody else can change it.
+        status = ranks.word_of_first(folder.status(config) if ranks.first else None)
+        _begin(run, data, folder, status, facts or {})
+        folder.note(ranks=ranks.world, **{k: v for k, v in (facts or {}).items() if v is not None})
+        ranks.traffic = 0.0
+        left = None if minutes is None else minutes - float(folder.facts().get("seconds", 0)) / 60
+        with Progress(
+            config.iterations, "iterations", quiet=quiet, done=run.iteration, minutes=left
+        ) as progress:
+            recorder = _Recorder(
+                folder, config, progress, stops, every or Every(), minutes, keep, ranks
+            )
+            condensed, ended = _guarded(run, recorder, folder)
+            recorder.save(run)
+        _finish(folder, condensed, recorder, ended)
+        # None looks at the folder before the first one has written.
+        (stop,) = ranks.most(stops[0] if stops else 0)
+        if stop:
+            raise Interrupted(stop)
+    return condensed
+
+
+def _traffic(run: Condenser) -> dict[str, Any]:
+    """What a rank has received a pixel step since it took the run up, where several share it."""
+    steps = run.steps - run.began_at
+    if run.ranks.alone or not steps:
+        return {}
+    facts: dict[str, Any] = {"traffic_bytes_per_step": round(run.ranks.traffic / steps)}
+    return {**facts, "repeated_by_every_rank": True} if run.matcher.repeats else facts
+
+
+def _begin(
+    run: Condenser, data: Data, folder: RunFolder, status: Status, facts: Mapping[str, Any]
+) -> None:
+    """Take up the last checkpoint, or begin."""
+    try:
+        state, notes = folder.checkpoints.load()
+    except DataError as error:
+        if status in ("timed", "grown"):
+            raise DataError(
+                f"{folder.path} is finished, and cannot go on because its checkpoints are damaged; "
+                "its set stays as it is"
+            ) from error
+        raise
+    run.ranks.agree(
+        None if state is None else state["steps"],
+        f"the processes do not see the same checkpoint in {folder.path}; it has to lie on a file "
+        "system that all machines share",
+    )
+    for note in notes if run.ranks.first else ():
+        print(f"condensery: {note}", file=sys.stderr, flush=True)
+    if state is None:
+        _write_first(run, data, folder, facts)
+        return
+    try:
+        run.load_state(state)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise DataError(
+            f"checkpoint {folder.checkpoints.files[0]} does not fit this run ({error}); remove it "
+            "to start again"
+        ) from error
+    # Only now, when it is certain that the run can go on.
+    if status in ("timed", "grown") or folder.grows(run.config):
+        folder.reopen(run.config)
+    folder.forget_after(run.iteration)
+
+
+def _write_first(run: Condenser, data: Data, folder: RunFolder, facts: Mapping[str, Any]) -> None:
+    """What is known before the first iteration, and the start.
+
+    Raises:
+        ResourceError: when it cannot be written.
+    """
+    try:
+        folder.begin(run.config, run.plan, data, begun_ranks=run.ranks.world, **facts)
+        folder.forget_after(0)
+        folder.picture(run.result())
+    except OSError as error:
+        with suppress(OSError):
+            folder.abandon()
+        raise ResourceError(
+            f"{folder.path} cannot be written ({_reason(error)}); make room, or choose another "
+            "--out"
+        ) from error
+
+
+def _guarded(run: Condenser, recorder: _Recorder, folder: RunFolder) -> tuple[CondensedSet, Ended]:
+    """Run to the end, or to the end of its time; what goes wrong is told with what is kept."""
+    try:
+        if not run.finished and recorder.over():
+            raise _TimeUp
+        condensed = run.run(after_step=recorder)
+    except _TimeUp:
+        return run.result(), "minutes"
+    except (UsageError, RanksError):
+        if run.steps == 0:  # nothing is lost, and the corrected command may come here
+            folder.abandon()
+        raise
+    except DivergedError as error:
+        raise DivergedError(f"{error}{_last_good(run, folder)}") from error
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise _shortage(run, folder) from error
+    return condensed, "converged" if run.converged else "iterations"
+
+
+def _last_good(run: Condenser, folder: RunFolder) -> str:
+    """Keep the last good state as a set; what a user can do with it."""
+    try:
+        state, _ = folder.checkpoints.load()
+        if state is None:
+            return "; choose another --out then"
+        run.load_state(state)
+        good = run.result()
+        folder.picture(good)
+    except (*_WRITING, DataError):
+        return "; choose another --out then"
+    file = folder.path / "checkpoints" / f"{good.about.iterations:06d}.safetensors"
+    return f" and choose another --out. The last good set, of step {run.steps}, is {file}"
+
+
+def _shortage(run: Condenser, folder: RunFolder) -> ResourceError:
+    """Memory ran out: what shrinks the work."""
+    plan, config = run.plan, run.config
+    ways = [
+        f"--plan.chunk {max(1, plan.chunk // 2)}" if plan.chunk else "--plan.chunk 32",
+        f"--real-batch {max(1, config.real_batch // 2)}",
+        "--plan.real_dtype bfloat16" if plan.real_dtype == "float32" else "",
+        f"--plan.memory_gb {plan.memory_gb / 2:g}",
+    ]
+    words = ", ".join(way for way in ways if way)
+    if run.steps == 0:
+        folder.abandon()
+        return ResourceError(f"memory ran out in the first step; smaller: {words}")
+    return ResourceError(
+        f"memory ran out at step {run.steps + 1}; the last checkpoint is kept, and the same "
+        f"command continues from it. To need less, begin with another --out and one of: {words}"
+    )
+
+
+def _finish(folder: RunFolder, condensed: CondensedSet, recorder: _Recorder, ended: Ended) -> None:
+    try:
+        folder.finish(condensed, recorder.seconds, ended)
+    except _WRITING as error:
+        at = recorder.last_step
+        kept = f"its checkpoint of step {at} is kept" if at is not None else "it has no checkpoint"
+        raise ResourceError(
+            f"the finished set could not be written to {folder.path} ({_reason(error)}); {kept}: "
+            "make room, and give the same command again"
+        ) from error

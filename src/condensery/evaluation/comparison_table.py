@@ -1,0 +1,104 @@
+"""The table of a comparison, for a screen and in Markdown."""
+
+from __future__ import annotations
+
+from condensery.utils.text import size_text, table, time_text
+
+from .comparison import Compared, Comparison
+
+#: Marks what was tested on networks: it speaks of the sets at hand.
+_MARK = "†"
+
+
+def screen_table(comparison: Comparison) -> str:
+    """Lines that fit a wide screen, and what its columns mean below them."""
+    head, cells = _columns(comparison)
+    return "\n".join([table(head, cells), *_notes(comparison)])
+
+
+def markdown_table(comparison: Comparison) -> str:
+    """A table of GitHub's Markdown, and what its columns mean below it."""
+    head, cells = _columns(comparison)
+    lines = [_line(head), _line(["---"] * len(head)), *(_line(cell) for cell in cells)]
+    return "\n".join([*lines, "", *(f"{note}  " for note in _notes(comparison))]) + "\n"
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _columns(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    rows = comparison.rows
+    columns = {
+        "set": [row.result.set for row in rows],
+        "ipc": ["all" if row.result.ipc is None else str(row.result.ipc) for row in rows],
+        "network": [row.result.net for row in rows],
+        "protocol": [row.result.protocol for row in rows],
+        "n": [_count(row) for row in rows],
+        "accuracy %": [_accuracy(row) for row in rows],
+    }
+    if any(row.relative is not None for row in rows):
+        columns["of whole"] = [
+            "" if row.relative is None else f"{row.relative:.1f} %" for row in rows
+        ]
+    if comparison.reference is not None:
+        columns["difference"] = [_difference(row) for row in rows]
+        columns["p"] = [_p(row) for row in rows]
+    columns["size"] = [size_text(row.result.stored_bytes) for row in rows]
+    columns["time"] = [time_text(row.result.seconds) for row in rows]
+    return list(columns), [list(line) for line in zip(*columns.values(), strict=True)]
+
+
+def _count(row: Compared) -> str:
+    sets = row.result.sets
+    return str(len(sets[0])) if len(sets) == 1 else f"{len(sets)}×{len(sets[0])}"
+
+
+def _accuracy(row: Compared) -> str:
+    result = row.result
+    return f"{result.mean:.1f} ± {result.std:.1f}" if result.n > 1 else f"{result.mean:.1f}"
+
+
+def _difference(row: Compared) -> str:
+    held = row.difference
+    if held is None:
+        return "reference"
+    if held.interval is None:
+        return f"{held.difference:+.1f}"
+    return f"{held.difference:+.1f} [{held.interval[0]:+.1f}, {held.interval[1]:+.1f}]"
+
+
+def _p(row: Compared) -> str:
+    if row.difference is None:
+        return ""
+    if row.p_corrected is None:
+        return "-"
+    p = "<.0001" if row.p_corrected < 1e-4 else f"{row.p_corrected:.4f}".removeprefix("0")
+    return f"{p} {_MARK}" if row.difference.these_sets_only else p
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    first = comparison.rows[0].result
+    plans = {row.result.plan for row in comparison.rows}
+    notes = [
+        f"test split of {first.data} ({comparison.tested_on} images), last epoch, n = sets × "
+        f"networks, mean ± std over all of them, seed {first.seed}; {', '.join(sorted(plans))}"
+    ]
+    if comparison.reference is None:
+        return notes
+    tests = comparison.tests
+    held = [row.difference for row in comparison.rows if row.difference is not None]
+    by_sets = any(one.units == "sets" for one in held)
+    notes.append(
+        f"difference: to {comparison.reference} in points, with its 95 % confidence interval "
+        f"(Welch{', on the means of sets' * by_sets}); p: two-sided, corrected for "
+        f"{tests} test{'s' * (tests != 1)} (Holm)"
+    )
+    if any(one.these_sets_only for one in held):
+        notes.append(
+            f"{_MARK} a row has one set: tested on networks, which speaks of these sets only, not "
+            "of the methods that made them"
+        )
+    reasons = sorted({one.why_not for one in held if one.why_not is not None})
+    notes += [f"- not tested: {reason}" for reason in reasons]
+    return notes

@@ -1,0 +1,303 @@
+"""A set × a protocol × networks → accuracies with n, mean and std."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from condensery import nets as zoo
+from condensery._version import __version__
+from condensery.condensation.configure import protocol_for
+from condensery.data import Data, load
+from condensery.errors import UsageError
+from condensery.runtime.plan import Plan, choose_plan
+from condensery.runtime.provenance import commit
+from condensery.training import stacked as crowd
+from condensery.training import whole_split as whole
+
+from .cell import Cell, Keeper, KeptCells, Measured, code_of
+from .evaluator import measure_all
+from .processes import Job, can_be_shared
+from .rows import Row, rows_of
+
+#: Called after each network: what was tested, its accuracy.
+OnNetwork = Callable[[str, float], None]
+
+#: Plans are made for so many networks, so that no number depends on how many are asked for.
+_USUAL_NETWORKS = 5
+#: Below this many 32×32 images through the network, starting processes costs more than it saves:
+#: a few seconds against the minute that a core takes for these.
+_PROCESSES_PAY = 50_000
+
+
+@dataclass(frozen=True)
+class Result:
+    """The accuracies of one set, or of several sets of one kind, under one protocol."""
+
+    set: str
+    """The set as it was named, ``whole`` for the whole training split."""
+    recipe: str
+    """What made it."""
+    ipc: int | None
+    """Its budget; None for the whole training split."""
+    data: str
+    """Data set whose test split was used."""
+    net: str
+    """Network that was trained and tested."""
+    protocol: str
+    """Protocol, with what was changed in it."""
+    sets: tuple[tuple[float, ...], ...]
+    """Accuracies in percent, set by set, one a network: of the last epoch."""
+    seed: int
+    """Where networks, shuffling and augmentation derive from."""
+    stored_bytes: int
+    """Size of what was trained on."""
+    seconds: float
+    """Time it took."""
+    plan: str
+    """How it was run."""
+    version: str = __version__
+    """Of this package."""
+    commit: str | None = None
+    """Of this package's checkout, None for a release."""
+
+    @property
+    def accuracies(self) -> tuple[float, ...]:
+        """All accuracies, over sets and networks."""
+        return tuple(a for one in self.sets for a in one)
+
+    @property
+    def n(self) -> int:
+        """Number of networks, over all sets."""
+        return len(self.accuracies)
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy in percent."""
+        return float(np.mean(self.accuracies))
+
+    @property
+    def std(self) -> float:
+        """Standard deviation over all networks, ddof 0, as the papers print it."""
+        return float(np.std(self.accuracies))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "set": self.set,
+            "recipe": self.recipe,
+            "ipc": self.ipc,
+            "data": self.data,
+            "net": self.net,
+            "protocol": self.protocol,
+            "n": self.n,
+            "mean": self.mean,
+            "std": self.std,
+            "accuracies": list(self.accuracies),
+            "sets": [list(one) for one in self.sets],
+            "seed": self.seed,
+            "stored_bytes": self.stored_bytes,
+            "seconds": self.seconds,
+            "plan": self.plan,
+            "version": self.version,
+            "commit": self.commit,
+        }
+
+
+def evaluate(
+    sets: Any,
+    data: Any,
+    *,
+    nets: Sequence[str] | str | None = None,
+    protocol: str = "dsa",
+    n: int = 5,
+    epochs: int | None = None,
+    seed: int = 0,
+    plan: str | Plan = "auto",
+    device: str | None = None,
+    threads: int | None = None,
+    on_network: OnNetwork | None = None,
+) -> list[Result]:
+    """Train fresh networks on each set and test them on the real test split.
+
+    Args:
+        sets: a :class:`CondensedSet`, a path, ``"whole"`` or ``"whole(epochs=N)"``, a list of
+            these, or a dictionary of them by name. A folder that holds several sets is one row.
+            A path may lead to a set from elsewhere: :mod:`condensery.sets.foreign`.
+        data: anything that :func:`condensery.load` takes; only its test split is used, except for
+            ``whole``.
+        nets: networks, such as ``convnet3``; the data set's default when not given.
+        protocol: ``dc``, ``dsa``, ``gm`` or ``idc``.
+        n: networks a set.
+        epochs: fewer epochs than the protocol's; the result's protocol says so.
+        seed: where initialisation, shuffling and augmentation derive from.
+        plan: execution plan; reported accuracies are float32.
+        device: torch device.
+        threads: CPU threads.
+        on_network: called after each network with a line about it and its accuracy.
+
+    Returns:
+        One result a set and network, sets first.
+
+    Raises:
+        UsageError: for a protocol or network that does not exist.
+        DataError: for a set that does not fit the data.
+    """
+    loaded = load(data)
+    rows = rows_of(sets, loaded)
+    chosen = [nets] if isinstance(nets, str) else list(nets or [loaded.net])
+    how = How(n, epochs, seed, plan, device, threads)
+    # Everything is checked before the first network is trained.
+    cells = [cell_of(row, loaded, net, protocol, how) for row in rows for net in chosen]
+    return [run_cell(cell, n, on_network=on_network) for cell in cells]
+
+
+@dataclass(frozen=True)
+class How:
+    """What all cells of a table share."""
+
+    n: int
+    """Networks a set."""
+    epochs: int | None = None
+    """Epochs on each set, in place of the protocol's."""
+    seed: int = 0
+    """Where initialisation, shuffling and augmentation derive from."""
+    plan: str | Plan = "auto"
+    """Execution plan."""
+    device: str | None = None
+    """Torch device."""
+    threads: int | None = None
+    """CPU threads."""
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise UsageError(f"at least 1 network is needed (--nets), got {self.n}")
+
+
+def cell_of(row: Row, data: Data, net: str, protocol: str, how: How) -> Cell:
+    """One cell of a table, with its protocol, network and plan resolved and tried.
+
+    Raises:
+        UsageError: for a protocol, network or plan that does not exist or does not fit.
+    """
+    shape = data.train.shape
+    network = zoo.try_out(net, shape, data.train.classes)
+    ipc = None if row.whole else row.sets[0].ipc
+    training, schedule = protocol_for(protocol, data, net, ipc), None
+    if row.whole:  # the whole split has epochs of its own
+        schedule = whole.whole_schedule(training, len(data.train), row.whole_epochs or None)
+        training = schedule.protocol
+    else:
+        training = training.settled(row.sets[0].decoded).changed(epochs=how.epochs)
+    images = len(data.train) if row.whole else len(row.sets[0])
+    passes = _USUAL_NETWORKS * (3.0 * images * training.epochs + len(data.test))
+    where: dict[str, Any] = {"device": how.device, "threads": how.threads}
+    plan = choose_plan(how.plan, shape=shape, images=passes, **where)
+    code = code_of(network)
+    cell = Cell(row, data, net, code, protocol, training, schedule, plan, how.seed)
+    return dataclasses.replace(cell, plan=_for_evaluation(cell, how.plan, network, passes))
+
+
+def _for_evaluation(cell: Cell, asked: str | Plan, network: nn.Module, passes: float) -> Plan:
+    """The plan of reported accuracies.
+
+    On a CPU, networks of one thread, one process a core, are faster than several threads on one
+    network, where the work is worth starting processes; compiled passes may be in bfloat16, which
+    was measured to change no accuracy. On a GPU, where that was not measured, networks are trained
+    in one call, in the full type. A plan of the user's own is obeyed. The choice does not depend on
+    how many networks are asked for.
+    """
+    plan = dataclasses.replace(cell.plan, real_dtype=cell.plan.dtype)
+    shape, classes = cell.data.train.shape, cell.data.train.classes
+    on_gpu = asked == "auto" and plan.device != "cpu"
+    if on_gpu:
+        plan = dataclasses.replace(plan, update_dtype=plan.dtype, tf32=False)
+    large = passes * shape[1] * shape[2] / 1024 >= _PROCESSES_PAY
+    if asked == "auto" and not on_gpu and large and plan.threads > 1 and can_be_shared(cell):
+        return dataclasses.replace(plan, threads=1, processes=plan.threads)
+    if not on_gpu and plan.networks == 1:
+        return plan
+    # What a result says of its plan is true, so this is found out before.
+    if not crowd.can_be_together(network, shape, classes, plan):
+        return dataclasses.replace(plan, networks=1)
+    most = plan.networks
+    if on_gpu:
+        images = max(min(cell.training.batch, size) for size in cell.sizes)
+        most = crowd.how_many(network, shape, classes, images, plan.memory_gb)
+    if most > 1:  # several networks have their channels one after another
+        plan = dataclasses.replace(plan, networks=most, channels_last=False)
+    return plan
+
+
+def keepers_of(cell: Cell, store: Keeper | None = None) -> list[Keeper]:
+    """Where the numbers of a cell are looked for, and kept: those of whole splits for all uses."""
+    own: list[Keeper] = [] if store is None else [store]
+    return [*own, KeptCells(whole.cache(), strict=False)] if cell.row.whole else own
+
+
+def run_cell(
+    cell: Cell,
+    n: int,
+    *,
+    keepers: Sequence[Keeper] | None = None,
+    on_network: OnNetwork | None = None,
+    tell_known: bool = True,
+) -> Result:
+    """The accuracies of n networks on each of a row's sets; those that are known are taken.
+
+    Args:
+        cell: what is trained and tested.
+        n: networks a set.
+        keepers: where numbers are looked for and kept; every one of them gets what it lacks.
+        on_network: called after each network.
+        tell_known: whether it is called for those that are known as well.
+    """
+    places = keepers_of(cell) if keepers is None else keepers
+    tell = on_network or (lambda what, found: None)
+    name = f"{cell.row.name} on {cell.net}"
+    known = [[place.known(cell, number) for place in places] for number in range(cell.row.count)]
+    found: dict[Job, Measured] = {}
+
+    def take(job: Job, one: Measured) -> None:
+        found[job] = one
+        number, network = job
+        for place, held in zip(places, known[number], strict=True):
+            if network not in held:
+                place.keep(cell, number, network, one)
+
+    jobs = [(number, network) for number in range(cell.row.count) for network in range(n)]
+    for job in jobs:
+        ready = [held[job[1]] for held in known[job[0]] if job[1] in held]
+        if ready:
+            take(job, ready[0])
+            if tell_known:
+                tell(f"{name}, from the cache", ready[0].accuracy)
+    for job, one in measure_all(cell, [job for job in jobs if job not in found]):
+        take(job, one)
+        tell(name, one.accuracy)
+    networks = [[found[number, k] for k in range(n)] for number in range(cell.row.count)]
+    return _result(cell, networks)
+
+
+def _result(cell: Cell, found: Iterable[Sequence[Measured]]) -> Result:
+    row, first = cell.row, cell.row.sets[0] if cell.row.sets else None
+    rows = list(found)
+    return Result(
+        set=row.name,
+        recipe=first.method if first else "whole",
+        ipc=first.ipc if first else None,
+        data=cell.data.name,
+        net=cell.net,
+        protocol=cell.training.name,
+        sets=tuple(tuple(one.accuracy for one in networks) for networks in rows),
+        seed=cell.seed,
+        stored_bytes=first.stored_bytes if first else cell.data.train.nbytes,
+        seconds=sum(one.seconds for networks in rows for one in networks),
+        plan=cell.plan.describe(),
+        commit=commit(),
+    )

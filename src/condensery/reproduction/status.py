@@ -1,0 +1,174 @@
+"""Which published rows were reproduced: counts for the screen, and the page of results."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from condensery.utils.text import table
+
+from . import Unmapped, experiment_of
+from .published import Published, tables
+from .records import Record, best
+
+#: Every row has one of these, in the order of the columns.
+STATUSES = (
+    *("reproduced", "above", "below", "tried", "untried"),
+    *("data cannot be had here", "no recipe", "not accuracy"),
+)
+#: Heads of the columns, where the status would be too long.
+_HEADS = {"data cannot be had here": "no data", "not accuracy": "no accuracy"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A published row and what became of it."""
+
+    row: Published
+    """The row."""
+    status: str
+    """One of :data:`STATUSES`."""
+    reason: str
+    """Why nothing is run, or what was found."""
+    records: tuple[Record, ...] = ()
+    """All that is known of it."""
+
+
+def cells(
+    records: Sequence[Record], lies_here: Callable[[str], bool] | None = None
+) -> dict[str, list[Cell]]:
+    """The rows of every table with their status.
+
+    Args:
+        records: what was run.
+        lies_here: whether a data set can be read on this machine; without it nothing is said of
+            data, so that a page does not depend on where it is written.
+    """
+    held: dict[str, list[Record]] = defaultdict(list)
+    for one in records:
+        held[one.row.address].append(one)
+    return {
+        place: [_cell(row, tuple(held[row.address]), lies_here) for row in rows]
+        for place, rows in tables().items()
+    }
+
+
+def _cell(
+    row: Published, records: tuple[Record, ...], lies_here: Callable[[str], bool] | None
+) -> Cell:
+    found = experiment_of(row)
+    if isinstance(found, Unmapped):
+        return Cell(row, found.status, found.reason)
+    if records:
+        judged = best(records).verdict
+        status = "tried" if judged.departures else judged.short
+        return Cell(row, status, judged.text, records)
+    if lies_here is not None and not lies_here(found.data):
+        return Cell(row, "data cannot be had here", f"{found.data} needs a download")
+    return Cell(row, "untried", found.describe())
+
+
+def status_of(row: Published, lies_here: Callable[[str], bool]) -> Cell:
+    """The status of a row that nothing was run for."""
+    return _cell(row, (), lies_here)
+
+
+def status_table(found: Mapping[str, Sequence[Cell]]) -> str:
+    """Counts by table, for the screen."""
+    statuses = [s for s in STATUSES if any(c.status == s for row in found.values() for c in row)]
+    lines = []
+    total: Counter[str] = Counter()
+    for place, held in found.items():
+        counts = Counter(cell.status for cell in held)
+        total += counts
+        lines.append([place, str(len(held)), *(_count(counts[s]) for s in statuses)])
+    if len(lines) > 1:
+        lines.append(["all", str(total.total()), *(_count(total[s]) for s in statuses)])
+    return table(["table", "rows", *(_HEADS.get(s, s) for s in statuses)], lines)
+
+
+def _count(number: int) -> str:
+    return str(number) if number else "-"
+
+
+def tried_table(found: Mapping[str, Sequence[Cell]]) -> str:
+    """Every row that was run, for the screen; empty where there is none."""
+    lines = [
+        [record.row.address, record.row.value, record.value, str(record.n), record.verdict.text]
+        for held in found.values()
+        for cell in held
+        for record in cell.records
+    ]
+    return table(["row", "published", "ours", "n", "verdict"], lines) if lines else ""
+
+
+_HEAD = """# Results
+
+Which of the five papers' numbers were run again, and what came of it. This page is written by
+
+```
+condensery reproduce --status --markdown docs/results.md
+```
+
+from the files in `benchmarks/results/reproduce/`; every file has the command that repeats it.
+[reproducing.md](reproducing.md) says what a verdict means. *Reproduced* rows had the whole
+schedule and the paper's numbers of sets and networks; rows that were *tried* had less, or
+something else, as their verdict says. Whether the data of an *untried* row can be had depends on
+the machine: `condensery reproduce --status` tells for yours.
+"""
+
+
+def page(records: Sequence[Record]) -> str:
+    """The page of results, which depends on the records and the published rows alone."""
+    found = cells(records)
+    statuses = [s for s in STATUSES if s != "data cannot be had here"]
+    parts = [_HEAD, "## Tables\n"]
+    total: Counter[str] = Counter()
+    lines = []
+    for place, held in found.items():
+        counts = Counter(cell.status for cell in held)
+        total += counts
+        lines.append([place, str(len(held)), *(_blank(counts[s]) for s in statuses)])
+    lines.append(["**all**", str(total.total()), *(_blank(total[s]) for s in statuses)])
+    parts.append(_markdown(["table", "rows", *statuses], lines))
+    parts.append("\n## Rows that were run\n")
+    tried = {place: held for place, held in found.items() if any(c.records for c in held)}
+    if not tried:
+        parts.append("None yet.\n")
+    for place, held in tried.items():
+        parts += [f"### {place}\n", _tried(held), ""]
+    parts += ["\n## Why there is no recipe\n", _reasons(found)]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _tried(held: Sequence[Cell]) -> str:
+    lines = [
+        [
+            f"[{record.row.name}](../benchmarks/results/reproduce/{record.path.as_posix()})",
+            record.row.value.removesuffix(" %"),
+            f"{record.value} (n={record.n})",
+            record.protocol,
+            record.verdict.text,
+        ]
+        for cell in held
+        for record in cell.records
+    ]
+    return _markdown(["row", "published, %", "ours, %", "protocol", "verdict"], lines)
+
+
+def _reasons(found: Mapping[str, Sequence[Cell]]) -> str:
+    counts = Counter(
+        cell.reason for held in found.values() for cell in held if cell.status == "no recipe"
+    )
+    lines = [[reason, str(n)] for reason, n in sorted(counts.items(), key=lambda i: (-i[1], i[0]))]
+    return _markdown(["reason", "rows"], lines)
+
+
+def _blank(number: int) -> str:
+    return str(number) if number else ""
+
+
+def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows) + "\n"
