@@ -61,7 +61,7 @@ def child(arguments: list[str], slowly: bool) -> None:
 def killed(arguments: list[str], out: Path, dice: random.Random, writing: bool) -> dict[str, Any]:
     """Start a command and kill it; where it was, and what it was doing."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["condensery.cli.commands", "condensery.condensation.runner"])
+    context.set_forkserver_preload(["condensery.cli.condense"])
     process = context.Process(target=child, args=(arguments, writing))
     process.start()
     wait = dice.uniform(0.0, 0.4)

@@ -19,7 +19,7 @@ from condensery import UsageError
 from condensery.cli.main import main
 from condensery.condensation.configure import configure, notes_of
 from condensery.condensation.loop import Condenser
-from condensery.config.build import PixelOptimizer, RunConfig
+from condensery.config.schema import PixelOptimizer, RunConfig
 from condensery.data import Data
 from condensery.methods.objectives import AlignedFeatures
 from condensery.methods.objectives.functional import discrimination

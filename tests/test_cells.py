@@ -11,7 +11,8 @@ import pytest
 
 from condensery import select_random
 from condensery.data import Data
-from condensery.evaluation.cell import Cell, KeptCells, Measured
+from condensery.evaluation.cache import KeptCells
+from condensery.evaluation.cell import Cell, Measured
 from condensery.evaluation.rows import Row
 from condensery.evaluation.run import How, cell_of
 from condensery.runtime.plan import exact_plan
@@ -53,7 +54,7 @@ def test_a_folder_without_locks_keeps_numbers(
     def refused(*_: object, **__: object) -> None:
         raise NotImplementedError
 
-    monkeypatch.setattr("condensery.evaluation.cell.filelock.FileLock", refused)
+    monkeypatch.setattr("condensery.evaluation.cache.filelock.FileLock", refused)
     store = KeptCells(tmp_path)
     store.keep(cell, 0, 3, Measured(50.0, 1.0))
     assert list(store.known(cell, 0)) == [3]

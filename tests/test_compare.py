@@ -19,9 +19,11 @@ import condensery
 from condensery import DataError, UsageError, compare, evaluate, select_random
 from condensery.cli.main import main
 from condensery.data import Data, load
-from condensery.evaluation.comparison import Compared, Comparer, Comparison
+from condensery.evaluation.comparison import Comparer
+from condensery.evaluation.comparison_table import Compared, Comparison
 from condensery.evaluation.evaluator import Bench
-from condensery.evaluation.run import How, Result
+from condensery.evaluation.result import Result
+from condensery.evaluation.run import How
 from condensery.evaluation.significance import difference, holm, welch
 from condensery.runtime.plan import exact_plan
 from condensery.training.trainer import Trainer

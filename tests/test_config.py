@@ -9,8 +9,10 @@ import pytest
 import yaml
 
 from condensery.condensation.configure import configure
-from condensery.config.build import RunConfig, build, merge, resolve
+from condensery.config.build import build
 from condensery.config.recipes import matches, read_recipe, recipe_names, with_cases
+from condensery.config.resolve import merge, resolve
+from condensery.config.schema import RunConfig
 from condensery.data import Data
 from condensery.errors import UsageError
 

@@ -11,8 +11,8 @@ import torch
 from condensery import CondensedSet, UsageError
 from condensery.condensation.configure import configure
 from condensery.condensation.loop import Condenser
-from condensery.config.build import RunConfig
 from condensery.config.recipes import recipe_names
+from condensery.config.schema import RunConfig
 from condensery.data import Data, load
 from condensery.errors import DivergedError
 from condensery.runtime.plan import Plan, exact_plan

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import signal
 from scipy.io import wavfile
 
-from condensery.config.build import Choice
+from condensery.config.schema import Choice
 from condensery.data import DataError, as_json, cache_folder, describe, load
 from condensery.data.images import UnreadableError
 from condensery.data.sound import samples

@@ -16,8 +16,8 @@ from condensery import CondensedSet, DataError, UsageError, evaluate, select_ran
 from condensery.condensation.configure import configure
 from condensery.condensation.loop import Condenser
 from condensery.data import Data, load
+from condensery.evaluation.result import Result
 from condensery.evaluation.rows import Row
-from condensery.evaluation.run import Result
 from condensery.nets import build
 from condensery.runtime.plan import Plan, exact_plan
 from condensery.runtime.randomness import fork_rng, stream

@@ -17,8 +17,8 @@ from torch.nn.functional import cross_entropy
 from condensery import UsageError
 from condensery.condensation.configure import configure
 from condensery.condensation.loop import Condenser
-from condensery.config.build import RunConfig
 from condensery.config.recipes import recipe_names
+from condensery.config.schema import RunConfig
 from condensery.data import Data
 from condensery.methods.augmentation import SiameseOp
 from condensery.methods.objectives import distances

@@ -179,8 +179,8 @@ def test_compiled_and_narrow_stays_close() -> None:
     ],
 )
 def test_constants(recipe: str, data: str, ipc: int, expected: tuple[Any, ...]) -> None:
-    from condensery.config.build import resolve
     from condensery.config.recipes import read_recipe
+    from condensery.config.resolve import resolve
 
     side = 28 if "mnist" in data else 32
     facts = {"data": data, "ipc": ipc, "size": side, "classes": 10, "net": "convnet3"}
@@ -213,8 +213,8 @@ def test_constants(recipe: str, data: str, ipc: int, expected: tuple[Any, ...]) 
 
 
 def test_constants_of_larger_images() -> None:
-    from condensery.config.build import resolve
     from condensery.config.recipes import read_recipe
+    from condensery.config.resolve import resolve
 
     facts = {"data": "imagenet10", "ipc": 20, "size": 224, "classes": 10, "net": "convnet3"}
     facts |= {"family": "convnet", "norm": "default", "audio": False}

@@ -12,7 +12,7 @@ from torch import Tensor
 from condensery.condensation.configure import configure
 from condensery.condensation.loop import Condenser
 from condensery.condensation.matching.matcher import Matcher
-from condensery.config.build import Choice, RunConfig
+from condensery.config.schema import Choice, RunConfig
 from condensery.data import Data
 from condensery.methods.augmentation import SiameseOp
 from condensery.methods.task import Step

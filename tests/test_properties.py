@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from condensery import CondensedSet, DataError, UsageError
 from condensery.condensation.configure import configure
-from condensery.condensation.run_folder import difference
-from condensery.config.build import Choice, RunConfig
+from condensery.config.compare import difference
 from condensery.config.recipes import recipe_names
+from condensery.config.schema import Choice, RunConfig
 from condensery.data import Data
 from condensery.methods.formation import MultiFormation
 from condensery.methods.task import Task

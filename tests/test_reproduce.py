@@ -20,11 +20,12 @@ from condensery import CondensedSet, evaluate, load, select_random
 from condensery.cli.main import main
 from condensery.condensation.configure import configure
 from condensery.condensation.run_folder import RunFolder
-from condensery.config.build import RunConfig
+from condensery.config.schema import RunConfig
 from condensery.data.catalogue import lies_here
 from condensery.data.labelled import default_net
 from condensery.errors import DataError, UsageError
-from condensery.evaluation.cell import Cell, KeptCells, Measured
+from condensery.evaluation.cache import KeptCells
+from condensery.evaluation.cell import Cell, Measured
 from condensery.nets import build
 from condensery.reproduction import Experiment, Unmapped, experiment_of
 from condensery.reproduction.originals import (

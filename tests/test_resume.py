@@ -79,7 +79,7 @@ def _killed(arguments: list[str], out: Path, until: int, writing: bool) -> int |
     The exit code where it ended before that, None where it was killed.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["condensery.cli.commands", "condensery.condensation.runner"])
+    context.set_forkserver_preload(["condensery.cli.condense"])
     process = context.Process(target=_command, args=(arguments, writing))
     process.start()
     deadline = time.monotonic() + 120
@@ -365,7 +365,7 @@ def test_minutes_end_with_a_set_that_goes_on(
         now[0] += 10.0
 
     monkeypatch.setattr(Condenser, "step", slow)
-    monkeypatch.setattr("condensery.condensation.runner.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("condensery.condensation.recorder.time.monotonic", lambda: now[0])
     limited = [*arguments, "--out", str(timed), "--minutes", "0.5"]
     assert main(limited) == 0
     assert "its time is over after 1 of 4 iterations" in capsys.readouterr().out

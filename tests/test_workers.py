@@ -20,8 +20,9 @@ from condensery.augment import Strategy
 from condensery.augment.training import augment_batch, augment_each
 from condensery.data import Data
 from condensery.errors import ResourceError
+from condensery.evaluation.cell_files import read_cell, write_cell
 from condensery.evaluation.evaluator import Bench, measure_all
-from condensery.evaluation.processes import can_be_shared, measure_together, read_cell, write_cell
+from condensery.evaluation.processes import can_be_shared, measure_together
 from condensery.evaluation.rows import Row
 from condensery.evaluation.run import How, cell_of
 from condensery.runtime.plan import Plan, exact_plan
@@ -131,9 +132,9 @@ def test_the_plan_of_reported_numbers(tiny_data: Data, monkeypatch: pytest.Monke
     assert (small.processes, small.threads) == (1, 2)  # starting them would take longer
     # Five networks: three passes an image and epoch, and the test split.
     work = 5 * (3 * len(tiny_data.train) + len(tiny_data.test)) * 64 / 1024
-    monkeypatch.setattr("condensery.evaluation.run._PROCESSES_PAY", work + 0.01)
+    monkeypatch.setattr("condensery.evaluation.plan._PROCESSES_PAY", work + 0.01)
     assert cell_of(row, tiny_data, "mlp", "dc", How(2)).plan.processes == 1
-    monkeypatch.setattr("condensery.evaluation.run._PROCESSES_PAY", work)
+    monkeypatch.setattr("condensery.evaluation.plan._PROCESSES_PAY", work)
     found = cell_of(row, tiny_data, "mlp", "dc", How(2)).plan
     assert (found.processes, found.threads, found.update_dtype) == (2, 1, "bfloat16")
     assert "2 processes" in found.describe()

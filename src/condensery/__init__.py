@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from condensery.evaluation.comparison_table import Comparison as Comparison
+    from condensery.evaluation.result import Result as Result
+
     from .condensation.api import condense as condense
     from .condensation.loop import Condenser as Condenser
     from .data import Data as Data
@@ -20,9 +23,7 @@ if TYPE_CHECKING:
     from .data import load as load
     from .errors import DataError as DataError
     from .errors import UsageError as UsageError
-    from .evaluation.comparison import Comparison as Comparison
     from .evaluation.comparison import compare as compare
-    from .evaluation.run import Result as Result
     from .evaluation.run import evaluate as evaluate
     from .selection import select as select
     from .selection import select_forgetting as select_forgetting
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 # Public names are imported when they are first used, so that the command answers at once.
 _PUBLIC = {
-    "Comparison": "evaluation.comparison",
+    "Comparison": "evaluation.comparison_table",
     "compare": "evaluation.comparison",
     "Condenser": "condensation.loop",
     "condense": "condensation.api",
@@ -46,7 +47,7 @@ _PUBLIC = {
     "load": "data",
     "DataError": "errors",
     "UsageError": "errors",
-    "Result": "evaluation.run",
+    "Result": "evaluation.result",
     "evaluate": "evaluation.run",
     "export": "sets.export",
     "select": "selection",

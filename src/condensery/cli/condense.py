@@ -1,4 +1,4 @@
-"""The commands that learn: condensed sets, and pools of networks."""
+"""``condensery condense``: learns sets, or says what that would take."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from condensery.condensation.configure import configure, notes_of, plan_for
 from condensery.condensation.dry_run import rehearse
 from condensery.condensation.run_folder import RunFolder
 from condensery.condensation.runner import carry_out
-from condensery.config.build import RunConfig, Scalars, make
+from condensery.config.build import make
 from condensery.config.recipes import CHOICES, read_recipe, read_yaml
+from condensery.config.schema import RunConfig, Scalars
 from condensery.data import Data, load
 from condensery.errors import UsageError
-from condensery.methods.pools.store import INDEX as POOL
 from condensery.runtime.devices import SHARE_VARIABLE
 from condensery.runtime.distributed import Ranks, check_device, joined
 from condensery.runtime.malloc import keep_memory
@@ -28,14 +28,13 @@ from condensery.utils.signals import Interrupted
 from condensery.utils.text import size_text, time_text
 
 from . import evaluate_at as curves
-from .flags import Condense
 from .shared import facts_of_set, folder_of, printer, write_result
 
 
 def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
     """Learn one set, or several with consecutive seeds; in one process, or in those of torchrun."""
     with joined() as ranks:
-        return _condense(options, dotted, ranks)
+        return condense_sets(options, dotted, ranks)
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,8 @@ class _Order:
     say: Callable[[str], None]
 
 
-def _condense(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> int:
+def condense_sets(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> int:
+    """The sets of a command, one after another, by ranks that have met."""
     keep_memory()
     order = _order(options, dotted, ranks)
     data, config = order.data, order.config
@@ -306,44 +306,6 @@ def _rehearsed(
     )
     say("nothing was written; leave out --dry-run to begin")
     return {"out": str(folder.path), "dry_run": found.as_dict(), "plan": plan.as_dict()}
-
-
-def resume(options: Any) -> int:
-    """Continue a run, or several sets, from where they stopped, with any number of processes."""
-    with joined() as ranks:
-        return _condense(_same(options), [], ranks)
-
-
-def _same(options: Any) -> Condense:
-    """The flags of the command that goes on with a run."""
-    place = Path(options.run)
-    several = not (place / "recipe.yaml").exists() and (place / "0" / "recipe.yaml").exists()
-    first = RunFolder(place / "0" if several else place)
-    if (place / POOL).exists():
-        raise UsageError(f"{place} is a pool; the command that began it continues it")
-    if not (first.path / "recipe.yaml").exists():
-        what = "does not exist" if not place.exists() else "holds no run"
-        raise UsageError(f"{place} {what}; name the folder that condense was given as --out")
-    if "select" in read_yaml(first.path / "recipe.yaml", "the recipe"):
-        raise UsageError(f"{place} is a selection; there is nothing to resume")
-    sets = _sets_of(place) if several else 1
-    return Condense(
-        config=str(first.path),
-        out=str(place),
-        sets=sets,
-        iterations=options.iterations,
-        minutes=options.minutes,
-        checkpoint_every=options.checkpoint_every,
-        json=options.json,
-        quiet=options.quiet,
-    )
-
-
-def _sets_of(place: Path) -> int:
-    """How many sets a folder has, or was to have when the last of them was begun."""
-    numbers = [int(p.name) for p in place.iterdir() if p.name.isascii() and p.name.isdigit()]
-    told = [int(RunFolder(place / str(n)).facts().get("sets", 1)) for n in numbers]
-    return max([*told, max(numbers) + 1])
 
 
 def _plan_of_all(plan: Plan, ranks: Ranks) -> Plan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from condensery.condensation.run_folder import RunFolder
-from condensery.config.build import RunConfig
+from condensery.config.schema import RunConfig
 from condensery.data import Data
 from condensery.errors import UsageError, unknown_name
 from condensery.evaluation.curve import accuracy_curve, kept_at, parse_iterations

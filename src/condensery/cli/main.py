@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +80,7 @@ def _run(command: str, values: Any, dotted: list[tuple[str, Any]]) -> int:
         for flag in ("json", "csv", "markdown"):
             if getattr(values, flag, None) is not None:
                 check_writable(Path(getattr(values, flag)), f"--{flag}")
-        from . import commands
-
-        action: Callable[..., int] = getattr(commands, command)
+        action: Callable[..., int] = getattr(import_module(f"condensery.cli.{command}"), command)
         return action(values, dotted) if command == "condense" else action(values)
     except UsageError as error:
         return _fail(str(error), 2)

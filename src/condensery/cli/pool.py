@@ -1,4 +1,4 @@
-"""The command that trains pools of networks."""
+"""``condensery pool``: trains pools of networks."""
 
 from __future__ import annotations
 

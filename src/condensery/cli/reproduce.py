@@ -1,4 +1,4 @@
-"""The command that runs published rows again, and tells which were."""
+"""``condensery reproduce``: published rows run again, and which were."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that selects real images."""
+"""``condensery select``: the baselines that keep real images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from condensery.condensation.run_folder import difference, note_facts
+from condensery.config.compare import difference
 from condensery.config.recipes import read_yaml
 from condensery.data import Data
 from condensery.errors import UsageError
@@ -28,6 +28,7 @@ from condensery.selection.methods import (
 )
 from condensery.sets.condensed import FILE, About, CondensedSet
 from condensery.sets.picture import save_picture
+from condensery.utils.facts import note_facts
 from condensery.utils.files import remove_leftovers, write_text
 from condensery.utils.progress import Progress
 from condensery.utils.signals import Interrupted, stop_requests

@@ -1,22 +1,21 @@
-"""From data, a recipe and overrides to a resolved configuration, a protocol and a plan."""
+"""From data, a recipe and overrides to a resolved configuration and its plan."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from condensery import nets as zoo
-from condensery.config.build import RunConfig, build, merge, resolve
+from condensery.config.build import build
 from condensery.config.recipes import OVER, flattened, on_top, read_recipe, with_cases
+from condensery.config.resolve import merge, resolve
+from condensery.config.schema import RunConfig
 from condensery.data import Data
 from condensery.errors import UsageError
 from condensery.runtime.plan import Plan, choose_plan
-from condensery.training.protocol import Protocol, protocol
 
 from .convergence import window_of
 
@@ -87,25 +86,6 @@ def notes_of(config: RunConfig) -> list[str]:
     """What a user should know about a configuration before it runs."""
     supply = build("supply", config.supply)
     return list(supply.notes(config.ipc)) if hasattr(supply, "notes") else []
-
-
-def protocol_for(name: str, data: Data, net: str, ipc: int | None) -> Protocol:
-    """A protocol for a data set, a network and a budget, which is None for the whole split.
-
-    Raises:
-        UsageError: for a protocol or network that does not exist, or does not fit the images.
-    """
-    network = zoo.try_out(net, data.train.shape, data.train.classes)
-    facts = {
-        "data": data.known_as,
-        "ipc": math.inf if ipc is None else ipc,
-        "size": max(data.train.shape[1:]),
-        "classes": data.train.classes,
-        "audio": data.rate is not None,
-        "net": re.split(r"[\d:]", net)[0],
-        "norm": "batch" if zoo.has_batch_norm(network) else "other",
-    }
-    return protocol(name, facts)
 
 
 def passes_of(data: Data, config: RunConfig) -> float:

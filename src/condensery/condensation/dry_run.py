@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from condensery.config.build import RunConfig, build
+from condensery.config.build import build
+from condensery.config.schema import RunConfig
 from condensery.data import Data
 from condensery.runtime.plan import Plan
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from condensery.config.build import RunConfig
+from condensery.config.schema import RunConfig
 from condensery.data import LabelledSet
 from condensery.errors import UsageError
 from condensery.methods.formation import Formation, weights_of

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from condensery.config.build import RunConfig, defaults_of, make
+from condensery.config.build import make
+from condensery.config.compare import difference
 from condensery.config.recipes import read_yaml
+from condensery.config.resolve import defaults_of
+from condensery.config.schema import RunConfig
 from condensery.data import Data
 from condensery.errors import DataError, UsageError
 from condensery.runtime.plan import Plan
@@ -17,7 +19,8 @@ from condensery.runtime.provenance import commit, machine, versions
 from condensery.sets.condensed import FILE, CondensedSet
 from condensery.sets.picture import save_picture
 from condensery.utils.checkpoint import Checkpoints
-from condensery.utils.files import write_json, write_text
+from condensery.utils.facts import note_facts
+from condensery.utils.files import write_text
 
 #: ``timed``: finished at a time before its last iteration. ``grown``: finished, and more iterations
 #: are asked for now.
@@ -221,19 +224,6 @@ class RunFolder:
             file.unlink()
 
 
-def note_facts(folder: Path, **facts: Any) -> dict[str, Any]:
-    """Put facts about times and machines into a folder's ``run.json``; all that it says then."""
-    try:
-        held = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        held = {}
-    known = held if isinstance(held, dict) else {}
-    if facts:
-        known = {**known, **facts}
-        write_json(folder / "run.json", known)
-    return known
-
-
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -242,26 +232,3 @@ def _grown(held: Any, config: RunConfig) -> bool:
     """Whether a configuration only asks for more iterations than a folder's."""
     before = held.get("iterations") if isinstance(held, dict) else None
     return type(before) is int and before < config.iterations
-
-
-def difference(held: Any, wanted: dict[str, Any], defaults: Mapping[str, Any] | None = None) -> str:
-    """The first field in which two configurations differ, empty when they agree.
-
-    Args:
-        held: what a folder has; a field that it lacks was not there yet, and had its default.
-        wanted: what is asked for.
-        defaults: of the fields.
-    """
-    if not isinstance(held, dict):
-        return "its recipe.yaml is not readable"
-    known = defaults or {}
-    for name in sorted({*held, *wanted}):
-        there, here = held.get(name, known.get(name)), wanted.get(name)
-        if isinstance(there, dict) and isinstance(here, dict) and there != here:
-            below = difference(there, here, known.get(name))
-            if below:
-                return f"{name}.{below}"
-            continue
-        if there != here:
-            return f"{name} there: {there}, here: {here}"
-    return ""

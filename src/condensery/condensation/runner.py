@@ -1,15 +1,13 @@
-"""Carrying a run out in its folder: reports, checkpoints, faults, and going on after them."""
+"""Carrying a run out in its folder: its start, its faults, and going on after them."""
 
 from __future__ import annotations
 
-import dataclasses
 import sys
-import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext, suppress
 from typing import Any
 
-from condensery.config.build import RunConfig
+from condensery.config.schema import RunConfig
 from condensery.data import Data
 from condensery.errors import (
     DataError,
@@ -27,163 +25,9 @@ from condensery.utils.locks import in_use
 from condensery.utils.progress import Progress
 from condensery.utils.signals import Interrupted, stop_requests
 
-from .divergence import Drift
 from .loop import Condenser
+from .recorder import WRITING, Recorder, TimeUp, reason
 from .run_folder import Ended, RunFolder, Status
-
-#: Parts of a run after which the set is kept and drawn.
-_PICTURES = 4
-#: About so many lines of metrics a run.
-_REPORTS = 200
-#: A checkpoint that nobody asked for at that time may take a fiftieth of a run's time.
-_SHARE = 50.0
-_REPEATS = (
-    "this network's batch norm takes the images of all classes together, so every process does all "
-    "of a step's work: more of them do not make it faster"
-)
-#: What may fail when something is written.
-_WRITING = (OSError, UsageError)
-
-
-class _TimeUp(Exception):  # noqa: N818  (not an error)
-    """The minutes of a run are over."""
-
-
-class _Recorder:
-    """Called after every pixel step: reports, pictures, checkpoints and requests to stop."""
-
-    def __init__(
-        self,
-        folder: RunFolder,
-        config: RunConfig,
-        progress: Progress,
-        stops: list[int],
-        every: Every,
-        minutes: float | None,
-        keep: Collection[int],
-        ranks: Ranks,
-    ) -> None:
-        self.ranks = ranks
-        held = folder.facts()
-        self.folder = folder
-        self.progress = progress
-        self.stops = stops
-        self.every = every
-        self.minutes = minutes
-        total = config.iterations
-        self.began = time.monotonic() - float(held.get("seconds", 0.0))
-        self.report_every = max(1, total // _REPORTS)
-        self.pictures = {round(total * part / _PICTURES) for part in range(1, _PICTURES)}
-        self.pictures |= set(keep)
-        self.saved = time.monotonic()
-        self.saving = float(held.get("checkpoint_seconds", 0.0))
-        self.took = 0.0
-        self.last_step: int | None = None
-        self.drift = Drift(held.get("loss_at_the_start"))
-        self._told: set[str] = set()
-
-    @property
-    def seconds(self) -> float:
-        """Time spent on this run, over all its parts."""
-        return time.monotonic() - self.began
-
-    def __call__(self, run: Condenser) -> None:
-        if run.step_in_iteration == 0:
-            self._iteration(run)
-        else:
-            self.progress.within(f"step {run.step_in_iteration}")
-        if run.matcher.repeats and "repeats" not in self._told:
-            self._told.add("repeats")
-            self.warn(_REPEATS)
-        # Clocks and signals differ from rank to rank: what one has seen all of them do.
-        here = self.stops[0] if self.stops else 0, int(self._due(run)), int(self._over())
-        stop, due, over = self.ranks.most(*here)
-        if stop or due:
-            self.save(run)
-        if stop and not run.finished:
-            raise Interrupted(stop)
-        if over and not run.finished:
-            raise _TimeUp
-
-    def over(self) -> bool:
-        """Whether the run's minutes have passed, on any rank."""
-        return self.ranks.any(self._over())
-
-    def _over(self) -> bool:
-        return self.minutes is not None and self.seconds >= 60 * self.minutes
-
-    def _due(self, run: Condenser) -> bool:
-        every = self.every
-        if every.iterations is not None:
-            return run.step_in_iteration == 0 and run.iteration % every.iterations == 0
-        if every.steps is not None:
-            return run.steps % every.steps == 0
-        wait = every.seconds or 0.0
-        if not every.asked:
-            wait = max(wait, _SHARE * self.took)
-        return time.monotonic() - self.saved >= wait
-
-    def _iteration(self, run: Condenser) -> None:
-        """Tell about the iterations that are done."""
-        note = ""
-        if run.iteration % self.report_every == 0 or run.finished:
-            report = run.report()
-            note = f"loss {report.loss:.4g}"
-            line = {**dataclasses.asdict(report), "seconds": round(self.seconds, 3)}
-            self._write("the metrics", lambda: self.folder.metrics(line))
-            if warning := self.drift.add(report.loss):
-                self.warn(warning)
-        self.progress.advance(note)
-        if run.iteration in self.pictures:
-            result = run.result()
-            self._write("the set so far", lambda: self.folder.picture(result))
-
-    def save(self, run: Condenser) -> None:
-        """Checkpoint.
-
-        Raises:
-            DivergedError: when the state is not finite; the last checkpoint stays.
-        """
-        run.check_finite()
-        began = time.monotonic()
-        state = run.state()
-
-        def write() -> None:
-            if self.folder.writes:
-                self.folder.checkpoints.save(state)
-            self.last_step = run.steps
-            spent = self.saving + time.monotonic() - began
-            self.folder.note(
-                seconds=self.seconds,
-                checkpoint_seconds=round(spent, 3),
-                loss_at_the_start=self.drift.start,
-                **_traffic(run),
-            )
-
-        self._write("a checkpoint", write)
-        self.saved = time.monotonic()
-        self.took = self.saved - began
-        self.saving += self.took
-
-    def _write(self, what: str, action: Callable[[], None]) -> None:
-        """Write something that a run can do without for a while; warn once where it cannot be."""
-        try:
-            action()
-        except _WRITING as error:
-            if what not in self._told:
-                self._told.add(what)
-                self.warn(f"{what} could not be written ({_reason(error)}); the run goes on")
-        else:
-            self._told.discard(what)
-
-    def warn(self, text: str) -> None:
-        """A line on standard error."""
-        if self.ranks.first:
-            self.progress.say(f"condensery: {text}")
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
 
 
 def carry_out(
@@ -231,7 +75,7 @@ def carry_out(
         with Progress(
             config.iterations, "iterations", quiet=quiet, done=run.iteration, minutes=left
         ) as progress:
-            recorder = _Recorder(
+            recorder = Recorder(
                 folder, config, progress, stops, every or Every(), minutes, keep, ranks
             )
             condensed, ended = _guarded(run, recorder, folder)
@@ -242,15 +86,6 @@ def carry_out(
         if stop:
             raise Interrupted(stop)
     return condensed
-
-
-def _traffic(run: Condenser) -> dict[str, Any]:
-    """What a rank has received a pixel step since it took the run up, where several share it."""
-    steps = run.steps - run.began_at
-    if run.ranks.alone or not steps:
-        return {}
-    facts: dict[str, Any] = {"traffic_bytes_per_step": round(run.ranks.traffic / steps)}
-    return {**facts, "repeated_by_every_rank": True} if run.matcher.repeats else facts
 
 
 def _begin(
@@ -303,18 +138,17 @@ def _write_first(run: Condenser, data: Data, folder: RunFolder, facts: Mapping[s
         with suppress(OSError):
             folder.abandon()
         raise ResourceError(
-            f"{folder.path} cannot be written ({_reason(error)}); make room, or choose another "
-            "--out"
+            f"{folder.path} cannot be written ({reason(error)}); make room, or choose another --out"
         ) from error
 
 
-def _guarded(run: Condenser, recorder: _Recorder, folder: RunFolder) -> tuple[CondensedSet, Ended]:
+def _guarded(run: Condenser, recorder: Recorder, folder: RunFolder) -> tuple[CondensedSet, Ended]:
     """Run to the end, or to the end of its time; what goes wrong is told with what is kept."""
     try:
         if not run.finished and recorder.over():
-            raise _TimeUp
+            raise TimeUp
         condensed = run.run(after_step=recorder)
-    except _TimeUp:
+    except TimeUp:
         return run.result(), "minutes"
     except (UsageError, RanksError):
         if run.steps == 0:  # nothing is lost, and the corrected command may come here
@@ -338,7 +172,7 @@ def _last_good(run: Condenser, folder: RunFolder) -> str:
         run.load_state(state)
         good = run.result()
         folder.picture(good)
-    except (*_WRITING, DataError):
+    except (*WRITING, DataError):
         return "; choose another --out then"
     file = folder.path / "checkpoints" / f"{good.about.iterations:06d}.safetensors"
     return f" and choose another --out. The last good set, of step {run.steps}, is {file}"
@@ -363,13 +197,13 @@ def _shortage(run: Condenser, folder: RunFolder) -> ResourceError:
     )
 
 
-def _finish(folder: RunFolder, condensed: CondensedSet, recorder: _Recorder, ended: Ended) -> None:
+def _finish(folder: RunFolder, condensed: CondensedSet, recorder: Recorder, ended: Ended) -> None:
     try:
         folder.finish(condensed, recorder.seconds, ended)
-    except _WRITING as error:
+    except WRITING as error:
         at = recorder.last_step
         kept = f"its checkpoint of step {at} is kept" if at is not None else "it has no checkpoint"
         raise ResourceError(
-            f"the finished set could not be written to {folder.path} ({_reason(error)}); {kept}: "
+            f"the finished set could not be written to {folder.path} ({reason(error)}); {kept}: "
             "make room, and give the same command again"
         ) from error

@@ -1,44 +1,26 @@
-"""Cells of a table, what their numbers depend on, and a folder that keeps the numbers.
-
-An accuracy is a function of a set's content, its number in the row, the network's number, and how
-it was trained and tested: never of how many networks there are (but for the order of float sums,
-where a plan trains several in one call). So numbers are kept network by network, under a name that
-is derived from all of this, and found again whatever is asked for next.
-"""
+"""Cells of a table, and what their numbers depend on."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import inspect
-import json
-import re
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import filelock
 from torch import nn
 
 from condensery._version import __version__
 from condensery.data import Data, LabelledSet
-from condensery.errors import UsageError
 from condensery.runtime.plan import Plan
 from condensery.runtime.provenance import code
 from condensery.sets.candidate import Candidate
 from condensery.training.protocol import Protocol as Training
 from condensery.training.whole_split import WholeSchedule
-from condensery.utils.files import LONG_AGO, make_folder, remove_leftovers, write_json
 
 from .rows import Row
-
-#: Held while a file of a folder is read and written anew.
-_LOCK = ".lock"
-#: Seconds to wait for it; it is held for milliseconds.
-_PATIENCE = 30.0
 
 
 @dataclass(frozen=True)
@@ -104,80 +86,6 @@ class Cell:
         return self.data.train if self.row.whole else self.row.sets[number]
 
 
-class Keeper(Protocol):
-    """Keeps accuracies, network by network."""
-
-    def known(self, cell: Cell, number: int) -> dict[int, Measured]:
-        """What is known of the networks on a row's set, by the network's number."""
-
-    def keep(self, cell: Cell, number: int, network: int, found: Measured) -> None:
-        """Keep one more."""
-
-
-class KeptCells:
-    """A folder with one JSON file for each set, network and protocol.
-
-    Args:
-        folder: made when the first number is kept.
-        strict: whether a file that cannot be written is an error; otherwise it is done without.
-    """
-
-    def __init__(self, folder: Path, *, strict: bool = True) -> None:
-        self.folder = folder
-        self.strict = strict
-        remove_leftovers(folder, older_than=LONG_AGO)
-
-    def known(self, cell: Cell, number: int) -> dict[int, Measured]:
-        """What the folder knows; a damaged file counts as none."""
-        try:
-            held = json.loads(self._file(cell, number).read_text(encoding="utf-8"))
-            if held["facts"] != cell.facts(number):
-                return {}
-            found = {
-                int(one["network"]): Measured(float(one["accuracy"]), float(one["seconds"]))
-                for one in held["networks"]
-            }
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
-        return {k: one for k, one in found.items() if k >= 0 and 0 <= one.accuracy <= 100}
-
-    def keep(self, cell: Cell, number: int, network: int, found: Measured) -> None:
-        """Add a network to its file; what others have added meanwhile stays."""
-        try:
-            with _one_writer(self.folder):
-                self._add(cell, number, network, found)
-        except (OSError, UsageError):
-            if self.strict:
-                raise
-
-    def _add(self, cell: Cell, number: int, network: int, found: Measured) -> None:
-        networks = {**self.known(cell, number), network: found}
-        listed = [{"network": k, **dataclasses.asdict(networks[k])} for k in sorted(networks)]
-        content = {"set": cell.row.name, "facts": cell.facts(number), "networks": listed}
-        write_json(self._file(cell, number), content)
-
-    def _file(self, cell: Cell, number: int) -> Path:
-        facts = json.dumps(cell.facts(number), sort_keys=True)
-        digest = hashlib.sha256(facts.encode()).hexdigest()
-        # For people; of nothing that the hash does not know.
-        words = re.sub(r"[^\w.=+]+", "_", f"{cell.net} {cell.training.name}").strip("_")[:80]
-        return self.folder / f"{words}-{digest[:24]}.json"
-
-
-@contextmanager
-def _one_writer(folder: Path) -> Iterator[None]:
-    """Hold a folder of numbers for the time of one file, against the others that write there.
-
-    The system's own lock, which ends with its process. One that cannot be had is done without,
-    rather than that a number which took an hour is lost: a file is whole in any case.
-    """
-    make_folder(folder)
-    with ExitStack() as held:
-        with suppress(filelock.Timeout, NotImplementedError):
-            held.enter_context(filelock.FileLock(folder / _LOCK, timeout=_PATIENCE))
-        yield
-
-
 def code_of(network: nn.Module) -> str | None:
     """Hash of the file that defines a network of somebody else's; None for one of ours."""
     kind = type(network)
@@ -188,3 +96,7 @@ def code_of(network: nn.Module) -> str | None:
     except (OSError, TypeError):
         return None
     return hashlib.sha256(text).hexdigest()
+
+
+#: A set's number in its row, and a network's number.
+Job = tuple[int, int]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv as csv_files
-import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,99 +11,16 @@ from condensery.data import load
 from condensery.errors import UsageError, unknown_name
 from condensery.runtime.plan import Plan
 
-from .cell import Cell, Keeper, KeptCells
+from .cache import Keeper, KeptCells
+from .cell import Cell
+from .comparison_table import Compared, Comparison
+from .result import Result
 from .rows import Row, rows_of
-from .run import How, OnNetwork, Result, cell_of, keepers_of, run_cell
-from .significance import CONFIDENCE, Difference, difference, holm
+from .run import How, OnNetwork, cell_of, keepers_of, run_cell
+from .significance import difference, holm
 
 #: The folder of a results store in which the numbers lie.
 CELLS = "cells"
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One row of the table: a result, and what it is beside others of its network and protocol."""
-
-    result: Result
-    """Accuracies with n, mean and std."""
-    asked: str
-    """Protocol as it was asked for; the result's says what was changed."""
-    relative: float | None = None
-    """Mean accuracy in percent of the whole training split's, where that is in the table."""
-    difference: Difference | None = None
-    """To the reference; None for the reference itself, and where there is none."""
-    p_corrected: float | None = None
-    """Corrected for the number of tests in the table (Holm)."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: those of :class:`Result`, and the comparison's."""
-        held = self.difference
-        return {
-            **self.result.as_dict(),
-            "relative": self.relative,
-            "difference": None if held is None else held.difference,
-            "interval": None if held is None or held.interval is None else list(held.interval),
-            "p": None if held is None else held.p,
-            "p_corrected": self.p_corrected,
-            "units": None if held is None else held.units,
-            "these_sets_only": None if held is None else held.these_sets_only,
-            "why_not_tested": None if held is None else held.why_not,
-        }
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The table of a comparison."""
-
-    rows: tuple[Compared, ...]
-    """By network and protocol, and in each in the order of the sets."""
-    reference: str | None
-    """Name of the row that the others are compared with."""
-    tested_on: int
-    """Images of the test split."""
-
-    @property
-    def tests(self) -> int:
-        """Number of tests, which their p-values are corrected for."""
-        return sum(row.p_corrected is not None for row in self.rows)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "results": [row.as_dict() for row in self.rows],
-            "reference": self.reference,
-            "tested_on": self.tested_on,
-            "confidence": CONFIDENCE,
-            "tests": self.tests,
-            "correction": "holm",
-        }
-
-    def text(self) -> str:
-        """The table for a screen."""
-        from .comparison_table import screen_table
-
-        return screen_table(self)
-
-    def markdown(self) -> str:
-        """The table in Markdown."""
-        from .comparison_table import markdown_table
-
-        return markdown_table(self)
-
-    def csv(self) -> str:
-        """The table as comma-separated values, with unrounded numbers."""
-        names = [name for name in self.rows[0].as_dict() if name not in ("accuracies", "sets")]
-        at = names.index("interval")
-        names[at : at + 1] = ["low", "high"]
-        names.insert(names.index("n") + 1, "number_of_sets")
-        out = io.StringIO()
-        writer = csv_files.DictWriter(out, names, lineterminator="\n", extrasaction="ignore")
-        writer.writeheader()
-        for row in self.rows:
-            held = row.as_dict()
-            low, high = held["interval"] or (None, None)
-            writer.writerow({**held, "low": low, "high": high, "number_of_sets": len(held["sets"])})
-        return out.getvalue()
 
 
 class Comparer:

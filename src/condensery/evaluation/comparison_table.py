@@ -1,10 +1,16 @@
-"""The table of a comparison, for a screen and in Markdown."""
+"""The table of a comparison: for programs, for a screen and in Markdown."""
 
 from __future__ import annotations
 
+import csv as csv_files
+import io
+from dataclasses import dataclass
+from typing import Any
+
 from condensery.utils.text import size_text, table, time_text
 
-from .comparison import Compared, Comparison
+from .result import Result
+from .significance import CONFIDENCE, Difference
 
 #: Marks what was tested on networks: it speaks of the sets at hand.
 _MARK = "†"
@@ -102,3 +108,85 @@ def _notes(comparison: Comparison) -> list[str]:
     reasons = sorted({one.why_not for one in held if one.why_not is not None})
     notes += [f"- not tested: {reason}" for reason in reasons]
     return notes
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One row of the table: a result, and what it is beside others of its network and protocol."""
+
+    result: Result
+    """Accuracies with n, mean and std."""
+    asked: str
+    """Protocol as it was asked for; the result's says what was changed."""
+    relative: float | None = None
+    """Mean accuracy in percent of the whole training split's, where that is in the table."""
+    difference: Difference | None = None
+    """To the reference; None for the reference itself, and where there is none."""
+    p_corrected: float | None = None
+    """Corrected for the number of tests in the table (Holm)."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: those of :class:`Result`, and the comparison's."""
+        held = self.difference
+        return {
+            **self.result.as_dict(),
+            "relative": self.relative,
+            "difference": None if held is None else held.difference,
+            "interval": None if held is None or held.interval is None else list(held.interval),
+            "p": None if held is None else held.p,
+            "p_corrected": self.p_corrected,
+            "units": None if held is None else held.units,
+            "these_sets_only": None if held is None else held.these_sets_only,
+            "why_not_tested": None if held is None else held.why_not,
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The table of a comparison."""
+
+    rows: tuple[Compared, ...]
+    """By network and protocol, and in each in the order of the sets."""
+    reference: str | None
+    """Name of the row that the others are compared with."""
+    tested_on: int
+    """Images of the test split."""
+
+    @property
+    def tests(self) -> int:
+        """Number of tests, which their p-values are corrected for."""
+        return sum(row.p_corrected is not None for row in self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "results": [row.as_dict() for row in self.rows],
+            "reference": self.reference,
+            "tested_on": self.tested_on,
+            "confidence": CONFIDENCE,
+            "tests": self.tests,
+            "correction": "holm",
+        }
+
+    def text(self) -> str:
+        """The table for a screen."""
+        return screen_table(self)
+
+    def markdown(self) -> str:
+        """The table in Markdown."""
+        return markdown_table(self)
+
+    def csv(self) -> str:
+        """The table as comma-separated values, with unrounded numbers."""
+        names = [name for name in self.rows[0].as_dict() if name not in ("accuracies", "sets")]
+        at = names.index("interval")
+        names[at : at + 1] = ["low", "high"]
+        names.insert(names.index("n") + 1, "number_of_sets")
+        out = io.StringIO()
+        writer = csv_files.DictWriter(out, names, lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        for row in self.rows:
+            held = row.as_dict()
+            low, high = held["interval"] or (None, None)
+            writer.writerow({**held, "low": low, "high": high, "number_of_sets": len(held["sets"])})
+        return out.getvalue()

@@ -18,8 +18,8 @@ from condensery.runtime.randomness import fork_rng
 from condensery.training.stacked import Crowd
 from condensery.training.trainer import Course, Split, Tensors, Trainer
 
-from .cell import Cell, Measured
-from .processes import Job, can_be_shared, measure_together
+from .cell import Cell, Job, Measured
+from .processes import can_be_shared, measure_together
 
 
 class Bench:

@@ -1,15 +1,14 @@
 """Processes that train and test networks beside each other, one thread each.
 
 On CPUs compiled networks one after another, one process a core, are the fastest way; a process is
-started as ``python -m condensery.evaluation.processes FOLDER`` and finds in the folder all that a
-cell's numbers depend on: tensors as safetensors, which all processes map, and plain values as JSON.
-It reads which networks to train from its input, and writes what they came to, a line each.
+started as ``python -m condensery.evaluation.worker FOLDER`` and finds in the folder all that a
+cell's numbers depend on (:mod:`condensery.evaluation.cell_files`). It reads which networks to train
+from its input, and writes what they came to, a line each.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import queue
@@ -19,27 +18,14 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
 
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-
-from condensery.data import Data, LabelledSet
 from condensery.errors import ResourceError
-from condensery.runtime.plan import Plan
-from condensery.sets.candidate import Candidate
-from condensery.training.protocol import Protocol
-from condensery.training.whole_split import WholeSchedule
 
-from .cell import Cell, Measured
-from .rows import Row
+from .cell import Cell, Job, Measured
+from .cell_files import write_cell
 
-_TENSORS, _VALUES = "cell.safetensors", "cell.json"
 #: Larger training data stay where they are: one process reads them.
 _LARGEST = 2 * 2**30
-
-#: A set's number in its row, and a network's number.
-Job = tuple[int, int]
 
 
 def measure_together(cell: Cell, jobs: Sequence[Job]) -> Iterator[tuple[Job, Measured]]:
@@ -84,7 +70,7 @@ def _process(folder: Path) -> Iterator[subprocess.Popen[str]]:
     # Where this package and the modules of import paths lie, also for a process of its own.
     environment["PYTHONPATH"] = os.pathsep.join([p or str(Path.cwd()) for p in sys.path])
     worker = subprocess.Popen(
-        [sys.executable, "-m", "condensery.evaluation.processes", str(folder)],
+        [sys.executable, "-m", "condensery.evaluation.worker", str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,
@@ -128,96 +114,3 @@ def _feed(
                 )
             )
             return
-
-
-def write_cell(cell: Cell, folder: Path) -> None:
-    """All that the cell's numbers depend on, in a folder."""
-    tensors: dict[str, Tensor] = {}
-    data, row = cell.data, cell.row
-
-    def split(name: str, held: LabelledSet) -> dict[str, Any]:
-        tensors[f"{name}.images"], tensors[f"{name}.labels"] = held.images, held.labels
-        return {
-            "class_names": held.class_names,
-            "mean": held.mean,
-            "std": held.std,
-            "name": held.name,
-            "fingerprint": held.fingerprint,
-        }
-
-    sets = []
-    for number, one in enumerate(row.sets):
-        tensors[f"{number}.images"], tensors[f"{number}.labels"] = one.images, one.labels
-        names = ("mean", "std", "method", "ipc", "stored_bytes", "decoded")
-        sets.append({name: getattr(one, name) for name in names})
-    values = {
-        "train": split("train", data.train) if row.whole else None,
-        "test": split("test", data.test),
-        "sets": sets,
-        "row": {"name": row.name, "whole_epochs": row.whole_epochs},
-        "data": {"name": data.name, "spec": data.spec, "flip": data.flip, "net": data.net},
-        "net": cell.net,
-        "asked": cell.asked,
-        "training": dataclasses.asdict(cell.training),
-        "steps": cell.schedule.steps if cell.schedule else None,
-        "plan": {**cell.plan.as_dict(), "processes": 1},
-        "seed": cell.seed,
-    }
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(plain, folder / _TENSORS)
-    (folder / _VALUES).write_text(json.dumps(values), encoding="utf-8")
-
-
-def read_cell(folder: Path) -> Cell:
-    """What :func:`write_cell` wrote."""
-    values = json.loads((folder / _VALUES).read_text(encoding="utf-8"))
-    tensors = load_file(folder / _TENSORS)
-
-    def split(name: str) -> LabelledSet:
-        held: Any = {k: _tupled(v) for k, v in values[name].items()}
-        return LabelledSet(tensors[f"{name}.images"], tensors[f"{name}.labels"], **held)
-
-    sets = []
-    for number, one in enumerate(values["sets"]):
-        facts: Any = {k: _tupled(v) for k, v in one.items()}
-        images, labels = tensors[f"{number}.images"], tensors[f"{number}.labels"]
-        sets.append(Candidate(images, labels, **facts))
-    test = split("test")
-    training = Protocol(**values["training"])
-    return Cell(
-        row=Row(sets=tuple(sets), **values["row"]),
-        data=Data(split("train") if values["train"] else test, test, **values["data"]),
-        net=values["net"],
-        code=None,
-        asked=values["asked"],
-        training=training,
-        schedule=WholeSchedule(training, values["steps"]) if values["steps"] else None,
-        plan=Plan(**values["plan"]),
-        seed=values["seed"],
-    )
-
-
-def _tupled(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def serve(folder: Path, jobs: IO[str], answers: IO[str]) -> None:
-    """Train and test the networks that are asked for, until nobody asks any more."""
-    from condensery.runtime.malloc import keep_memory
-
-    from .evaluator import Bench
-
-    keep_memory()
-    bench = Bench(read_cell(folder))
-    for line in jobs:
-        number, network = json.loads(line)
-        found = bench.measure(number, network)
-        print(json.dumps(dataclasses.asdict(found)), file=answers, flush=True)
-
-
-if __name__ == "__main__":
-    _answers, sys.stdout = sys.stdout, sys.stderr  # what anything else prints is no answer
-    try:
-        serve(Path(sys.argv[1]), sys.stdin, _answers)
-    except (BrokenPipeError, KeyboardInterrupt):  # nobody waits for an answer any more
-        os._exit(1)

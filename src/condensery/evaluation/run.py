@@ -7,22 +7,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from torch import nn
-
 from condensery import nets as zoo
-from condensery._version import __version__
-from condensery.condensation.configure import protocol_for
 from condensery.data import Data, load
 from condensery.errors import UsageError
 from condensery.runtime.plan import Plan, choose_plan
 from condensery.runtime.provenance import commit
-from condensery.training import stacked as crowd
 from condensery.training import whole_split as whole
+from condensery.training.protocol import protocol_for
 
-from .cell import Cell, Keeper, KeptCells, Measured, code_of
+from .cache import Keeper, KeptCells
+from .cell import Cell, Job, Measured, code_of
 from .evaluator import measure_all
-from .processes import Job, can_be_shared
+from .plan import evaluation_plan
+from .result import Result
 from .rows import Row, rows_of
 
 #: Called after each network: what was tested, its accuracy.
@@ -30,83 +27,6 @@ OnNetwork = Callable[[str, float], None]
 
 #: Plans are made for so many networks, so that no number depends on how many are asked for.
 _USUAL_NETWORKS = 5
-#: Below this many 32×32 images through the network, starting processes costs more than it saves:
-#: a few seconds against the minute that a core takes for these.
-_PROCESSES_PAY = 50_000
-
-
-@dataclass(frozen=True)
-class Result:
-    """The accuracies of one set, or of several sets of one kind, under one protocol."""
-
-    set: str
-    """The set as it was named, ``whole`` for the whole training split."""
-    recipe: str
-    """What made it."""
-    ipc: int | None
-    """Its budget; None for the whole training split."""
-    data: str
-    """Data set whose test split was used."""
-    net: str
-    """Network that was trained and tested."""
-    protocol: str
-    """Protocol, with what was changed in it."""
-    sets: tuple[tuple[float, ...], ...]
-    """Accuracies in percent, set by set, one a network: of the last epoch."""
-    seed: int
-    """Where networks, shuffling and augmentation derive from."""
-    stored_bytes: int
-    """Size of what was trained on."""
-    seconds: float
-    """Time it took."""
-    plan: str
-    """How it was run."""
-    version: str = __version__
-    """Of this package."""
-    commit: str | None = None
-    """Of this package's checkout, None for a release."""
-
-    @property
-    def accuracies(self) -> tuple[float, ...]:
-        """All accuracies, over sets and networks."""
-        return tuple(a for one in self.sets for a in one)
-
-    @property
-    def n(self) -> int:
-        """Number of networks, over all sets."""
-        return len(self.accuracies)
-
-    @property
-    def mean(self) -> float:
-        """Mean accuracy in percent."""
-        return float(np.mean(self.accuracies))
-
-    @property
-    def std(self) -> float:
-        """Standard deviation over all networks, ddof 0, as the papers print it."""
-        return float(np.std(self.accuracies))
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "set": self.set,
-            "recipe": self.recipe,
-            "ipc": self.ipc,
-            "data": self.data,
-            "net": self.net,
-            "protocol": self.protocol,
-            "n": self.n,
-            "mean": self.mean,
-            "std": self.std,
-            "accuracies": list(self.accuracies),
-            "sets": [list(one) for one in self.sets],
-            "seed": self.seed,
-            "stored_bytes": self.stored_bytes,
-            "seconds": self.seconds,
-            "plan": self.plan,
-            "version": self.version,
-            "commit": self.commit,
-        }
 
 
 def evaluate(
@@ -200,38 +120,7 @@ def cell_of(row: Row, data: Data, net: str, protocol: str, how: How) -> Cell:
     plan = choose_plan(how.plan, shape=shape, images=passes, **where)
     code = code_of(network)
     cell = Cell(row, data, net, code, protocol, training, schedule, plan, how.seed)
-    return dataclasses.replace(cell, plan=_for_evaluation(cell, how.plan, network, passes))
-
-
-def _for_evaluation(cell: Cell, asked: str | Plan, network: nn.Module, passes: float) -> Plan:
-    """The plan of reported accuracies.
-
-    On a CPU, networks of one thread, one process a core, are faster than several threads on one
-    network, where the work is worth starting processes; compiled passes may be in bfloat16, which
-    was measured to change no accuracy. On a GPU, where that was not measured, networks are trained
-    in one call, in the full type. A plan of the user's own is obeyed. The choice does not depend on
-    how many networks are asked for.
-    """
-    plan = dataclasses.replace(cell.plan, real_dtype=cell.plan.dtype)
-    shape, classes = cell.data.train.shape, cell.data.train.classes
-    on_gpu = asked == "auto" and plan.device != "cpu"
-    if on_gpu:
-        plan = dataclasses.replace(plan, update_dtype=plan.dtype, tf32=False)
-    large = passes * shape[1] * shape[2] / 1024 >= _PROCESSES_PAY
-    if asked == "auto" and not on_gpu and large and plan.threads > 1 and can_be_shared(cell):
-        return dataclasses.replace(plan, threads=1, processes=plan.threads)
-    if not on_gpu and plan.networks == 1:
-        return plan
-    # What a result says of its plan is true, so this is found out before.
-    if not crowd.can_be_together(network, shape, classes, plan):
-        return dataclasses.replace(plan, networks=1)
-    most = plan.networks
-    if on_gpu:
-        images = max(min(cell.training.batch, size) for size in cell.sizes)
-        most = crowd.how_many(network, shape, classes, images, plan.memory_gb)
-    if most > 1:  # several networks have their channels one after another
-        plan = dataclasses.replace(plan, networks=most, channels_last=False)
-    return plan
+    return dataclasses.replace(cell, plan=evaluation_plan(cell, how.plan, network, passes))
 
 
 def keepers_of(cell: Cell, store: Keeper | None = None) -> list[Keeper]:

@@ -12,19 +12,20 @@ from typing import Any
 
 import yaml
 
-from condensery.condensation.configure import configure, plan_for, protocol_for
-from condensery.condensation.run_folder import RunFolder, note_facts
+from condensery.condensation.configure import configure, plan_for
+from condensery.condensation.run_folder import RunFolder
 from condensery.condensation.runner import carry_out
-from condensery.config.build import RunConfig
+from condensery.config.schema import RunConfig
 from condensery.data import Data, load
 from condensery.errors import UsageError
-from condensery.evaluation.cell import KeptCells
+from condensery.evaluation.cache import KeptCells
 from condensery.evaluation.rows import Row
 from condensery.evaluation.run import How as Asked
 from condensery.evaluation.run import cell_of, keepers_of, run_cell
 from condensery.selection import select
 from condensery.sets.condensed import FILE, CondensedSet, set_file
-from condensery.training.protocol import Protocol
+from condensery.training.protocol import Protocol, protocol_for
+from condensery.utils.facts import note_facts
 from condensery.utils.files import LONG_AGO, remove_leftovers, write_text
 from condensery.utils.progress import Progress
 

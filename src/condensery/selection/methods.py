@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from condensery.config.build import Choice
+from condensery.config.schema import Choice
 from condensery.data import Data, load, require_per_class
 from condensery.errors import UsageError, unknown_name
 from condensery.methods.formation import Pixels, random_rows

@@ -15,7 +15,8 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from condensery.config.build import Choice, build, settings_of
+from condensery.config.build import build, settings_of
+from condensery.config.schema import Choice
 from condensery.errors import DataError, UsageError
 from condensery.methods.formation import Formation, MultiFormation, weights_of
 from condensery.methods.formation.multi import pack

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -11,9 +12,11 @@ from typing import Any, Literal
 
 import yaml
 
+from condensery import nets as zoo
 from condensery.augment.strategy import parse_strategy
 from condensery.config.build import make
 from condensery.config.recipes import with_cases
+from condensery.data import Data
 from condensery.errors import UsageError, unknown_name
 
 
@@ -166,3 +169,22 @@ def _refuse_nonsense(protocol: Protocol) -> None:
         if not right:
             raise UsageError(f"protocol: {name} must be {wanted}, got {value}")
     parse_strategy(protocol.strategy)
+
+
+def protocol_for(name: str, data: Data, net: str, ipc: int | None) -> Protocol:
+    """A protocol for a data set, a network and a budget, which is None for the whole split.
+
+    Raises:
+        UsageError: for a protocol or network that does not exist, or does not fit the images.
+    """
+    network = zoo.try_out(net, data.train.shape, data.train.classes)
+    facts = {
+        "data": data.known_as,
+        "ipc": math.inf if ipc is None else ipc,
+        "size": max(data.train.shape[1:]),
+        "classes": data.train.classes,
+        "audio": data.rate is not None,
+        "net": re.split(r"[\d:]", net)[0],
+        "norm": "batch" if zoo.has_batch_norm(network) else "other",
+    }
+    return protocol(name, facts)

@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 
 from condensery import nets
-from condensery.condensation.run_folder import difference, note_facts
 from condensery.config.build import make
+from condensery.config.compare import difference
 from condensery.data import Data, LabelledSet
 from condensery.errors import DataError, UsageError
 from condensery.runtime.plan import Plan, choose_plan
 from condensery.runtime.randomness import fork_rng, stream
 from condensery.training.trainer import Course, Part, Trainer
 from condensery.utils.checkpoint import Checkpoints, Every
+from condensery.utils.facts import note_facts
 from condensery.utils.files import remove_leftovers
 from condensery.utils.locks import in_use
 from condensery.utils.progress import Progress

@@ -1,0 +1,33 @@
+"""One of the processes that train and test networks beside each other; see ``processes.py``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+from typing import IO
+
+from condensery.runtime.malloc import keep_memory
+
+from .cell_files import read_cell
+from .evaluator import Bench
+
+
+def serve(folder: Path, jobs: IO[str], answers: IO[str]) -> None:
+    """Train and test the networks that are asked for, until nobody asks any more."""
+    keep_memory()
+    bench = Bench(read_cell(folder))
+    for line in jobs:
+        number, network = json.loads(line)
+        found = bench.measure(number, network)
+        print(json.dumps(dataclasses.asdict(found)), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    _answers, sys.stdout = sys.stdout, sys.stderr  # what anything else prints is no answer
+    try:
+        serve(Path(sys.argv[1]), sys.stdin, _answers)
+    except (BrokenPipeError, KeyboardInterrupt):  # nobody waits for an answer any more
+        os._exit(1)
