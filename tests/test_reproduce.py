@@ -38,7 +38,7 @@ from condensery.reproduction.originals import (
 )
 from condensery.reproduction.published import PAPERS, Published, find, pick, published, tables
 from condensery.reproduction.records import read_records
-from condensery.reproduction.run import scaled
+from condensery.reproduction.sets import scaled
 from condensery.reproduction.status import STATUSES, cells, page
 from condensery.reproduction.verdict import Amount, verdict
 from condensery.training.protocol import protocol_names

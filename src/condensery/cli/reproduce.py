@@ -9,18 +9,15 @@ from typing import Any
 from condensery.data.catalogue import lies_here
 from condensery.errors import UsageError
 from condensery.reproduction import Experiment, Unmapped, experiment_of
-from condensery.reproduction.originals import departure
 from condensery.reproduction.published import Published, pick, table
-from condensery.reproduction.records import Record, read_records, record
+from condensery.reproduction.records import Record, read_records
+from condensery.reproduction.settings import ReproductionSettings
 from condensery.reproduction.status import cells, page, status_of, status_table, tried_table
 from condensery.reproduction.verdict import Amount
 from condensery.runtime.malloc import keep_memory
 from condensery.runtime.provenance import checkout
 from condensery.utils.files import (
-    LONG_AGO,
     check_writable,
-    remove_leftovers,
-    write_json,
     write_text,
 )
 from condensery.utils.text import table as columns
@@ -167,7 +164,8 @@ def _wanted(options: Any, say: Any) -> list[tuple[Published, Experiment]]:
 
 
 def _run(options: Any) -> int:
-    from condensery.reproduction.run import How, contents_for, load_for, outcome, result_name
+    from condensery.reproduction.run import run_row
+    from condensery.reproduction.sets import load_for
     from condensery.utils.signals import Interrupted
 
     keep_memory()
@@ -177,7 +175,7 @@ def _run(options: Any) -> int:
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; choose a folder")
     wanted = _wanted(options, say)
-    how = How(
+    how = ReproductionSettings(
         out=out,
         plan=options.plan,
         device=options.device,
@@ -193,14 +191,7 @@ def _run(options: Any) -> int:
             data = load_for(experiment, amount)
             for note in data.notes:
                 say(f"note: {note}")
-            other = departure(experiment.data, contents_for(experiment, amount))
-            if amount.data in (None, experiment.data) and other is not None:
-                say(f"here: {other}, so that no result is called reproduced")
-            found = outcome(experiment, amount, data, how)
-            made = record(row, experiment, amount, found, how)
-            file = out / "results" / result_name(row, experiment, amount)
-            remove_leftovers(file.parent, older_than=LONG_AGO)
-            write_json(file, made)
+            made, file = run_row(row, experiment, amount, data, how)
             results.append((row, made))
             say(_told(made))
             say(f"result: {file}")
@@ -248,10 +239,12 @@ def _summary(results: list[tuple[Published, dict[str, Any]]]) -> str:
     return f"{columns(head, lines)}\nlast epoch, n = sets × networks, mean ± std (ddof 0)"
 
 
-def _estimate(wanted: list[tuple[Published, Experiment]], amount: Amount, how: Any) -> None:
+def _estimate(
+    wanted: list[tuple[Published, Experiment]], amount: Amount, how: ReproductionSettings
+) -> None:
     """Say how long it may take."""
     from condensery.reproduction.estimate import estimate
-    from condensery.reproduction.run import load_for
+    from condensery.reproduction.sets import load_for
 
     condensing: dict[Path, float] = {}
     tests: dict[Any, float] = {}

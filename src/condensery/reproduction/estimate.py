@@ -20,7 +20,8 @@ from condensery.sets.condensed import FILE
 from condensery.training.whole_split import whole_schedule
 
 from . import Experiment
-from .run import configuration, folders_of, protocol_of
+from .outcome import protocol_of
+from .sets import configuration, folders_of
 from .verdict import Amount
 
 #: Images of a pass whose time stands for condensing and testing.

@@ -48,7 +48,7 @@ class Experiment:
         """One line.
 
         >>> from condensery.reproduction.published import find
-        >>> from condensery.reproduction import experiment_of
+        >>> from . import experiment_of
         >>> experiment_of(find("dc/table1", "mnist/1/random")).describe()
         'select random; convnet3, protocol dc, 5 × 20'
         """

@@ -20,7 +20,8 @@ from .published import Published, published
 from .verdict import Amount, Verdict, verdict
 
 if TYPE_CHECKING:
-    from .run import How, Outcome
+    from .outcome import Outcome
+    from .settings import ReproductionSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +61,17 @@ def mean_and_std(accuracies: Sequence[float]) -> tuple[float, float]:
 
 
 def record(
-    row: Published, experiment: Experiment, amount: Amount, found: Outcome, how: How
+    row: Published,
+    experiment: Experiment,
+    amount: Amount,
+    found: Outcome,
+    how: ReproductionSettings,
 ) -> dict[str, Any]:
     """The JSON of a row that was run: numbers, how they came to be, and the published ones."""
     from condensery._version import __version__
     from condensery.runtime.provenance import commit, machine, versions
 
-    from .run import condensing_facts
+    from .sets import condensing_facts
 
     flat = [a for one in found.accuracies for a in one]
     mean, std = mean_and_std(flat)
@@ -121,7 +126,7 @@ def departures_of(name: str, said: Sequence[str], found: object) -> list[str]:
     return out if other is None else [*out, other]
 
 
-def command(row: Published, amount: Amount, how: How) -> str:
+def command(row: Published, amount: Amount, how: ReproductionSettings) -> str:
     """The command that repeats a row."""
     words = ["condensery", "reproduce", row.place, "--row", row.name]
     flags = {
