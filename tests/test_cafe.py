@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from condensery import UsageError
 from condensery.cli.main import main
-from condensery.condensation.configure import configure, notes_of
+from condensery.condensation.configure import configure, notes_of, resolved
 from condensery.condensation.loop import Condenser
 from condensery.config.schema import PixelOptimizer, RunConfig
 from condensery.data import Data
@@ -348,7 +348,7 @@ def test_checks_take_few_images_at_once(tiny_data: Data, monkeypatch: pytest.Mon
     condenser = Condenser(tiny_data, configure(tiny_data, "cafe", SMALL), Plan(chunk=5))
     network = condenser.supply.new(0)
     supply: Any = condenser.supply
-    query, sizes = condenser._query(10, 1), []
+    query, sizes = condenser.context().query(10, 1), []
     whole = type(query).take
 
     def take(self: Any, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -515,9 +515,11 @@ def test_a_queue() -> None:
 
 
 def test_short_caps_are_told(tiny_data: Data) -> None:
-    (note,) = notes_of(configure(tiny_data, "cafe", {"supply.epoch_cap": 4}))
+    capped = resolved(tiny_data, "cafe", {"supply.epoch_cap": 4})
+    (note,) = notes_of(capped.choices, capped.config.ipc)
     assert "supply.epoch_cap 4 is below supply.gamma 10: that queue is never full" in note
-    assert notes_of(configure(tiny_data, "cafe")) == []
+    plain = resolved(tiny_data, "cafe")
+    assert notes_of(plain.choices, plain.config.ipc) == []
 
 
 # ----------------------------------------------------------------- the whole algorithm
@@ -600,10 +602,10 @@ def test_accuracy_is_that_of_the_network(spec: str, dtype: Any, tiny_data: Data)
     network = condenser.supply.new(0)
     context = condenser.context()
     condenser.supply.prepare(network, context)
-    images, labels = condenser._query(10, 1).all()
+    images, labels = condenser.context().query(10, 1).all()
     assert labels.bincount().tolist() == [10, 7, 9]
     supply: Any = condenser.supply
-    found = supply._learner.course(context, network).accuracy(condenser._query(10, 1))
+    found = supply._learner.course(context, network).accuracy(condenser.context().query(10, 1))
     network.eval()
     expected = float((network(images).argmax(1) == labels).double().mean())
     assert found == pytest.approx(expected, abs=0.08 if dtype == "bfloat16" else 1e-9)
@@ -614,13 +616,13 @@ def test_queries_are_training_images_drawn_afresh(tiny_data: Data) -> None:
     condenser = Condenser(tiny_data, configure(tiny_data, "cafe", SMALL), FLOAT64)
     every = tiny_data.train.normalised(dtype=torch.float64)
     held = {image.numpy().tobytes() for image in every}
-    draws = [condenser._query(5, number).all()[0] for number in (0, 1, 2)]
+    draws = [condenser.context().query(5, number).all()[0] for number in (0, 1, 2)]
     assert all(image.numpy().tobytes() in held for draw in draws for image in draw)
     assert not torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[1], draws[2])
-    assert torch.equal(condenser._query(5, 1).all()[0], draws[1])
+    assert torch.equal(condenser.context().query(5, 1).all()[0], draws[1])
     # Batch statistics come from a draw of their own.
-    assert not torch.equal(condenser._statistics(5).all()[0], draws[0])
+    assert not torch.equal(condenser.context().statistics(5).all()[0], draws[0])
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])

@@ -22,7 +22,7 @@ FACTS = {"data": "cifar10", "ipc": 10, "size": 32, "classes": 10, "audio": False
 def dm(**facts: Any) -> RunConfig:
     given = {**FACTS, **facts}
     raw = with_cases(read_recipe("dm"), given)
-    return resolve({**raw, "data": given["data"], "ipc": given["ipc"]}, given)
+    return resolve({**raw, "data": given["data"], "ipc": given["ipc"]}, given).config
 
 
 def test_dm_has_the_papers_constants() -> None:

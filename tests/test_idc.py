@@ -186,7 +186,7 @@ def test_constants(recipe: str, data: str, ipc: int, expected: tuple[Any, ...]) 
     facts = {"data": data, "ipc": ipc, "size": side, "classes": 10, "net": "convnet3"}
     facts |= {"family": "convnet", "norm": "default", "audio": False}
     raw = {**read_recipe(recipe), "data": data, "ipc": ipc}
-    config = resolve(raw, facts)
+    config = resolve(raw, facts).config
     supply = config.supply.settings
     found = (
         config.objective.settings["distance"],
@@ -218,21 +218,23 @@ def test_constants_of_larger_images() -> None:
 
     facts = {"data": "imagenet10", "ipc": 20, "size": 224, "classes": 10, "net": "convnet3"}
     facts |= {"family": "convnet", "norm": "default", "audio": False}
-    config = resolve({**read_recipe("idc"), "data": "imagenet10", "ipc": 20}, facts)
+    config = resolve({**read_recipe("idc"), "data": "imagenet10", "ipc": 20}, facts).config
     assert config.formation.settings["factor"] == 3
     assert config.optimizer.rate == pytest.approx(0.006)
     assert config.iterations == 500
     named = {"pretrain": 10, "cutmix": 1.0, "images": 500}
     assert named.items() <= config.supply.settings.items()
-    many = resolve({**read_recipe("idc"), "data": "x", "ipc": 20}, {**facts, "classes": 100})
+    many = resolve({**read_recipe("idc"), "data": "x", "ipc": 20}, {**facts, "classes": 100}).config
     assert many.optimizer.rate == pytest.approx(0.002)
     named = {"rate": 0.1, "weight_decay": 1e-4, "pretrain": 5}
     assert named.items() <= many.supply.settings.items()
-    spoken = resolve({**read_recipe("idc"), "data": "x", "ipc": 20}, {**facts, "audio": True})
+    spoken = resolve(
+        {**read_recipe("idc"), "data": "x", "ipc": 20}, {**facts, "audio": True}
+    ).config
     assert spoken.formation.settings["factor"] == 2
     half = {**facts, "size": 112, "data": ""}
     raw = {**read_recipe("idc"), "data": "x", "ipc": 20}
-    assert resolve(raw, half).optimizer.rate == pytest.approx(0.006 / 4)
+    assert resolve(raw, half).config.optimizer.rate == pytest.approx(0.006 / 4)
 
 
 def test_constants_of_speech(real_data: Path) -> None:

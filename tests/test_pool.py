@@ -21,6 +21,7 @@ from condensery import CondensedSet, UsageError
 from condensery.cli.main import main
 from condensery.condensation.configure import configure, notes_of
 from condensery.condensation.loop import Condenser
+from condensery.config.build import Choices
 from condensery.data import Data, load
 from condensery.errors import DataError
 from condensery.methods.pools.store import Pool
@@ -359,7 +360,7 @@ def test_a_pool_of_other_images_is_refused(pool: Pool) -> None:
 
 def test_a_pool_that_grew_is_still_the_one_of_its_runs(pool: Pool, tiny_data: Data) -> None:
     run = through(pool, tiny_data, "dm")
-    assert "snapshots in" in notes_of(run.config)[0]
+    assert "snapshots in" in notes_of(Choices.of(run.config), run.config.ipc)[0]
     before = run.run().stored
     made(tiny_data, pool.path, 4, rate=0.1, snapshots=[0, 1, 3])
     again = Condenser(tiny_data, run.config, EXACT).run().stored

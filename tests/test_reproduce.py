@@ -55,7 +55,7 @@ TOTALS = {"dc": 252, "dm": 207, "cafe": 174, "idc": 317, "gm": 187}
 
 def test_all_numbers_are_read() -> None:
     assert Counter(row.paper for row in published()) == TOTALS
-    text = (ROOT / "src/condensery/published/README.md").read_text("utf-8")
+    text = (ROOT / "src/condensery/reproduction/published_numbers/README.md").read_text("utf-8")
     assert {p: int(n) for p, n in re.findall(r"\*\*(\w+)\.csv\*\* \((\d+) rows\)", text)} == TOTALS
     assert sum(len(rows) for rows in tables().values()) == sum(TOTALS.values())
     assert list(TOTALS) == list(PAPERS)

@@ -18,6 +18,7 @@ from condensery.cli.main import main
 from condensery.condensation.configure import configure, notes_of
 from condensery.condensation.convergence import Convergence, window_of
 from condensery.condensation.loop import Condenser
+from condensery.config.build import Choices
 from condensery.config.recipes import recipe_names
 from condensery.data import Data
 from condensery.errors import DivergedError
@@ -69,7 +70,7 @@ def test_recipes_have_their_schedule_in_numbers(recipe: str, ipc: int, tiny_data
         assert zeta == [50 - 10 * t if t < 4 else 10 if t < 10 else 5 for t in range(14)]  # eq. 12
     else:
         assert settings["epochs"] == (None if recipe == "gm_mdo" else fixed_schedule(ipc)[1])
-    notes = notes_of(config)
+    notes = notes_of(Choices.of(config), config.ipc)
     assert bool(notes) == (ipc == 5)
     if notes:
         assert "no paper gives a schedule for 5 images a class: 5 steps" in notes[0]
@@ -118,7 +119,7 @@ def test_training_is_sgd_on_the_synthetic_set(tiny_data: Data) -> None:
     condenser.step()
     other.requires_grad_(True)
     sgd = torch.optim.SGD(other.parameters(), lr=0.01, momentum=0.5, weight_decay=0.01)
-    images, labels = condenser._synthetic()
+    images, labels = condenser.context().synthetic()
     for _ in range(3):
         sgd.zero_grad()
         cross_entropy(other(images), labels).backward()
@@ -131,7 +132,7 @@ def losses_of(condenser: Condenser, images: Tensor, labels: Tensor, epochs: int)
     """The loss of some real images after each epoch on the synthetic set, slowly."""
     network = condenser.supply.new(0).requires_grad_(True)
     sgd = torch.optim.SGD(network.parameters(), lr=condenser.config.supply.settings["rate"])
-    made, targets = condenser._synthetic()
+    made, targets = condenser.context().synthetic()
     out = []
     for _ in range(epochs + 1):
         out.append(float(cross_entropy(network(images), labels).detach()))
@@ -153,7 +154,7 @@ def test_training_stops_when_the_network_overfits(rate: float) -> None:
     condenser, supply = supply_of(data, **given, **{"supply.validation": 30})
     condenser.step()
     condenser.step_in_iteration = 0  # the address of the batch that was watched
-    losses = losses_of(condenser, *condenser._mixed(30), 9)
+    losses = losses_of(condenser, *condenser.context().mixed(30), 9)
     rises = [i for i in range(1, 10) if losses[i] > losses[i - 1]]
     report = supply.report()
     assert report["epochs"] == (rises[0] if rises else 9)
@@ -177,12 +178,12 @@ def test_training_stops_at_the_gap(tiny_data: Data) -> None:
 
 def test_the_watched_batch_is_drawn_for_its_step(tiny_data: Data) -> None:
     condenser, _ = supply_of(tiny_data)
-    first, labels = condenser._mixed(10)
+    first, labels = condenser.context().mixed(10)
     assert len(first) == len(labels) == 10
-    assert torch.equal(first, condenser._mixed(10)[0])
+    assert torch.equal(first, condenser.context().mixed(10)[0])
     condenser.step_in_iteration = 1
-    assert not torch.equal(first, condenser._mixed(10)[0])
-    assert len(condenser._mixed(10_000)[0]) == len(tiny_data.train)
+    assert not torch.equal(first, condenser.context().mixed(10)[0])
+    assert len(condenser.context().mixed(10_000)[0]) == len(tiny_data.train)
 
 
 def test_state_carries_network_and_momentum(tiny_data: Data) -> None:
@@ -390,8 +391,8 @@ def test_every_pass_drops_other_units(tiny_data: Data) -> None:
     network = supply.new(0)
     masks: list[Tensor] = []
     network.drop.register_forward_hook(lambda *a: masks.append((a[2] != 0).flatten()))
-    course = condenser._course(network, supply._protocol)
-    images, labels = condenser._synthetic()
+    course = condenser.context().course(network, supply._protocol)
+    images, labels = condenser.context().synthetic()
 
     def loss(weights: dict[str, Tensor], pictures: Tensor, targets: Tensor) -> Tensor:
         return cross_entropy(network(pictures), targets[:, 0].long())

@@ -9,19 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from condensery.condensation.configure import configure, notes_of, plan_for
+from condensery.condensation.configure import load_for_run, notes_of, resolved
 from condensery.condensation.dry_run import rehearse
-from condensery.condensation.run_folder import RunFolder
+from condensery.condensation.run_folder import RunFolder, Status
+from condensery.condensation.run_plan import plan_of_run
 from condensery.condensation.runner import carry_out
-from condensery.config.build import make
-from condensery.config.recipes import CHOICES, read_recipe, read_yaml
-from condensery.config.schema import RunConfig, Scalars
-from condensery.data import Data, load
+from condensery.config.build import Choices
+from condensery.config.recipes import read_config, read_recipe
+from condensery.config.schema import RunConfig
+from condensery.data import Data
 from condensery.errors import UsageError
 from condensery.runtime.devices import SHARE_VARIABLE
 from condensery.runtime.distributed import Ranks, check_device, joined
 from condensery.runtime.malloc import keep_memory
-from condensery.runtime.plan import Plan, default_threads
+from condensery.runtime.plan import Plan
 from condensery.sets.condensed import FILE, CondensedSet
 from condensery.utils.checkpoint import Every
 from condensery.utils.signals import Interrupted
@@ -44,6 +45,7 @@ class _Order:
     options: Any
     data: Data
     config: RunConfig
+    choices: Choices
     planned: Mapping[str, Any]
     """Fields of the plan that were typed."""
     every: Every
@@ -116,10 +118,11 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
         "seed": options.seed,
     }
     given = {name: value for name, value in flags.items() if value is not None}
-    data = _data_of(options, base, given, ranks)
+    data = load_for_run(options.data, base, given, ranks)
     planned = {name[5:]: value for name, value in dotted if name.startswith("plan.")}
     settings = {name: value for name, value in dotted if not name.startswith("plan.")}
-    config = configure(data, base, {**given, **settings})
+    found = resolved(data, base, {**given, **settings})
+    config = found.config
     say = printer(options) if ranks.first else (lambda text: None)
     held_ipc = base.get("ipc")
     if options.config and held_ipc not in (None, config.ipc):
@@ -127,55 +130,16 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
             f"note: settings that depend on the budget are those of {held_ipc} images a class, as "
             f"{options.config} has them; --recipe {config.recipe} chooses them for {config.ipc}"
         )
-    for note in [*data.notes, *notes_of(config)]:
+    for note in [*data.notes, *notes_of(found.choices, config.ipc)]:
         say(f"note: {note}")
-    return _Order(options, data, config, planned, every, ranks, say)
-
-
-def _data_of(options: Any, base: Mapping[str, Any], given: Mapping[str, Any], ranks: Ranks) -> Data:
-    """The data of a command; what decides how they are read is checked before they are."""
-    named = {"recipe": "", "data": options.data or "digits"}
-    read_as = ("data", "size", "channels", "sample_rate", "flip", "zca")
-    known = {n: base[n] for n in read_as if n in base}
-    data_as = {"data": options.data} if options.data else {}
-    how: Scalars = make(Scalars, {**named, **known, **given, **data_as}, "run")
-    data = ranks.in_turn(
-        lambda: load(
-            how.data,
-            size=how.size,
-            channels=how.channels,
-            rate=how.sample_rate,
-            flip=how.flip,
-            zca=how.zca,
-        )
-    )
-    ranks.agree(
-        data.train.fingerprint,
-        f"the processes have read different images as --data {how.data}; give every machine the "
-        "same files",
-    )
-    return data
+    return _Order(options, data, config, found.choices, planned, every, ranks, say)
 
 
 def _base(options: Any) -> Mapping[str, Any]:
     """The recipe or configuration that the flags change."""
     if not options.config:
         return read_recipe("dm" if options.recipe is None else options.recipe)
-    file = Path(options.config)
-    base = read_yaml(file / "recipe.yaml" if file.is_dir() else file, "--config")
-    if "select" in base:
-        raise UsageError(f"--config {file} belongs to a selection; repeat it with select")
-    if "packed" in base:
-        raise UsageError(
-            f"--config {file} belongs to a set that was packed afterwards; name the run that it "
-            "was packed from"
-        )
-    lacking = [name for name in CHOICES if name not in base]
-    if lacking:
-        raise UsageError(
-            f"--config {options.config} lacks {', '.join(lacking)}; give a run's recipe.yaml"
-        )
-    return {"recipe": Path(options.config).stem, **base}
+    return read_config(Path(options.config))
 
 
 def _condense_one(
@@ -225,25 +189,24 @@ def _condense_one(
     return {"out": str(folder.path), **facts_of_set(condensed), **(found or {})}
 
 
-def _plan(order: _Order, config: RunConfig, folder: RunFolder, status: str, number: int) -> Plan:
-    """The plan that a run was begun with, or that of a new one; the same on all ranks."""
-    options, ranks = order.options, order.ranks
-    # Sets of one command run by one plan, also when the later ones begin on another day.
-    begun = folder if status != "new" else RunFolder(folder.path.parent / "0")
-    plan = begun.plan() if status != "new" or number else None
-    if plan is None:
-        plan = plan_for(order.data, config, options.plan, options.device, options.threads)
-        if order.planned:
-            changed = {**plan.as_dict(), "name": f"{plan.name}, changed", **order.planned}
-            plan = make(Plan, changed, "plan")
-    elif folder.checkpoints.files:
+def _plan(order: _Order, config: RunConfig, folder: RunFolder, status: Status, number: int) -> Plan:
+    options = order.options
+    plan = plan_of_run(
+        order.data,
+        config,
+        folder,
+        status=status,
+        number=number,
+        plan=options.plan,
+        device=options.device,
+        threads=options.threads,
+        changes=order.planned,
+        choices=order.choices,
+        ranks=order.ranks,
+    )
+    if status != "new" and folder.checkpoints.files:
         order.say(f"continuing {folder.path}, by the plan that it was begun with")
-    facts = folder.facts()
-    if int(facts.get("begun_ranks", ranks.world)) != ranks.world:
-        # They share the processors of a machine, unless somebody has said how many threads.
-        threads = options.threads or facts.get("asked_threads") or default_threads()
-        plan = dataclasses.replace(plan, threads=threads)
-    return _plan_of_all(plan, ranks)
+    return plan
 
 
 def _announce(order: _Order, config: RunConfig, plan: Plan) -> None:
@@ -306,12 +269,6 @@ def _rehearsed(
     )
     say("nothing was written; leave out --dry-run to begin")
     return {"out": str(folder.path), "dry_run": found.as_dict(), "plan": plan.as_dict()}
-
-
-def _plan_of_all(plan: Plan, ranks: Ranks) -> Plan:
-    """The first rank's plan, for all of them."""
-    told: Plan = make(Plan, ranks.word_of_first(plan.as_dict()), "plan")
-    return told
 
 
 def _split(classes: int, ranks: int) -> str:

@@ -9,7 +9,7 @@ from condensery.data import load
 from condensery.runtime.plan import Plan
 from condensery.sets.condensed import CondensedSet
 
-from .configure import configure, plan_for
+from .configure import plan_for, resolved
 from .loop import Condenser
 
 
@@ -62,6 +62,8 @@ def condense(
     named["sample_rate"] = rate
     named |= {"iterations": iterations, "until": until, "seed": seed}
     given = {name: value for name, value in named.items() if value is not None}
-    config = configure(loaded, recipe, {**given, **(overrides or {})})
-    chosen = plan_for(loaded, config, plan, device, threads)
-    return Condenser(loaded, config, chosen).run(after_iteration=after_iteration)
+    found = resolved(loaded, recipe, {**given, **(overrides or {})})
+    config, choices = found.config, found.choices
+    chosen = plan_for(loaded, config, plan, device, threads, choices=choices)
+    run = Condenser(loaded, config, chosen, choices=choices)
+    return run.run(after_iteration=after_iteration)

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from condensery.config.build import build
+from condensery.config.build import Choices, make
 from condensery.config.recipes import OVER, flattened, on_top, read_recipe, with_cases
-from condensery.config.resolve import merge, resolve
-from condensery.config.schema import RunConfig
-from condensery.data import Data
+from condensery.config.resolve import Resolved, merge, resolve
+from condensery.config.schema import RunConfig, Scalars
+from condensery.data import Data, load
 from condensery.errors import UsageError
+from condensery.runtime.distributed import Ranks
 from condensery.runtime.plan import Plan, choose_plan
 
 from .convergence import window_of
@@ -41,10 +42,55 @@ def facts_of(data: Data, ipc: int, net: str | None = None) -> dict[str, Any]:
     }
 
 
+def load_for_run(
+    spec: str | None, base: Mapping[str, Any], given: Mapping[str, Any], ranks: Ranks
+) -> Data:
+    """The data of a run, the same on all ranks; what decides how they are read is checked first.
+
+    Args:
+        spec: the data set, where it is named; otherwise that of ``base``, or the embedded one.
+        base: a recipe, or a run's configuration.
+        given: fields on top.
+        ranks: those that share the run.
+
+    Raises:
+        UsageError: for a wrong value.
+        DataError: for data that cannot be read, or that differ from rank to rank.
+    """
+    named = {"recipe": "", "data": spec or "digits"}
+    read_as = ("data", "size", "channels", "sample_rate", "flip", "zca")
+    known = {name: base[name] for name in read_as if name in base}
+    fields = {**named, **known, **given, **({"data": spec} if spec else {})}
+    how: Scalars = make(Scalars, fields, "run")
+    data = ranks.in_turn(
+        lambda: load(
+            how.data,
+            size=how.size,
+            channels=how.channels,
+            rate=how.sample_rate,
+            flip=how.flip,
+            zca=how.zca,
+        )
+    )
+    ranks.agree(
+        data.train.fingerprint,
+        f"the processes have read different images as --data {how.data}; give every machine the "
+        "same files",
+    )
+    return data
+
+
 def configure(
     data: Data, recipe: str | Mapping[str, Any] = "dm", overrides: Mapping[str, Any] | None = None
 ) -> RunConfig:
-    """A recipe for a data set, resolved.
+    """The configuration of :func:`resolved`."""
+    return resolved(data, recipe, overrides).config
+
+
+def resolved(
+    data: Data, recipe: str | Mapping[str, Any] = "dm", overrides: Mapping[str, Any] | None = None
+) -> Resolved:
+    """A recipe for a data set, resolved: the configuration, and the choices that it names.
 
     Args:
         data: what to condense.
@@ -82,19 +128,19 @@ def configure(
     return resolve(raw, facts)
 
 
-def notes_of(config: RunConfig) -> list[str]:
-    """What a user should know about a configuration before it runs."""
-    supply = build("supply", config.supply)
-    return list(supply.notes(config.ipc)) if hasattr(supply, "notes") else []
+def notes_of(choices: Choices, ipc: int) -> list[str]:
+    """What a user should know about the choices at a budget before they run."""
+    supply = choices.supply
+    return list(supply.notes(ipc)) if hasattr(supply, "notes") else []
 
 
-def passes_of(data: Data, config: RunConfig) -> float:
+def passes_of(data: Data, config: RunConfig, choices: Choices) -> float:
     """Forward passes of single images that a run takes, a pass back counted as two."""
     real = sum(min(n, config.real_batch) for n in data.train.counts)
-    made = build("formation", config.formation).decoded(config.ipc)
+    made = choices.formation.decoded(config.ipc)
     synthetic = data.train.classes * min(made, config.synthetic_batch or made)
-    passes = build("objective", config.objective).passes
-    steps, trained = build("supply", config.supply).effort(synthetic)
+    steps, trained = choices.supply.effort(synthetic)
+    passes = choices.objective.passes
     return float(config.iterations * (steps * passes * (real + 3 * synthetic) + 3 * trained))
 
 
@@ -104,9 +150,20 @@ def plan_for(
     plan: str | Plan = "auto",
     device: str | None = None,
     threads: int | None = None,
+    *,
+    choices: Choices | None = None,
 ) -> Plan:
-    """The execution plan of a run: what was asked for, or what suits its device and size."""
-    images, shape = passes_of(data, config), data.train.shape
+    """The execution plan of a run: what was asked for, or what suits its device and size.
+
+    Args:
+        data: what is condensed.
+        config: of the run.
+        plan: ``auto``, ``exact``, a YAML file or a plan.
+        device: torch device.
+        threads: CPU threads.
+        choices: of the configuration, where they are built already.
+    """
+    images, shape = passes_of(data, config, choices or Choices.of(config)), data.train.shape
     found = choose_plan(plan, shape=shape, images=images, device=device, threads=threads)
     # Several networks at once are for evaluations.
     return dataclasses.replace(found, processes=1, networks=1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from condensery.errors import DivergedError
 from condensery.runtime.distributed import Ranks
 
 #: A loss is far above its start from this factor on …
@@ -79,6 +80,33 @@ def first_break(found: Break | None, own: range, classes: int, ranks: Ranks) -> 
         here[list(found.classes)] = 1
     bad = ranks.gather_classes(here, classes).nonzero().flatten().tolist()
     return Break(step, iteration, tuple(int(c) for c in bad))
+
+
+def diverged(
+    found: Break | None, iteration: int, rates: Mapping[str, float], class_names: Sequence[str]
+) -> DivergedError:
+    """The error of a run that left the finite numbers: where, in which classes, and the remedy.
+
+    Args:
+        found: the first such step, where it is known.
+        iteration: outer iterations done.
+        rates: learning rates by the names of their settings.
+        class_names: of all classes.
+    """
+    lower = " or ".join(f"--{name} (it is {rate:g})" for name, rate in rates.items())
+    if found is None:
+        where = f"iteration {iteration}"
+    else:
+        where = f"step {found.step} (iteration {found.iteration})"
+        where += f", first in {_named(found.classes, class_names)}" if found.classes else ""
+    return DivergedError(f"the loss or the pixels are not finite at {where}; lower {lower}")
+
+
+def _named(classes: Sequence[int], class_names: Sequence[str]) -> str:
+    names = [f"'{class_names[c]}'" for c in classes[:3]]
+    more = f" and {len(classes) - 3} more" if len(classes) > 3 else ""
+    one = "class" if len(classes) == 1 else "classes"
+    return f"{one} {', '.join(names)}{more}"
 
 
 class Drift:

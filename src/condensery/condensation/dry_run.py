@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from condensery.config.build import build
 from condensery.config.schema import RunConfig
 from condensery.data import Data
 from condensery.runtime.plan import Plan
@@ -60,7 +59,7 @@ def rehearse(data: Data, config: RunConfig, plan: Plan) -> Rehearsal:
     run = Condenser(data, config, plan)
     result = run.result()
     made = run.formation.decoded(run.stored.shape[1])
-    expected = build("supply", config.supply).effort(run.task.classes * made)[0]
+    expected = run.supply.effort(run.task.classes * made)[0]
     steps = max(1, round(expected))
     first = later = fresh = 0.0
     if config.iterations:

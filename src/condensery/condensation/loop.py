@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from condensery.config.build import build
+from condensery.config.build import Choices
 from condensery.config.schema import RunConfig
 from condensery.data import Data
 from condensery.errors import DivergedError, UsageError
@@ -21,15 +21,14 @@ from condensery.methods.supply import Context, Supply
 from condensery.methods.task import Task
 from condensery.runtime.distributed import ALONE, Ranks
 from condensery.runtime.plan import Plan
-from condensery.sets.condensed import About, CondensedSet, Source
-from condensery.training.protocol import Protocol
-from condensery.training.trainer import Course, Part, Split, Trainer
+from condensery.sets.condensed import CondensedSet
 
+from .about import about_run
 from .convergence import Convergence, window_of
-from .divergence import Break, Watch, first_break
-from .matching.draws import draw_mixed, draw_rows
+from .divergence import Break, Watch, diverged, first_break
 from .matching.matcher import Matcher
 from .parameters import Learned
+from .supply_inputs import SupplyInputs
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,14 @@ class Condenser:
     :meth:`load_state` is called by all of them together.
     """
 
-    def __init__(self, data: Data, config: RunConfig, plan: Plan, ranks: Ranks = ALONE) -> None:
+    def __init__(
+        self,
+        data: Data,
+        config: RunConfig,
+        plan: Plan,
+        ranks: Ranks = ALONE,
+        choices: Choices | None = None,
+    ) -> None:
         self.ranks = ranks
         self.config = config
         self.plan = plan
@@ -64,14 +70,13 @@ class Condenser:
         self.task = Task.of(
             self.train, ipc=config.ipc, seed=config.seed, flip=self.flip, dtype=plan.torch_dtype
         )
-        chosen: Formation = build("formation", config.formation)
-        self.formation = chosen.for_data(self.train.mean, self.train.std)
-        self.objective: Objective = build("objective", config.objective)
+        chosen = Choices.of(config) if choices is None else choices
+        formation: Formation = chosen.formation
+        self.formation = formation.for_data(self.train.mean, self.train.std)
+        self.objective: Objective = chosen.objective
         _refuse_what_cannot_be_split(self.objective, config, ranks)
-        self.supply: Supply = build("supply", config.supply)
-        self.augmentation: Augmentation = build("augmentation", config.augmentation).for_data(
-            self.flip
-        )
+        self.supply: Supply = chosen.supply
+        self.augmentation: Augmentation = chosen.augmentation.for_data(self.flip)
         self.matcher = Matcher(
             plan,
             self.task,
@@ -89,8 +94,15 @@ class Condenser:
         self.step_in_iteration = 0
         self.steps = 0
         self._network: nn.Module | None = None
-        self._split = Split(self.train, plan.torch_dtype)
-        self._trainers: dict[str, Trainer] = {}
+        self._inputs = SupplyInputs(
+            self.task,
+            self.train,
+            plan,
+            self.formation,
+            self._learned,
+            flip=self.flip,
+            ranks=ranks,
+        )
         self._loss = torch.zeros((), device=self.task.device, dtype=self.task.dtype)
         self._reported_steps = 0
         self.began_at = 0
@@ -131,16 +143,7 @@ class Condenser:
 
     def context(self) -> Context:
         """What the supply may look at now."""
-        return Context(
-            self.iteration,
-            self.step_in_iteration,
-            synthetic=self._synthetic,
-            query=self._query,
-            statistics=self._statistics,
-            mixed=self._mixed,
-            real=self._split,
-            course=self._course,
-        )
+        return self._inputs.at(self.iteration, self.step_in_iteration)
 
     def leave_network(self) -> None:
         """Drop the network that one looks through, and go on with the next outer iteration."""
@@ -205,22 +208,8 @@ class Condenser:
         train, config = self.train, self.config
         if not self._learned.finite():
             raise self._diverged()
-        # A known name goes into the file, but not where somebody keeps data of their own.
-        named = _without_places(config.as_dict())
-        named["data"] = train.name if config.data == train.name else None
-        named["zca"], named["sample_rate"] = self.zca, self.rate  # what was found, if not asked for
-        about = About(
-            method=config.recipe,
-            formation=config.formation,
-            ipc=config.ipc,
-            seed=config.seed,
-            iterations=self.iteration,
-            class_names=train.class_names,
-            mean=train.mean,
-            std=train.std,
-            flip=self.flip,
-            source=Source(train.name, train.fingerprint, len(train), train.nbytes),
-            config=named,
+        about = about_run(
+            train, config, self.iteration, flip=self.flip, zca=self.zca, rate=self.rate
         )
         # A copy: the run may go on, and a set does not change.
         stored = self._learned.copy()
@@ -245,20 +234,7 @@ class Condenser:
             rates["supply.rate"] = self.config.supply.settings["rate"]
         if weights_of(self.formation):
             rates["formation.rate"] = self.config.formation.settings["rate"]
-        lower = " or ".join(f"--{name} (it is {rate:g})" for name, rate in rates.items())
-        found = self._break()
-        if found is None:
-            where = f"iteration {self.iteration}"
-        else:
-            where = f"step {found.step} (iteration {found.iteration})"
-            where += f", first in {self._named(found.classes)}" if found.classes else ""
-        return DivergedError(f"the loss or the pixels are not finite at {where}; lower {lower}")
-
-    def _named(self, classes: Sequence[int]) -> str:
-        names = [f"'{self.train.class_names[c]}'" for c in classes[:3]]
-        more = f" and {len(classes) - 3} more" if len(classes) > 3 else ""
-        one = "class" if len(classes) == 1 else "classes"
-        return f"{one} {', '.join(names)}{more}"
+        return diverged(self._break(), self.iteration, rates, self.train.class_names)
 
     def state(self) -> dict[str, Any]:
         """All that a run needs to go on from between two steps: tensors and plain values.
@@ -302,57 +278,6 @@ class Condenser:
         self.augmentation.load_state(state["augmentation"])
         self._network = self.supply.load_state(state["supply"])
         self._watch = Watch(self.stored)
-
-    def _synthetic(self) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            decoded = self.formation.decode(self._learned.of_all())
-        labels = torch.arange(len(decoded), device=decoded.device)
-        return decoded.flatten(0, 1), labels.repeat_interleave(decoded.shape[1])
-
-    def _query(self, a_class: int, number: int) -> Part:
-        return self._each(a_class, f"query-{number}" if number else "query")
-
-    def _statistics(self, a_class: int) -> Part:
-        return self._each(a_class, "batch-statistics")
-
-    def _each(self, a_class: int, purpose: str) -> Part:
-        at = self.iteration, self.step_in_iteration
-        rows = draw_rows(self.train, a_class, self.task.seed, purpose, *at)
-        return Part(self.train, torch.cat(rows), self.task.dtype)
-
-    def _mixed(self, n: int) -> tuple[Tensor, Tensor]:
-        at = self.iteration, self.step_in_iteration
-        return self._real(draw_mixed(self.train, n, self.task.seed, "validation", *at))
-
-    def _real(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return self.train.normalised(rows, dtype=self.task.dtype), self.train.labels_at(rows)
-
-    def _course(self, network: nn.Module, how: Protocol) -> Course:
-        """Begin to train a network; trainers are kept, because they compile."""
-        dtype = self.plan.torch_update_dtype
-        trainer = self._trainers.setdefault(
-            repr(how),
-            Trainer(
-                how,
-                self.plan,
-                flip=self.flip,
-                seed=self.task.seed,
-                purpose="update",
-                dtype=None if dtype == self.task.dtype else dtype,
-                mean=self.train.mean,
-                std=self.train.std,
-                ranks=self.ranks,
-            ),
-        )
-        return Course(trainer, network)
-
-
-def _without_places(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration without the paths of this machine; their content has fingerprints."""
-    return {
-        name: {k: v for k, v in value.items() if k != "path"} if isinstance(value, dict) else value
-        for name, value in config.items()
-    }
 
 
 def _refuse_what_cannot_be_split(objective: Objective, config: RunConfig, ranks: Ranks) -> None:

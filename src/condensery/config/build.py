@@ -9,12 +9,14 @@ import dataclasses
 import importlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from condensery.errors import UsageError, unknown_name, wrong_value
 
-from .schema import Choice
+from .recipes import CHOICES
+from .schema import Choice, RunConfig
 
 #: Where the kinds of each choice are exported, as ``KINDS``: a name and its class. Anything else is
 #: an import path, ``package.module:Class``.
@@ -149,6 +151,21 @@ def build(choice: str, chosen: Choice, *, foreign: bool = True) -> Any:
     """The object that carries out one choice."""
     cls = choice_class(choice, chosen.kind, foreign=foreign)
     return make(cls, chosen.settings, choice)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The objects that carry out a configuration's choices."""
+
+    formation: Any
+    objective: Any
+    supply: Any
+    augmentation: Any
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Choices:
+        """Built anew, without any state."""
+        return cls(**{choice: build(choice, getattr(config, choice)) for choice in CHOICES})
 
 
 def settings_of(built: Any) -> dict[str, Any]:

@@ -90,6 +90,29 @@ def read_recipe(name: str) -> dict[str, Any]:
     return found
 
 
+def read_config(path: Path) -> dict[str, Any]:
+    """The configuration of a run, to be repeated.
+
+    Args:
+        path: of its ``recipe.yaml``, or of the run folder.
+
+    Raises:
+        UsageError: for a file that is not a run's.
+    """
+    base = read_yaml(path / "recipe.yaml" if path.is_dir() else path, "--config")
+    if "select" in base:
+        raise UsageError(f"--config {path} belongs to a selection; repeat it with select")
+    if "packed" in base:
+        raise UsageError(
+            f"--config {path} belongs to a set that was packed afterwards; name the run that it "
+            "was packed from"
+        )
+    lacking = [name for name in CHOICES if name not in base]
+    if lacking:
+        raise UsageError(f"--config {path} lacks {', '.join(lacking)}; give a run's recipe.yaml")
+    return {"recipe": path.stem, **base}
+
+
 #: Where the fields of a file wait until the cases of the recipe below them have been applied.
 OVER = "over"
 

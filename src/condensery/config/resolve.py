@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from condensery.errors import UsageError, unknown_name
 
-from .build import build, choice_class, kinds_of, make, settings_of
+from .build import Choices, build, choice_class, kinds_of, make, settings_of
 from .recipes import CHOICES, SECTIONS, set_dotted, with_cases
 from .schema import RUN_FIELDS, Choice, PixelOptimizer, RunConfig, Scalars
 
 
-def resolve(raw: Mapping[str, Any], facts: Mapping[str, Any]) -> RunConfig:
+@dataclass(frozen=True)
+class Resolved:
+    """A complete configuration, and what its choices were built to while it was checked."""
+
+    config: RunConfig
+    """Everything that decides a set."""
+    choices: Choices
+    """May be asked what they take, and be used by one run: they have its state then."""
+
+
+def resolve(raw: Mapping[str, Any], facts: Mapping[str, Any]) -> Resolved:
     """A raw mapping (recipe, file and overrides already merged) as a complete configuration.
 
     Args:
@@ -26,8 +37,9 @@ def resolve(raw: Mapping[str, Any], facts: Mapping[str, Any]) -> RunConfig:
     for name in merged:
         if name not in RUN_FIELDS:
             raise unknown_name("field", name, RUN_FIELDS)
+    built: dict[str, Any] = {}
     for choice in CHOICES:
-        merged[choice] = _complete(choice, merged.get(choice, {}), facts)
+        merged[choice], built[choice] = _complete(choice, merged.get(choice, {}), facts)
     optimizer = merged.get("optimizer", {})
     if not isinstance(optimizer, Mapping):
         raise UsageError("optimizer must be a mapping of rate and momentum")
@@ -36,10 +48,10 @@ def resolve(raw: Mapping[str, Any], facts: Mapping[str, Any]) -> RunConfig:
     scalars = {k: v for k, v in merged.items() if k not in SECTIONS}
     checked = make(Scalars, scalars, "run")
     merged.update(dataclasses.asdict(checked))
-    return RunConfig(**merged)
+    return Resolved(RunConfig(**merged), Choices(**built))
 
 
-def _complete(choice: str, given: Any, facts: Mapping[str, Any]) -> Choice:
+def _complete(choice: str, given: Any, facts: Mapping[str, Any]) -> tuple[Choice, Any]:
     if isinstance(given, str):
         given = {"kind": given}
     if not isinstance(given, Mapping) or "kind" not in given:
@@ -52,7 +64,7 @@ def _complete(choice: str, given: Any, facts: Mapping[str, Any]) -> Choice:
     built = build(choice, chosen)
     if hasattr(built, "settled"):  # what depends on the budget, in numbers
         built = built.settled(facts["ipc"])
-    return Choice(chosen.kind, settings_of(built))
+    return Choice(chosen.kind, settings_of(built)), built
 
 
 def merge(base: Mapping[str, Any], overrides: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 
 from condensery import nets as zoo
 from condensery.condensation.configure import passes_of
-from condensery.config.build import build
+from condensery.config.build import Choices
 from condensery.data import Data
 from condensery.runtime.plan import default_device, default_threads
 from condensery.runtime.randomness import fork_rng
@@ -67,9 +67,10 @@ def estimate(
         decoded = 1
         if experiment.kind == "condense":
             config = configuration(experiment, amount, data)
-            decoded = build("formation", config.formation).decoded(config.ipc)
+            choices = Choices.of(config)
+            decoded = choices.formation.decoded(config.ipc)
             through = str(config.supply.settings.get("net", data.net))
-            once = passes_of(data, config) * seconds(through, _PASS) / _PASS / 3
+            once = passes_of(data, config, choices) * seconds(through, _PASS) / _PASS / 3
             waiting = [f for f in folders_of(experiment, amount, data, out) if _waits(f)]
             condensing = dict.fromkeys(waiting, once)
             decoded = decoded / config.ipc
