@@ -21,8 +21,7 @@ from condensery.config.build import choice_class, kinds_of
 from condensery.config.recipes import CHOICES
 from condensery.nets import embed
 from condensery.runtime.plan import exact_plan
-
-from .conftest import tiny
+from tests.conftest import tiny
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
