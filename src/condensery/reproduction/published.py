@@ -1,6 +1,6 @@
 """The papers' numbers, row by row, as they are printed.
 
-The files stand in ``published/``; its README says what every column means, where two papers
+The files stand in ``published_numbers/``; its README says what every column means, where two papers
 disagree, and which cells are ambiguous. Nothing here imports torch.
 """
 
