@@ -230,12 +230,12 @@ def test_shares_are_even_and_cover_everything(total: int, world: int) -> None:
 def test_one_process_exchanges_nothing() -> None:
     part = torch.ones(3, 2)
     assert ALONE.gather_classes(part, 3) is part
-    ALONE.sum(part)
-    ALONE.copy_of_first(part)
+    ALONE.all_reduce_sum(part)
+    ALONE.broadcast(part)
     ALONE.wait()
-    assert ALONE.most(4, 0) == (4, 0)
-    assert ALONE.word_of_first("x") == "x"
-    assert ALONE.in_turn(lambda: 3) == 3
+    assert ALONE.all_reduce_max(4, 0) == (4, 0)
+    assert ALONE.broadcast_object("x") == "x"
+    assert ALONE.local_rank_first(lambda: 3) == 3
     whole = ALONE.whole(part, 3, everywhere=True)
     assert whole is not None
     assert torch.equal(whole, part)
@@ -260,7 +260,7 @@ class Remembering(MeanFeatures):
 
 def test_an_objective_that_remembers_is_refused(tmp_path: Path) -> None:
     config = condenser(CASES["dm"], tmp_path).config
-    choice = type(config.objective)("tests.test_ranks:Remembering", {})
+    choice = type(config.objective)("tests.condensation.test_ranks:Remembering", {})
     remembering = dataclasses.replace(config, objective=choice)
     with pytest.raises(UsageError, match=r"Remembering remembers .* without torchrun"):
         Condenser(tiny(), remembering, exact_plan("cpu", 1), Ranks(0, 2))

@@ -19,7 +19,7 @@ import yaml
 from condensery import CondensedSet, Data, UsageError
 from condensery.cli.main import main
 from condensery.condensation.configure import configure
-from condensery.condensation.divergence import Drift, Watch
+from condensery.condensation.divergence import Drift, FirstBreak
 from condensery.condensation.loop import Condenser
 from condensery.errors import DataError
 from condensery.runtime.plan import exact_plan
@@ -544,7 +544,7 @@ def test_a_run_that_breaks_keeps_its_last_good_state(
 
 def test_the_watch_remembers_the_first_break() -> None:
     stored = torch.zeros(4, 2, 1, 3, 3)
-    watch = Watch(stored)
+    watch = FirstBreak(stored)
     watch.look(1, 1, torch.tensor(1.0), stored)
     assert watch.found() is None
     bad = stored.clone()
@@ -554,7 +554,7 @@ def test_the_watch_remembers_the_first_break() -> None:
     found = watch.found()
     assert found is not None
     assert (found.step, found.iteration, found.classes) == (2, 1, (2,))
-    loss_only = Watch(stored)
+    loss_only = FirstBreak(stored)
     loss_only.look(7, 3, torch.tensor(float("inf")), stored)
     found = loss_only.found()
     assert found is not None

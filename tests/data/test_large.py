@@ -304,7 +304,7 @@ def test_a_device_is_never_asked_for_rows(tiny_data: Data) -> None:
     from condensery.condensation.matching.draws import draw_mixed, draw_step
     from condensery.methods.formation import random_rows
     from condensery.methods.task import Task
-    from condensery.training.trainer import Part, Split
+    from condensery.training.trainer import Split, Subset
 
     train = tiny_data.train.to("meta", share=0)
     assert (train.device.type, train.index_device.type) == ("meta", "cpu")
@@ -321,7 +321,7 @@ def test_a_device_is_never_asked_for_rows(tiny_data: Data) -> None:
         assert train.normalised(some).device.type == "meta"
         assert train.normalised(some).shape == (len(some), 1, 8, 8)
         assert train.labels_at(some).device.type == "meta"
-    for data in (Split(train), Part(train, mixed)):
+    for data in (Split(train), Subset(train, mixed)):
         images, labels = data.take(torch.arange(3, device=data.index_device))
         assert (images.device.type, labels.device.type) == ("meta", "meta")
 

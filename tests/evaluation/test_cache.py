@@ -14,7 +14,7 @@ from condensery.data import Data
 from condensery.evaluation.cache import KeptCells
 from condensery.evaluation.cell import Cell, Measured
 from condensery.evaluation.rows import Row
-from condensery.evaluation.run import How, cell_of
+from condensery.evaluation.run import EvaluationSettings, cell_of
 from condensery.runtime.plan import exact_plan
 from condensery.runtime.provenance import CHANGED, code, content_of
 from condensery.utils.files import LONG_AGO, remove_leftovers
@@ -23,7 +23,7 @@ from condensery.utils.files import LONG_AGO, remove_leftovers
 @pytest.fixture
 def cell(tiny_data: Data) -> Cell:
     row = Row.named("x", [select_random(tiny_data, ipc=1)], tiny_data)
-    return cell_of(row, tiny_data, "mlp", "dc", How(1, plan=exact_plan("cpu", 1)))
+    return cell_of(row, tiny_data, "mlp", "dc", EvaluationSettings(1, plan=exact_plan("cpu", 1)))
 
 
 def test_several_writers_of_one_file_lose_nothing(cell: Cell, tmp_path: Path) -> None:

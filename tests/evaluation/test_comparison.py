@@ -21,9 +21,9 @@ from condensery.cli.main import main
 from condensery.data import Data, load
 from condensery.evaluation.comparison import Comparer
 from condensery.evaluation.comparison_table import Compared, Comparison
-from condensery.evaluation.evaluator import Bench
+from condensery.evaluation.evaluator import Evaluator
 from condensery.evaluation.result import Result
-from condensery.evaluation.run import How
+from condensery.evaluation.run import EvaluationSettings
 from condensery.evaluation.significance import difference, holm, welch
 from condensery.runtime.plan import exact_plan
 from condensery.training.trainer import Trainer
@@ -334,7 +334,7 @@ def test_one_set_under_two_names_is_trained_on_once(
     tiny_data: Data, tmp_path: Path, trained: list[Any]
 ) -> None:
     one = select_random(tiny_data, ipc=1)
-    how = How(3, epochs=2, plan=EXACT)
+    how = EvaluationSettings(3, epochs=2, plan=EXACT)
     torch.save((one.images, one.labels), tmp_path / "b.pt")
     both = {"a": one, "b": tmp_path / "b.pt"}
     kept = Comparer(both, tiny_data, nets="mlp", store=tmp_path / "s", how=how)
@@ -401,16 +401,16 @@ def test_the_command_stops_continues_and_writes_its_tables(
         "--protocol dc dsa --epochs 3 --reference runs/random --plan exact --threads 1 "
         "--csv t.csv --markdown t.md --json t.json"
     )
-    original, calls = Bench.measure, 0
+    original, calls = Evaluator.measure, 0
 
-    def measure(self: Bench, number: int, network: int) -> Any:
+    def measure(self: Evaluator, number: int, network: int) -> Any:
         nonlocal calls
         calls += 1
         if calls == 6:
             raise Stop
         return original(self, number, network)
 
-    monkeypatch.setattr(Bench, "measure", measure)
+    monkeypatch.setattr(Evaluator, "measure", measure)
     assert main(line) == 130
     stopped = capsys.readouterr()
     assert "15 of 20 networks left" in stopped.err

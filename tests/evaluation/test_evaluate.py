@@ -189,7 +189,7 @@ def test_as_many_steps_for_every_set(tiny_data: Data) -> None:
     assert short[0].protocol == "idc_steps+epochs=2"
     from condensery.evaluation import run as evaluation
 
-    how = evaluation.How(1, plan=EXACT)
+    how = evaluation.EvaluationSettings(1, plan=EXACT)
     rows = [Row.of(one, tiny_data) for one in made]
     epochs = [
         evaluation.cell_of(row, tiny_data, NET, "idc_steps", how).training.epochs for row in rows

@@ -21,10 +21,10 @@ from condensery.augment.training import augment_batch, augment_each
 from condensery.data import Data
 from condensery.errors import ResourceError
 from condensery.evaluation.cell_files import read_cell, write_cell
-from condensery.evaluation.evaluator import Bench, measure_all
+from condensery.evaluation.evaluator import Evaluator, measure_all
 from condensery.evaluation.processes import can_be_shared, measure_together
 from condensery.evaluation.rows import Row
-from condensery.evaluation.run import How, cell_of
+from condensery.evaluation.run import EvaluationSettings, cell_of
 from condensery.runtime.plan import Plan, exact_plan
 from condensery.runtime.randomness import fork_rng, stream
 from condensery.training.protocol import Protocol
@@ -66,7 +66,7 @@ def test_processes_change_no_number(tiny_data: Data) -> None:
 
 def test_a_cell_comes_back_as_it_was(tiny_data: Data, tmp_path: Path) -> None:
     for item in (Row.named("x", _sets(tiny_data), tiny_data), Row.of("whole(epochs=1)", tiny_data)):
-        cell = cell_of(item, tiny_data, "mlp", "dc", How(2, plan=TOGETHER))
+        cell = cell_of(item, tiny_data, "mlp", "dc", EvaluationSettings(2, plan=TOGETHER))
         folder = tmp_path / item.name
         folder.mkdir()
         write_cell(cell, folder)
@@ -78,7 +78,8 @@ def test_a_cell_comes_back_as_it_was(tiny_data: Data, tmp_path: Path) -> None:
             held, found = cell.facts(number), again.facts(number)
             assert {**held, "plan": ""} == {**found, "plan": ""}
             assert (
-                Bench(again).measure(number, 1).accuracy == Bench(cell).measure(number, 1).accuracy
+                Evaluator(again).measure(number, 1).accuracy
+                == Evaluator(cell).measure(number, 1).accuracy
             )
 
 
@@ -86,7 +87,11 @@ def test_a_worker_that_dies_is_told(
     tiny_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell = cell_of(
-        Row.named("x", _sets(tiny_data), tiny_data), tiny_data, "mlp", "dc", How(2, plan=TOGETHER)
+        Row.named("x", _sets(tiny_data), tiny_data),
+        tiny_data,
+        "mlp",
+        "dc",
+        EvaluationSettings(2, plan=TOGETHER),
     )
     begun: list[Any] = []
     begin = subprocess.Popen
@@ -115,7 +120,13 @@ def test_leaving_early_ends_the_workers(tiny_data: Data, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("condensery.evaluation.processes.subprocess.Popen", noting)
     row = Row.named("x", _sets(tiny_data), tiny_data)
-    cell = cell_of(row, tiny_data, "tests.test_workers:Own", "dc", How(2, plan=TOGETHER))
+    cell = cell_of(
+        row,
+        tiny_data,
+        "tests.evaluation.test_processes:Own",
+        "dc",
+        EvaluationSettings(2, plan=TOGETHER),
+    )
     results = measure_all(cell, [(0, k) for k in range(9)])
     next(results)
     results.close()  # type: ignore[attr-defined]
@@ -128,32 +139,32 @@ def test_the_plan_of_reported_numbers(tiny_data: Data, monkeypatch: pytest.Monke
     half = Plan(name="auto", threads=2, compile=True, chunk=8, update_dtype="bfloat16")
     monkeypatch.setattr("condensery.evaluation.run.choose_plan", lambda plan, **_: half)
     row = Row.of("whole(epochs=1)", tiny_data)
-    small = cell_of(row, tiny_data, "mlp", "dc", How(2)).plan
+    small = cell_of(row, tiny_data, "mlp", "dc", EvaluationSettings(2)).plan
     assert (small.processes, small.threads) == (1, 2)  # starting them would take longer
     # Five networks: three passes an image and epoch, and the test split.
     work = 5 * (3 * len(tiny_data.train) + len(tiny_data.test)) * 64 / 1024
     monkeypatch.setattr("condensery.evaluation.plan._PROCESSES_PAY", work + 0.01)
-    assert cell_of(row, tiny_data, "mlp", "dc", How(2)).plan.processes == 1
+    assert cell_of(row, tiny_data, "mlp", "dc", EvaluationSettings(2)).plan.processes == 1
     monkeypatch.setattr("condensery.evaluation.plan._PROCESSES_PAY", work)
-    found = cell_of(row, tiny_data, "mlp", "dc", How(2)).plan
+    found = cell_of(row, tiny_data, "mlp", "dc", EvaluationSettings(2)).plan
     assert (found.processes, found.threads, found.update_dtype) == (2, 1, "bfloat16")
     assert "2 processes" in found.describe()
-    own = cell_of(row, tiny_data, "mlp", "dc", How(2, plan=half)).plan
+    own = cell_of(row, tiny_data, "mlp", "dc", EvaluationSettings(2, plan=half)).plan
     assert (own.processes, own.threads, own.update_dtype) == (1, 2, "bfloat16")
     eager = dataclasses.replace(half, compile=False, update_dtype="float32")
     monkeypatch.setattr("condensery.evaluation.run.choose_plan", lambda plan, **_: eager)
-    assert cell_of(row, tiny_data, "mlp", "dc", How(2)).plan.processes == 2
+    assert cell_of(row, tiny_data, "mlp", "dc", EvaluationSettings(2)).plan.processes == 2
     monkeypatch.setattr("condensery.evaluation.processes._LARGEST", 0)
-    cell = cell_of(row, tiny_data, "mlp", "dc", How(2))
+    cell = cell_of(row, tiny_data, "mlp", "dc", EvaluationSettings(2))
     assert not can_be_shared(cell)
     assert (cell.plan.processes, cell.plan.threads) == (1, 2)
 
 
-def _grown(bench: Bench, network: nn.Module, number: int) -> list[torch.Tensor]:
-    """The weights of a copy of a network after its training as the bench's network of a number."""
+def _grown(evaluator: Evaluator, network: nn.Module, number: int) -> list[torch.Tensor]:
+    """The weights of a copy of a network after its training as the evaluator would."""
     copied = copy.deepcopy(network)
-    with bench.cell.plan.applied():
-        bench.trainer.train(copied, bench._source(0), number)
+    with evaluator.cell.plan.applied():
+        evaluator.trainer.train(copied, evaluator._source(0), number)
     return list(copied.parameters())
 
 
@@ -184,18 +195,18 @@ def test_training_is_the_plain_loop(kind: str, tiny_data: Data) -> None:
     """Weights and accuracy are those of the loop written here once more, draw by draw."""
     (one, _) = _sets(tiny_data)
     row = Row.named("x", [one], tiny_data)
-    cell = cell_of(row, tiny_data, "convnet1:width=4", "dc", How(1, plan=ALONE))
+    cell = cell_of(row, tiny_data, "convnet1:width=4", "dc", EvaluationSettings(1, plan=ALONE))
     training = Protocol(name="plain", epochs=4, batch=4, rate=0.05, augmentation=kind)  # type: ignore[arg-type]
-    bench = Bench(dataclasses.replace(cell, training=training))
+    evaluator = Evaluator(dataclasses.replace(cell, training=training))
     with fork_rng(0, "evaluation-network", 5):
         network = nets.build(cell.net, tiny_data.train.shape, tiny_data.train.classes)
-    plain = _plainly_grown(network, 5, one, training, bench.trainer.augmented.strategy)
-    for found, wanted in zip(_grown(bench, network, 5), plain.parameters(), strict=True):
+    plain = _plainly_grown(network, 5, one, training, evaluator.trainer.augmented.strategy)
+    for found, wanted in zip(_grown(evaluator, network, 5), plain.parameters(), strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
     test = tiny_data.test
     with torch.no_grad():
         right = (plain.eval()(test.normalised()).argmax(1) == test.labels).float().mean()
-    assert bench.measure(0, 5).accuracy == pytest.approx(100 * float(right), abs=1e-4)
+    assert evaluator.measure(0, 5).accuracy == pytest.approx(100 * float(right), abs=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["batch_op", "image_op"])
@@ -207,15 +218,15 @@ def test_networks_draw_augmentations_of_their_own(kind: str, tiny_data: Data) ->
         tiny_data,
         "convnet1:width=4",
         "dc",
-        How(1, plan=ALONE),
+        EvaluationSettings(1, plan=ALONE),
     )
     network = nets.build(cell.net, tiny_data.train.shape, tiny_data.train.classes)
 
     def weights(augmentation: str, number: int) -> torch.Tensor:
         plain = Protocol(name="plain", epochs=1, batch=len(one), rate=0.05)
         training = dataclasses.replace(plain, augmentation=augmentation)  # type: ignore[arg-type]
-        bench = Bench(dataclasses.replace(cell, training=training))
-        return torch.cat([w.detach().flatten() for w in _grown(bench, network, number)])
+        evaluator = Evaluator(dataclasses.replace(cell, training=training))
+        return torch.cat([w.detach().flatten() for w in _grown(evaluator, network, number)])
 
     # Order within the one batch is nothing but rounding.
     torch.testing.assert_close(weights("none", 0), weights("none", 1), rtol=1e-4, atol=1e-6)

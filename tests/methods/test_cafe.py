@@ -329,7 +329,7 @@ class Bare(nn.Module):
         ("lenet", ["stage1", "stage2", "hidden1", "hidden2"]),
         ("resnet18", ["stem", "stage1", "stage2", "stage3", "stage4", "embedding"]),
         ("resnet18_ap", ["stem", "stage1", "stage2", "stage3", "stage4"]),
-        ("tests.test_cafe:Bare", ["embedding"]),
+        ("tests.methods.test_cafe:Bare", ["embedding"]),
     ],
 )
 def test_the_last_map_counts_once_unless_it_is_asked_for(spec: str, layers: list[str]) -> None:

@@ -19,7 +19,7 @@ from condensery.condensation.configure import configure
 from condensery.condensation.loop import Condenser
 from condensery.data import Data, load
 from condensery.methods.formation import MultiFormation, Pixels
-from condensery.methods.formation.multi import cells, pack, unpack
+from condensery.methods.formation.multi import pack, tiles, unpack
 from condensery.methods.formation.resize import area, bilinear
 from condensery.methods.task import Task
 from condensery.runtime.plan import Plan, exact_plan
@@ -30,7 +30,7 @@ SIZES = [(28, 2), (28, 3), (32, 2), (32, 3), (96, 3), (8, 2), (7, 3)]
 
 
 def slow_unpack(stored: Tensor, factor: int, along: str) -> Tensor:
-    """Cell by cell with torch's own upsampling."""
+    """Tile by tile with torch's own upsampling."""
     height, width = stored.shape[-2:]
     out = []
     for images in stored:
@@ -41,8 +41,8 @@ def slow_unpack(stored: Tensor, factor: int, along: str) -> Tensor:
                 for j in range(factor):
                     top, bottom = (int(np.floor(x * height / rows + 0.5)) for x in (i, i + 1))
                     left, right = (int(np.floor(x * width / factor + 0.5)) for x in (j, j + 1))
-                    cell = image[None, :, top:bottom, left:right]
-                    made.append(interpolate(cell, (height, width), mode="bilinear")[0])
+                    tile = image[None, :, top:bottom, left:right]
+                    made.append(interpolate(tile, (height, width), mode="bilinear")[0])
         out.append(torch.stack(made))
     return torch.stack(out)
 
@@ -70,7 +70,7 @@ def test_spectrograms_are_cut_along_time_alone() -> None:
 @pytest.mark.parametrize("along", ["area", "time"])
 def test_cells_tile_the_image(side: int, factor: int, along: str) -> None:
     seen = torch.zeros(side, side, dtype=torch.long)
-    grid = cells(side, side, factor, along)
+    grid = tiles(side, side, factor, along)
     for rows, columns in grid:
         seen[rows, columns] += 1
     assert (seen == 1).all()
@@ -89,7 +89,7 @@ def test_packing_and_decoding_share_their_grid(side: int, factor: int) -> None:
     shape = (1, side, side)
     back = unpack(pack(images, shape, factor, "area")[None], factor, "area")[0]
     assert back.shape == images.shape
-    edge = -(-side // (side // factor))  # a cell's pixel in full-size pixels
+    edge = -(-side // (side // factor))  # a tile's pixel in full-size pixels
     inner = slice(edge, side - edge)
     torch.testing.assert_close(
         back[..., inner, inner], images[..., inner, inner], rtol=0, atol=0.6 / side
@@ -191,8 +191,8 @@ def test_the_start_is_packed_real_images(tiny_data: Data) -> None:
         for s in range(2):
             for k in range(4):
                 i, j = divmod(k, 2)
-                cell = stored[c, s, :, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4]
-                torch.testing.assert_close(cell, small[4 * s + k], rtol=1e-6, atol=1e-6)
+                tile = stored[c, s, :, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4]
+                torch.testing.assert_close(tile, small[4 * s + k], rtol=1e-6, atol=1e-6)
 
 
 def test_stored_colours_stay_colours(tiny_data: Data) -> None:
@@ -267,7 +267,7 @@ def test_the_command_says_what_is_stored_and_what_is_decoded(
     with np.load(tmp_path / "s.npz") as stored:
         assert stored["stored"].shape == (10, 1, 8, 8)
         how = str(stored["decode"]) if "decode" in stored else json.dumps(stored.files)
-        assert "(stored - mean) / std; its cells are the training images" in how
+        assert "(stored - mean) / std; its tiles are the training images" in how
         assert "'kind': 'multi_formation'" in how
 
 

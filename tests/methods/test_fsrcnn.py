@@ -19,7 +19,7 @@ from condensery.condensation.loop import Condenser
 from condensery.data import Data
 from condensery.errors import DivergedError
 from condensery.methods.formation import Fsrcnn, MultiFormation
-from condensery.methods.formation.multi import cells
+from condensery.methods.formation.multi import tiles
 from condensery.methods.task import Task
 from condensery.runtime.plan import exact_plan
 from condensery.utils.checkpoint import load_state, save_state
@@ -71,7 +71,7 @@ def test_a_learned_upsampling_is_bilinear_and_a_network(
             weight.add_(0.1 * torch.randn(weight.shape, dtype=torch.float64))
     normal = plain.normalised(stored)
     made = []
-    for rows, columns in cells(side, side, factor, "area"):
+    for rows, columns in tiles(side, side, factor, "area"):
         cell = normal[..., rows, columns].flatten(0, 1)
         smooth = interpolate(cell, (side, side), mode="bilinear")
         more = slow_fsrcnn(cell, weights, factor)

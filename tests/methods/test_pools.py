@@ -29,7 +29,7 @@ from condensery.methods.pools.train import PoolSettings, divide, pool_settings, 
 from condensery.nets import build
 from condensery.runtime.plan import Plan, exact_plan
 from condensery.runtime.randomness import fork_rng, stream
-from condensery.training.trainer import Part
+from condensery.training.trainer import Subset
 from condensery.utils.checkpoint import Every, load_state, save_state
 from condensery.utils.signals import Interrupted
 from tests.conftest import tiny
@@ -100,7 +100,7 @@ def test_what_is_held_out_is_never_trained_on(tiny_data: Data) -> None:
     assert tiny_data.train.labels[held_out].bincount().tolist() == [4, 2, 3]
     other = divide(tiny_data.train, 0.3, 6)[1]
     assert set(other.tolist()) != set(held_out.tolist())
-    part = Part(tiny_data.train, held_out, torch.float32)
+    part = Subset(tiny_data.train, held_out, torch.float32)
     images, labels = part.take(torch.tensor([1, 0]))
     assert labels.tolist() == tiny_data.train.labels[held_out[:2].flip(0)].tolist()
     assert torch.equal(images[0], tiny_data.train.normalised(held_out[1:2])[0])
@@ -409,7 +409,7 @@ class Mine(nn.Module):
 
 
 def test_a_pool_runs_no_code_that_was_not_named(tiny_data: Data, tmp_path: Path) -> None:
-    spec = "tests.test_pool:Mine"
+    spec = "tests.methods.test_pools:Mine"
     settings = pool_settings(tiny_data, spec, epochs=2)
     often = Every.parse("0.001s")
     mine = train_pool(tiny_data, settings, 1, tmp_path / "mine", plan=EXACT, every=often)

@@ -363,7 +363,7 @@ class Dropped(nn.Module):
         return self.classifier(self.drop(flat))  # type: ignore[no-any-return]
 
 
-FOREIGN = "tests.test_supply:Dropped:channels=1,classes=3"
+FOREIGN = "tests.methods.test_supply:Dropped:channels=1,classes=3"
 
 
 @pytest.mark.parametrize("until", ["epochs", "overfit", "gap"])

@@ -39,7 +39,7 @@ from condensery.reproduction.originals import (
 from condensery.reproduction.published import PAPERS, Published, find, pick, published, tables
 from condensery.reproduction.records import read_records
 from condensery.reproduction.sets import scaled
-from condensery.reproduction.status import STATUSES, cells, page
+from condensery.reproduction.status import STATUSES, page, statuses
 from condensery.reproduction.verdict import Amount, verdict
 from condensery.training.protocol import protocol_names
 from condensery.utils.files import write_json
@@ -623,7 +623,7 @@ def test_status_counts_every_row_once(here: Path, capsys: pytest.CaptureFixture[
     short = result("dc/table1/mnist/1/random", [10.0], ["1 of 5 sets"], verdict="reproduced")
     write_json(folder / "e.json", short)
 
-    found = cells(read_records(folder), lambda name: name == "mnist")
+    found = statuses(read_records(folder), lambda name: name == "mnist")
     held = {c.row.name: c.status for c in found["dc/table1"]}
     assert held["mnist/1/random"] == "reproduced"
     assert (held["mnist/1/herding"], held["mnist/1/k_center"]) == ("above", "below")

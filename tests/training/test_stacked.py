@@ -15,13 +15,19 @@ from condensery import CondensedSet, evaluate, nets, select_random
 from condensery.data import Data
 from condensery.errors import UsageError
 from condensery.evaluation.cell import Cell
-from condensery.evaluation.evaluator import Bench, measure_all
+from condensery.evaluation.evaluator import Evaluator, measure_all
 from condensery.evaluation.rows import Row
-from condensery.evaluation.run import How, cell_of
+from condensery.evaluation.run import EvaluationSettings, cell_of
 from condensery.runtime.plan import Plan, exact_plan
 from condensery.runtime.randomness import fork_rng, stream
 from condensery.training.protocol import Protocol
-from condensery.training.stacked import LARGEST, Crowd, can_be_together, how_many, saved_bytes
+from condensery.training.stacked import (
+    LARGEST,
+    StackedNetworks,
+    can_be_together,
+    how_many,
+    saved_bytes,
+)
 from tests.conftest import tiny
 
 SHAPE = (1, 8, 8)
@@ -32,28 +38,30 @@ EXACT = dataclasses.replace(exact_plan("cpu", 1, "float64"), name="doubles")
 def cell(data: Data, net: str = "convnet1:width=4", plan: Plan = EXACT, **changes: Any) -> Cell:
     """One random set of two images a class, under a short protocol."""
     one = select_random(data, ipc=2)
-    found = cell_of(Row.named("x", [one], data), data, net, "dc", How(1, plan=plan))
+    found = cell_of(Row.named("x", [one], data), data, net, "dc", EvaluationSettings(1, plan=plan))
     settings: dict[str, Any] = {"epochs": 5, "batch": 4, "rate": 0.05, **changes}
     return dataclasses.replace(found, training=Protocol(name="short", **settings))
 
 
-def grown(bench: Bench, numbers: list[int], together: bool) -> list[list[Tensor]]:
-    """Weights of the bench's networks after training."""
-    found = [bench._new(0, number) for number in numbers]
-    with bench.cell.plan.applied():
+def grown(evaluator: Evaluator, numbers: list[int], together: bool) -> list[list[Tensor]]:
+    """Weights of the evaluator's networks after training."""
+    found = [evaluator._new(0, number) for number in numbers]
+    with evaluator.cell.plan.applied():
         if together:
-            Crowd(bench.trainer, found).train(bench._source(0), numbers)
+            StackedNetworks(evaluator.trainer, found).train(evaluator._source(0), numbers)
         else:
             for number, network in zip(numbers, found, strict=True):
-                bench.trainer.train(network, bench._source(0), number)
+                evaluator.trainer.train(network, evaluator._source(0), number)
     assert not any(network.training for network in found)
     return [[w.detach() for w in network.parameters()] for network in found]
 
 
-def assert_alike(bench: Bench, numbers: list[int], rtol: float = 1e-9, atol: float = 1e-11) -> None:
+def assert_alike(
+    evaluator: Evaluator, numbers: list[int], rtol: float = 1e-9, atol: float = 1e-11
+) -> None:
     """Networks trained in one call have the weights of those trained one after another."""
-    before = [[w.detach().clone() for w in bench._new(0, k).parameters()] for k in numbers]
-    first, second = grown(bench, numbers, True), grown(bench, numbers, False)
+    before = [[w.detach().clone() for w in evaluator._new(0, k).parameters()] for k in numbers]
+    first, second = grown(evaluator, numbers, True), grown(evaluator, numbers, False)
     for start, here, there in zip(before, first, second, strict=True):
         for a, b in zip(here, there, strict=True):
             torch.testing.assert_close(a, b, rtol=rtol, atol=atol)
@@ -79,7 +87,7 @@ def assert_alike(bench: Bench, numbers: list[int], rtol: float = 1e-9, atol: flo
 )
 def test_every_augmentation(training: dict[str, Any], tiny_data: Data) -> None:
     """Each network has the draws that it has alone, and its own partners in CutMix."""
-    assert_alike(Bench(cell(tiny_data, **training)), [0, 1, 7])
+    assert_alike(Evaluator(cell(tiny_data, **training)), [0, 1, 7])
 
 
 @pytest.mark.parametrize(
@@ -99,14 +107,14 @@ def test_every_kind_of_layer(net: str) -> None:
     found = cell(data, net, epochs=2)
     network = nets.build(net, data.train.shape, data.train.classes)
     assert can_be_together(network, data.train.shape, data.train.classes, EXACT)
-    assert_alike(Bench(found), [0, 1], rtol=1e-7, atol=1e-9)
+    assert_alike(Evaluator(found), [0, 1], rtol=1e-7, atol=1e-9)
 
 
 def test_without_augmentation_it_is_the_plain_loop(tiny_data: Data) -> None:
     """Written once more: SGD on each network by itself, in its own order."""
     found = cell(tiny_data, epochs=4, batch=4, rate=0.05)
-    bench, one = Bench(found), found.row.sets[0]
-    (weights, _) = grown(bench, [2, 3], True)
+    evaluator, one = Evaluator(found), found.row.sets[0]
+    (weights, _) = grown(evaluator, [2, 3], True)
     with fork_rng(0, "evaluation-network", 2):
         network = nets.build(found.net, tiny_data.train.shape, tiny_data.train.classes).double()
     sgd = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
@@ -128,15 +136,15 @@ def test_pieces_of_a_batch_change_nothing(chunk: int, tiny_data: Data) -> None:
     plain = cell(tiny_data, augmentation="batch_op", epochs=3, batch=5)
     cut = dataclasses.replace(plain, plan=dataclasses.replace(plain.plan, chunk=chunk))
     sizes: list[int] = []
-    bench = Bench(cut)
-    alone = bench.trainer.losses(bench._new(0, 0))
+    evaluator = Evaluator(cut)
+    alone = evaluator.trainer.losses(evaluator._new(0, 0))
 
     def counting(weights: dict[str, Tensor], images: Tensor, targets: Tensor) -> Any:
         sizes.append(images.shape[0] * images.shape[1])
         return alone(weights, images, targets)
 
-    bench.trainer._several = counting
-    whole, parts = grown(Bench(plain), [0, 1], True), grown(bench, [0, 1], True)
+    evaluator.trainer._several = counting
+    whole, parts = grown(Evaluator(plain), [0, 1], True), grown(evaluator, [0, 1], True)
     assert max(sizes) == max(2, chunk // 2 * 2)
     for here, there in zip(whole, parts, strict=True):
         for a, b in zip(here, there, strict=True):
@@ -153,7 +161,7 @@ def test_compiled_crowds(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> No
         return torch.compile(function, dynamic=False)
 
     monkeypatch.setattr("condensery.training.trainer.compiled", compiled)
-    assert_alike(Bench(cell(tiny_data, plan=plan, augmentation="batch_op")), [0, 1], 1e-3, 1e-5)
+    assert_alike(Evaluator(cell(tiny_data, plan=plan, augmentation="batch_op")), [0, 1], 1e-3, 1e-5)
     assert made == ["several", "loss_of"]
 
 
@@ -162,10 +170,10 @@ def test_narrow_passes(tiny_data: Data) -> None:
     plan = dataclasses.replace(
         EXACT, dtype="float32", real_dtype="float32", update_dtype="bfloat16"
     )
-    bench = Bench(cell(tiny_data, plan=plan))
-    full = Bench(cell(tiny_data, plan=dataclasses.replace(plan, update_dtype="float32")))
+    evaluator = Evaluator(cell(tiny_data, plan=plan))
+    full = Evaluator(cell(tiny_data, plan=dataclasses.replace(plan, update_dtype="float32")))
     together, alone = (
-        torch.cat([w.flatten() for w in grown(bench, [0], t)[0]]) for t in (True, False)
+        torch.cat([w.flatten() for w in grown(evaluator, [0], t)[0]]) for t in (True, False)
     )
     wide = torch.cat([w.flatten() for w in grown(full, [0], True)[0]])
     # Roundings differ where sums are ordered otherwise, and are far from none.
@@ -179,14 +187,14 @@ def test_accuracies_do_not_depend_on_who_is_trained_beside(
 ) -> None:
     """Crowds of two over several sets, the last one smaller, give the numbers of single ones."""
     sets = [select_random(tiny_data, ipc=2, seed=seed) for seed in range(2)]
-    crowds: list[int] = []
-    train = Crowd.train
+    groups: list[int] = []
+    train = StackedNetworks.train
 
-    def counted(self: Crowd, *arguments: Any, **settings: Any) -> None:
-        crowds.append(len(self.networks))
+    def counted(self: StackedNetworks, *arguments: Any, **settings: Any) -> None:
+        groups.append(len(self.networks))
         train(self, *arguments, **settings)
 
-    monkeypatch.setattr(Crowd, "train", counted)
+    monkeypatch.setattr(StackedNetworks, "train", counted)
 
     def accuracies(networks: int) -> Any:
         plan = dataclasses.replace(EXACT, networks=networks)
@@ -196,13 +204,13 @@ def test_accuracies_do_not_depend_on_who_is_trained_beside(
         return row.sets
 
     assert accuracies(2) == accuracies(1)
-    assert crowds == 2 * [min(2, n - first) for first in range(0, n, 2)]
+    assert groups == 2 * [min(2, n - first) for first in range(0, n, 2)]
 
 
 def test_whole_splits_have_their_own_schedule(tiny_data: Data) -> None:
     """The rate by step, and rows of a split instead of tensors."""
     row = Row.of("whole(epochs=2)", tiny_data)
-    found = cell_of(row, tiny_data, "convnet1:width=4", "dsa", How(1, plan=EXACT))
+    found = cell_of(row, tiny_data, "convnet1:width=4", "dsa", EvaluationSettings(1, plan=EXACT))
     assert found.schedule is not None
     together = dataclasses.replace(found, plan=dataclasses.replace(found.plan, networks=3))
     jobs = [(0, k) for k in range(3)]
@@ -290,7 +298,7 @@ def test_what_can_be_trained_together(network: Any, possible: bool) -> None:
 
 def test_a_network_with_a_buffer(tiny_data: Data, tmp_path: Path, monkeypatch: Any) -> None:
     """A foreign network is trained together too, with its buffers as they are."""
-    (tmp_path / "mine_crowd.py").write_text(
+    (tmp_path / "mine_stacked.py").write_text(
         "import torch\nfrom torch import nn\n\n\nclass Net(nn.Module):\n"
         "    def __init__(self, shape, classes):\n        super().__init__()\n"
         "        self.layer = nn.Linear(shape[0] * shape[1] * shape[2], classes)\n"
@@ -298,7 +306,7 @@ def test_a_network_with_a_buffer(tiny_data: Data, tmp_path: Path, monkeypatch: A
         "    def forward(self, x):\n        return self.layer(x.flatten(1)) * self.scale\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert_alike(Bench(cell(tiny_data, "mine_crowd:Net")), [0, 1])
+    assert_alike(Evaluator(cell(tiny_data, "mine_stacked:Net")), [0, 1])
 
 
 def test_what_cannot_be_together_is_said_to_be_alone(tiny_data: Data) -> None:
@@ -326,7 +334,7 @@ def test_the_plan_of_a_gpu(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> 
     one = Row.named("x", [select_random(tiny_data, ipc=2)], tiny_data)
 
     def plan(net: str, asked: str = "auto") -> Plan:
-        return cell_of(one, tiny_data, net, "dsa", How(2, plan=asked)).plan
+        return cell_of(one, tiny_data, net, "dsa", EvaluationSettings(2, plan=asked)).plan
 
     found = plan("convnet1:width=4")
     assert (found.networks, found.processes, found.tf32) == (LARGEST, 1, False)
@@ -359,7 +367,7 @@ def test_what_is_kept_of_a_call_is_what_was_reckoned(net: str) -> None:
     """The tensors that autograd holds for five networks of six images, against the reckoning."""
     data = tiny(channels=3, side=16)
     found = cell(data, net, dataclasses.replace(EXACT, dtype="float32", **SINGLE), batch=6)
-    bench = Bench(found)
+    evaluator = Evaluator(found)
     held: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -367,18 +375,18 @@ def test_what_is_kept_of_a_call_is_what_was_reckoned(net: str) -> None:
         held[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    crowd = Crowd(bench.trainer, [bench._new(0, number) for number in range(5)])
+    stacked = StackedNetworks(evaluator.trainer, [evaluator._new(0, number) for number in range(5)])
     rows = torch.stack([torch.arange(6)] * 5, 1)
-    own = {w.untyped_storage().data_ptr() for w in crowd.weights.values()}
+    own = {w.untyped_storage().data_ptr() for w in stacked.weights.values()}
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        crowd.step(bench._source(0), rows, [np.random.default_rng(k) for k in range(5)], 0.01)
+        stacked.step(evaluator._source(0), rows, [np.random.default_rng(k) for k in range(5)], 0.01)
     total = sum(size for place, size in held.items() if place not in own)
-    reckoned = 30 * saved_bytes(bench._new(0, 0), data.train.shape, data.train.classes)
+    reckoned = 30 * saved_bytes(evaluator._new(0, 0), data.train.shape, data.train.classes)
     assert reckoned == pytest.approx(total, rel=0.1)
 
 
 def test_two_ways_at_once_are_refused() -> None:
-    """Processes and crowds exclude each other; less than one network is none."""
+    """Processes and groups exclude each other; less than one network is none."""
     with pytest.raises(UsageError, match=r"plan\.processes and plan\.networks"):
         Plan(processes=2, networks=2)
     with pytest.raises(UsageError, match=r"plan\.networks must be at least 1"):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from condensery.evaluation.comparison import Comparer
-from condensery.evaluation.run import How
+from condensery.evaluation.run import EvaluationSettings
 from condensery.runtime.malloc import keep_memory
 from condensery.utils.files import write_text
 from condensery.utils.progress import Progress
@@ -22,7 +22,7 @@ def compare(options: Any) -> int:
     keep_memory()
     names = list(options.set)
     out = folder_of(options.out, Path("runs") / "compare")
-    how = How(
+    how = EvaluationSettings(
         options.nets, options.epochs, options.seed, options.plan, options.device, options.threads
     )
     ready = Comparer(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from condensery.condensation.configure import load_for_run, notes_of, resolved
-from condensery.condensation.dry_run import rehearse
+from condensery.condensation.dry_run import dry_run
 from condensery.condensation.run_folder import RunFolder, Status
 from condensery.condensation.run_plan import plan_of_run
 from condensery.condensation.runner import carry_out
@@ -164,7 +164,7 @@ def _condense_one(
         plan = _plan(order, config, folder, status, number)
         _announce(order, config, plan)
         if options.dry_run:
-            return _rehearsed(data, config, plan, folder, options, say)
+            return _dry_run(data, config, plan, folder, options, say)
         condensed = carry_out(
             data,
             config,
@@ -185,7 +185,7 @@ def _condense_one(
         if ranks.first:
             _say_how_it_ended(folder, config, condensed, say)
     say(f"picture: {folder.path / 'images.png'}")
-    found = ranks.by_first(lambda: curves.evaluated(data, config, folder, options, curve, say))
+    found = ranks.on_rank_zero(lambda: curves.evaluated(data, config, folder, options, curve, say))
     return {"out": str(folder.path), **facts_of_set(condensed), **(found or {})}
 
 
@@ -248,11 +248,11 @@ def _say_how_it_ended(
     say(f"done in {time_text(_seconds(folder))}: {folder.path}")
 
 
-def _rehearsed(
+def _dry_run(
     data: Data, config: RunConfig, plan: Plan, folder: RunFolder, options: Any, say: Any
 ) -> dict[str, Any]:
     """What the run would take."""
-    found = rehearse(data, config, plan)
+    found = dry_run(data, config, plan)
     each = f"{found.step_seconds:.3g} s a step"
     each += f", {found.steps} steps an iteration" if found.steps > 1 else ""
     each += f", {found.network_seconds:.3g} s for a new network" if found.steps > 1 else ""

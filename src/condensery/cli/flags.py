@@ -56,7 +56,7 @@ class CheckpointFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Condense(OutputFlags, PlanFlags, DataFlags, CheckpointFlags):
+class CondenseFlags(OutputFlags, PlanFlags, DataFlags, CheckpointFlags):
     """Learn a tiny synthetic set from a large labelled one.
 
     Any field of the recipe can be overridden with dots: --optimizer.rate 0.1,
@@ -98,7 +98,7 @@ class Condense(OutputFlags, PlanFlags, DataFlags, CheckpointFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resume(OutputFlags, CheckpointFlags):
+class ResumeFlags(OutputFlags, CheckpointFlags):
     """Continue a run from its last checkpoint, by the plan that it was begun with.
 
     A run that was killed before its first checkpoint begins again. A finished one stays as it is,
@@ -110,7 +110,7 @@ class Resume(OutputFlags, CheckpointFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pool(OutputFlags, PlanFlags, DataFlags):
+class PoolFlags(OutputFlags, PlanFlags, DataFlags):
     """Train networks on the real training split and keep them, to condense through.
 
     A part of each class is held out; every snapshot carries its accuracy on that part. Use one with
@@ -149,7 +149,7 @@ class Pool(OutputFlags, PlanFlags, DataFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Select(OutputFlags, PlanFlags, DataFlags):
+class SelectFlags(OutputFlags, PlanFlags, DataFlags):
     """Select real images: the baselines that a condensed set has to beat.
 
     random; herding: the kept images' mean feature follows the class mean; k-center: no image is far
@@ -180,7 +180,7 @@ class Select(OutputFlags, PlanFlags, DataFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(OutputFlags, PlanFlags, DataFlags):
+class EvaluateFlags(OutputFlags, PlanFlags, DataFlags):
     """Train fresh networks on sets, and test them on the real test split.
 
     A set is a run folder, a .safetensors file, a folder of several sets (one row), or the word
@@ -207,7 +207,7 @@ _Words: TypeAlias = list[str] | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reproduce(OutputFlags, PlanFlags):
+class ReproduceFlags(OutputFlags, PlanFlags):
     """Run numbers that the papers print, and compare.
 
     TABLE is a paper and a table of it, such as dc/table1. A row's sets are condensed as the paper
@@ -242,7 +242,7 @@ class Reproduce(OutputFlags, PlanFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compare(OutputFlags, PlanFlags, DataFlags):
+class CompareFlags(OutputFlags, PlanFlags, DataFlags):
     """Train networks on several sets, through several networks and protocols, into one table.
 
     A set is what evaluate takes, or comes from elsewhere: an .npz file, a folder of class folders
@@ -274,7 +274,7 @@ class Compare(OutputFlags, PlanFlags, DataFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Show(OutputFlags):
+class ShowFlags(OutputFlags):
     """Say what a condensed set is, how big, and how it was made; draw it."""
 
     picture: str | None = None
@@ -282,7 +282,7 @@ class Show(OutputFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(OutputFlags, PlanFlags, DataFlags):
+class ExportFlags(OutputFlags, PlanFlags, DataFlags):
     """Write a condensed set as plain data, to train with anything, or as another set."""
 
     to: str = "npz"
@@ -309,7 +309,7 @@ class Export(OutputFlags, PlanFlags, DataFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataCommand(OutputFlags, DataFlags):
+class DataCommandFlags(OutputFlags, DataFlags):
     """Say what was understood of a data set: splits, classes, sizes, normalisation, problems.
 
     SPEC is digits; a known name (mnist, fashion_mnist, usps, svhn, cifar10, cifar100,

@@ -15,24 +15,28 @@ from typing import Any
 from condensery.errors import wrong_value
 from condensery.utils.signals import interruptible
 
-from . import flags as options
+from . import flags
 
 #: Command → its options, its positional argument if it has one, and that argument's help.
 COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
-    "condense": (options.Condense, None, ""),
-    "resume": (options.Resume, "run", "a run folder, or the folder of several sets"),
-    "pool": (options.Pool, None, ""),
-    "select": (options.Select, "method", "random, herding, k-center or forgetting"),
-    "evaluate": (options.Evaluate, "set+", "a run folder, a file, a folder of sets, or whole"),
+    "condense": (flags.CondenseFlags, None, ""),
+    "resume": (flags.ResumeFlags, "run", "a run folder, or the folder of several sets"),
+    "pool": (flags.PoolFlags, None, ""),
+    "select": (flags.SelectFlags, "method", "random, herding, k-center or forgetting"),
+    "evaluate": (flags.EvaluateFlags, "set+", "a run folder, a file, a folder of sets, or whole"),
     "compare": (
-        options.Compare,
+        flags.CompareFlags,
         "set+",
         "what evaluate takes, or NAME=PATH; also .npz, .pt, folders",
     ),
-    "reproduce": (options.Reproduce, "table?", "PAPER/TABLE, such as dc/table1"),
-    "show": (options.Show, "run", "a run folder or a .safetensors file"),
-    "export": (options.Export, "run", "a run folder or a .safetensors file"),
-    "data": (options.DataCommand, "spec", "digits, a known name, hub:owner/name, a folder or .npz"),
+    "reproduce": (flags.ReproduceFlags, "table?", "PAPER/TABLE, such as dc/table1"),
+    "show": (flags.ShowFlags, "run", "a run folder or a .safetensors file"),
+    "export": (flags.ExportFlags, "run", "a run folder or a .safetensors file"),
+    "data": (
+        flags.DataCommandFlags,
+        "spec",
+        "digits, a known name, hub:owner/name, a folder or .npz",
+    ),
 }
 
 #: Commands that several processes carry out together.

@@ -12,7 +12,7 @@ from condensery.reproduction import Experiment, Unmapped, experiment_of
 from condensery.reproduction.published import Published, pick, table
 from condensery.reproduction.records import Record, read_records
 from condensery.reproduction.settings import ReproductionSettings
-from condensery.reproduction.status import cells, page, status_of, status_table, tried_table
+from condensery.reproduction.status import page, status_of, status_table, statuses, tried_table
 from condensery.reproduction.verdict import Amount
 from condensery.runtime.malloc import keep_memory
 from condensery.runtime.provenance import checkout
@@ -65,7 +65,7 @@ def _list(options: Any) -> int:
     """The tables, or a table's rows with what would be run."""
     say = printer(options)
     if not options.table:
-        found = cells((), lies_here)
+        found = statuses((), lies_here)
         say(status_table(found))
         say("next: condensery reproduce TABLE --list shows the rows of a table")
         write_result(options, {place: [c.row.name for c in held] for place, held in found.items()})
@@ -111,7 +111,7 @@ def _status(options: Any) -> int:
     say = printer(options)
     folder = _results_folder(options)
     records: list[Record] = read_records(folder) if folder else []
-    found = cells(records, lies_here)
+    found = statuses(records, lies_here)
     if options.table:
         found = {options.table: found[options.table]}
     say(status_table(found))

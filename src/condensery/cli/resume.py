@@ -12,7 +12,7 @@ from condensery.methods.pools.store import INDEX as POOL
 from condensery.runtime.distributed import joined
 
 from .condense import condense_sets
-from .flags import Condense
+from .flags import CondenseFlags
 
 
 def resume(options: Any) -> int:
@@ -21,7 +21,7 @@ def resume(options: Any) -> int:
         return condense_sets(_same_command(options), [], ranks)
 
 
-def _same_command(options: Any) -> Condense:
+def _same_command(options: Any) -> CondenseFlags:
     """The flags of the command that goes on with a run."""
     place = Path(options.run)
     several = not (place / "recipe.yaml").exists() and (place / "0" / "recipe.yaml").exists()
@@ -34,7 +34,7 @@ def _same_command(options: Any) -> Condense:
     if "select" in read_yaml(first.path / "recipe.yaml", "the recipe"):
         raise UsageError(f"{place} is a selection; there is nothing to resume")
     sets = _sets_of(place) if several else 1
-    return Condense(
+    return CondenseFlags(
         config=str(first.path),
         out=str(place),
         sets=sets,

@@ -62,7 +62,7 @@ def load_for_run(
     known = {name: base[name] for name in read_as if name in base}
     fields = {**named, **known, **given, **({"data": spec} if spec else {})}
     how: Scalars = make(Scalars, fields, "run")
-    data = ranks.in_turn(
+    data = ranks.local_rank_first(
         lambda: load(
             how.data,
             size=how.size,

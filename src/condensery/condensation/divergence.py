@@ -31,7 +31,7 @@ class Break:
     """The classes whose pixels are not finite; empty when only the loss is not."""
 
 
-class Watch:
+class FirstBreak:
     """Remembers the first step that is not finite, on the device and without waiting for it.
 
     Args:
@@ -72,7 +72,7 @@ def first_break(found: Break | None, own: range, classes: int, ranks: Ranks) -> 
         return found
     never = 2**62
     mine = (never, never) if found is None else (found.step, found.iteration)
-    step, iteration = (-number for number in ranks.most(*(-number for number in mine)))
+    step, iteration = (-number for number in ranks.all_reduce_max(*(-number for number in mine)))
     if step == never:
         return None
     here = torch.zeros(len(own), dtype=torch.uint8)

@@ -23,7 +23,7 @@ _PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class DryRun:
     """Expectations of a run."""
 
     start_seconds: float
@@ -48,7 +48,7 @@ class Rehearsal:
         return asdict(self)
 
 
-def rehearse(data: Data, config: RunConfig, plan: Plan) -> Rehearsal:
+def dry_run(data: Data, config: RunConfig, plan: Plan) -> DryRun:
     """Do a few steps of a run and measure them.
 
     Args:
@@ -67,7 +67,7 @@ def rehearse(data: Data, config: RunConfig, plan: Plan) -> Rehearsal:
             first, later, fresh = _measured(run, steps)
     a_network = max(0.0, fresh - later)
     iterations = config.iterations
-    return Rehearsal(
+    return DryRun(
         start_seconds=first,
         step_seconds=later,
         network_seconds=a_network,

@@ -25,9 +25,9 @@ from condensery.sets.condensed import CondensedSet
 
 from .about import about_run
 from .convergence import Convergence, window_of
-from .divergence import Break, Watch, diverged, first_break
+from .divergence import Break, FirstBreak, diverged, first_break
 from .matching.matcher import Matcher
-from .parameters import Learned
+from .parameters import StoredParameters
 from .supply_inputs import SupplyInputs
 
 
@@ -89,7 +89,7 @@ class Condenser:
             ranks=ranks,
         )
         self.supply.start(self.task)
-        self._learned = Learned(self.formation, self.task, self.train, config, ranks)
+        self._parameters = StoredParameters(self.formation, self.task, self.train, config, ranks)
         self.iteration = 0
         self.step_in_iteration = 0
         self.steps = 0
@@ -99,7 +99,7 @@ class Condenser:
             self.train,
             plan,
             self.formation,
-            self._learned,
+            self._parameters,
             flip=self.flip,
             ranks=ranks,
         )
@@ -110,7 +110,7 @@ class Condenser:
         self.converged = False
         self._convergence = Convergence(config.window or window_of(config.iterations))
         self._iteration_loss = torch.zeros_like(self._loss)
-        self._watch = Watch(self.stored)
+        self._first_break = FirstBreak(self.stored)
 
     def step(self) -> None:
         """One pixel step; the loss stays on the device."""
@@ -121,11 +121,11 @@ class Condenser:
         self.optimizer.zero_grad()
         loss, gradient = self.matcher.gradient(network, self.stored.detach(), *at, self.steps)
         falls = self.config.optimizer.rate_at(self.iteration) / self.config.optimizer.rate
-        self._learned.step(gradient, falls)
+        self._parameters.step(gradient, falls)
         self._loss += loss
         self._iteration_loss += loss
         self.steps += 1
-        self._watch.look(self.steps, self.iteration + 1, loss, self.stored.detach())
+        self._first_break.look(self.steps, self.iteration + 1, loss, self.stored.detach())
         self._network = self.supply.advance(network, context)
         self.step_in_iteration += 1
         if self._network is None:
@@ -134,12 +134,12 @@ class Condenser:
     @property
     def stored(self) -> Tensor:
         """The stored tensors of this rank's classes, classes × stored images × …"""
-        return self._learned.stored
+        return self._parameters.stored
 
     @property
     def optimizer(self) -> torch.optim.SGD:
         """What moves them."""
-        return self._learned.optimizer
+        return self._parameters.optimizer
 
     def context(self) -> Context:
         """What the supply may look at now."""
@@ -154,7 +154,7 @@ class Condenser:
     def _end_iteration(self) -> None:
         if self.config.until == "converged":
             mean = self._iteration_loss / self.step_in_iteration
-            self.ranks.sum(mean)
+            self.ranks.all_reduce_sum(mean)
             self.converged = self._convergence.add(mean)
         self._iteration_loss.zero_()
         self.formation.project(self.stored.detach())
@@ -195,7 +195,7 @@ class Condenser:
     def report(self) -> Report:
         """Read the losses since the last report from the device; the only place that does."""
         done = self.steps - self._reported_steps
-        self.ranks.sum(self._loss)
+        self.ranks.all_reduce_sum(self._loss)
         loss = float(self._loss) / done if done else 0.0
         if not math.isfinite(loss):
             raise self._diverged()
@@ -206,13 +206,13 @@ class Condenser:
     def result(self) -> CondensedSet:
         """The condensed set as it is now; all of it, on every rank."""
         train, config = self.train, self.config
-        if not self._learned.finite():
+        if not self._parameters.finite():
             raise self._diverged()
         about = about_run(
             train, config, self.iteration, flip=self.flip, zca=self.zca, rate=self.rate
         )
         # A copy: the run may go on, and a set does not change.
-        stored = self._learned.copy()
+        stored = self._parameters.copy()
         self.formation.project(stored)
         return CondensedSet(stored, about, self.formation)
 
@@ -226,7 +226,9 @@ class Condenser:
             raise self._diverged()
 
     def _break(self) -> Break | None:
-        return first_break(self._watch.found(), self.matcher.own, self.task.classes, self.ranks)
+        return first_break(
+            self._first_break.found(), self.matcher.own, self.task.classes, self.ranks
+        )
 
     def _diverged(self) -> DivergedError:
         rates = {"optimizer.rate": self.config.optimizer.rate}
@@ -242,9 +244,9 @@ class Condenser:
         It does not depend on the number of ranks, and is complete on the first one alone.
         """
         losses = self._loss.clone(), self._iteration_loss.clone()
-        self.ranks.sum(*losses)
+        self.ranks.all_reduce_sum(*losses)
         return {
-            **self._learned.state(),
+            **self._parameters.state(),
             "iteration": self.iteration,
             "step_in_iteration": self.step_in_iteration,
             "steps": self.steps,
@@ -261,7 +263,7 @@ class Condenser:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from :meth:`state`."""
-        self._learned.load_state(state)
+        self._parameters.load_state(state)
         self.iteration = int(state["iteration"])
         self.step_in_iteration = int(state["step_in_iteration"])
         self.steps = self.began_at = int(state["steps"])
@@ -277,7 +279,7 @@ class Condenser:
         self.objective.load_state(state["objective"])
         self.augmentation.load_state(state["augmentation"])
         self._network = self.supply.load_state(state["supply"])
-        self._watch = Watch(self.stored)
+        self._first_break = FirstBreak(self.stored)
 
 
 def _refuse_what_cannot_be_split(objective: Objective, config: RunConfig, ranks: Ranks) -> None:

@@ -19,7 +19,7 @@ from condensery.runtime.distributed import Ranks
 from condensery.runtime.torchrun import launched_here
 
 
-class Learned:
+class StoredParameters:
     """The stored tensors of some classes, their optimiser, and their way to and from files.
 
     Each rank holds the pixels and the momentum of its own classes, classes × stored × …; what a
@@ -63,7 +63,7 @@ class Learned:
         """
         self.stored.grad = gradient
         slopes = [weight.grad for weight in weights_of(self.formation).values()]
-        self.ranks.sum(*[slope for slope in slopes if slope is not None])
+        self.ranks.all_reduce_sum(*[slope for slope in slopes if slope is not None])
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * falls
         self.optimizer.step()

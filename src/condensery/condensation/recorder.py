@@ -96,7 +96,7 @@ class Recorder:
             self.warn(_REPEATS)
         # Clocks and signals differ from rank to rank: what one has seen all of them do.
         here = self.stops[0] if self.stops else 0, int(self._due(run)), int(self._over())
-        stop, due, over = self.ranks.most(*here)
+        stop, due, over = self.ranks.all_reduce_max(*here)
         if stop or due:
             self.save(run)
         if stop and not run.finished:

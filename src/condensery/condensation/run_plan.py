@@ -62,5 +62,5 @@ def plan_of_run(
         found = dataclasses.replace(
             found, threads=threads or facts.get("asked_threads") or default_threads()
         )
-    told: Plan = make(Plan, ranks.word_of_first(found.as_dict()), "plan")
+    told: Plan = make(Plan, ranks.broadcast_object(found.as_dict()), "plan")
     return told

@@ -67,7 +67,7 @@ def carry_out(
     held = in_use(folder.path) if ranks.first else nullcontext()
     with stop_requests(patient=not ranks.alone) as stops, held:
         # Again: now nobody else can change it.
-        status = ranks.word_of_first(folder.status(config) if ranks.first else None)
+        status = ranks.broadcast_object(folder.status(config) if ranks.first else None)
         _begin(run, data, folder, status, facts or {})
         folder.note(ranks=ranks.world, **{k: v for k, v in (facts or {}).items() if v is not None})
         ranks.traffic = 0.0
@@ -82,7 +82,7 @@ def carry_out(
             recorder.save(run)
         _finish(folder, condensed, recorder, ended)
         # None looks at the folder before the first one has written.
-        (stop,) = ranks.most(stops[0] if stops else 0)
+        (stop,) = ranks.all_reduce_max(stops[0] if stops else 0)
         if stop:
             raise Interrupted(stop)
     return condensed

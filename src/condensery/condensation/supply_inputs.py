@@ -14,10 +14,10 @@ from condensery.methods.task import Task
 from condensery.runtime.distributed import Ranks
 from condensery.runtime.plan import Plan
 from condensery.training.protocol import Protocol
-from condensery.training.trainer import Course, Part, Split, Trainer
+from condensery.training.trainer import Course, Split, Subset, Trainer
 
 from .matching.draws import draw_mixed, draw_rows
-from .parameters import Learned
+from .parameters import StoredParameters
 
 
 class SupplyInputs:
@@ -28,7 +28,7 @@ class SupplyInputs:
         train: the real training split.
         plan: how networks are trained.
         formation: decodes the stored tensors.
-        learned: has them.
+        parameters: have them.
         flip: whether augmentation may flip left and right.
         ranks: those that share the run.
     """
@@ -39,13 +39,13 @@ class SupplyInputs:
         train: LabelledSet,
         plan: Plan,
         formation: Formation,
-        learned: Learned,
+        parameters: StoredParameters,
         *,
         flip: bool,
         ranks: Ranks,
     ) -> None:
         self.task, self.train, self.plan = task, train, plan
-        self.formation, self.learned = formation, learned
+        self.formation, self.parameters = formation, parameters
         self.flip, self.ranks = flip, ranks
         self._split = Split(train, plan.torch_dtype)
         self._trainers: dict[str, Trainer] = {}
@@ -71,16 +71,16 @@ class SupplyInputs:
 
     def _synthetic(self) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            decoded = self.formation.decode(self.learned.of_all())
+            decoded = self.formation.decode(self.parameters.of_all())
         labels = torch.arange(len(decoded), device=decoded.device)
         return decoded.flatten(0, 1), labels.repeat_interleave(decoded.shape[1])
 
-    def _query(self, at: tuple[int, int], a_class: int, number: int) -> Part:
+    def _query(self, at: tuple[int, int], a_class: int, number: int) -> Subset:
         return self._each(at, a_class, f"query-{number}" if number else "query")
 
-    def _each(self, at: tuple[int, int], a_class: int, purpose: str) -> Part:
+    def _each(self, at: tuple[int, int], a_class: int, purpose: str) -> Subset:
         rows = draw_rows(self.train, a_class, self.task.seed, purpose, *at)
-        return Part(self.train, torch.cat(rows), self.task.dtype)
+        return Subset(self.train, torch.cat(rows), self.task.dtype)
 
     def _mixed(self, at: tuple[int, int], n: int) -> tuple[Tensor, Tensor]:
         rows = draw_mixed(self.train, n, self.task.seed, "validation", *at)

@@ -12,7 +12,7 @@ from condensery.errors import DataError
 
 from . import images, sound
 from .classes import Rows
-from .pictures import Pictures, Source, Splits
+from .pictures import Pictures, PictureSource, Splits
 from .stack import Item
 from .tables import file_table, split_of, splits_of
 
@@ -20,21 +20,23 @@ _TABLES = (".parquet", ".arrow")
 _IGNORED = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
-def source(root: Path, name: str) -> Source:
+def source(root: Path, name: str) -> PictureSource:
     """Pictures or recordings in a folder, or in one ``.parquet`` or ``.arrow`` file.
 
     Raises:
         DataError: when there is nothing in it to read.
     """
     if root.is_file():
-        return Source(name, _fingerprint([root], root.parent), lambda: _tables([root], root.parent))
+        return PictureSource(
+            name, _fingerprint([root], root.parent), lambda: _tables([root], root.parent)
+        )
     files = list(_walk(root))
     tables = [f for f in files if _is_table(f)]
     if tables:
-        return Source(name, _fingerprint(tables, root), lambda: _tables(tables, root))
+        return PictureSource(name, _fingerprint(tables, root), lambda: _tables(tables, root))
     if not files:
         raise DataError(f"folder '{root.name}' is empty; class folders of images are needed")
-    return Source(name, _fingerprint(files, root), lambda: _class_folders(root, files))
+    return PictureSource(name, _fingerprint(files, root), lambda: _class_folders(root, files))
 
 
 def _is_table(path: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from condensery.errors import DataError
 
-from .pictures import Source, Splits
+from .pictures import PictureSource, Splits
 from .tables import Table, split_of, splits_of
 
 
@@ -22,7 +22,7 @@ def source(
     label: str | None = None,
     train: str | None = None,
     test: str | None = None,
-) -> Source:
+) -> PictureSource:
     """A repository of the hub; downloaded, where it has not been, without running its code.
 
     Args:
@@ -45,7 +45,7 @@ def source(
         second = tables[1] if len(tables) > 1 else None
         return splits_of(tables[0], second, image=image, label=label, notes=notes)
 
-    return Source(name, _fingerprint(repository, config, held), read)
+    return PictureSource(name, _fingerprint(repository, config, held), read)
 
 
 def _load(repository: str, config: str | None, name: str) -> Any:

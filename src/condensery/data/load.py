@@ -17,7 +17,7 @@ from . import arrays, catalogue, folders, foreign, hub, memory
 from .cache import decoded
 from .catalogue import Entry
 from .labelled import Data, LabelledSet, default_net
-from .pictures import NoRecordingsError, Pair, Source, Wanted
+from .pictures import NoRecordingsError, Pair, PictureSource, Wanted
 from .spectrograms import MOST_RATE
 from .whitening import whitened
 
@@ -197,7 +197,7 @@ def _named(given: str | Path, wanted: Wanted, flip: bool | None, cache: bool) ->
     return _finish(decoded(source, wanted, cache=cache), name, spec, flip)
 
 
-def _known(name: str, entry: Entry) -> tuple[Source, Mapping[str, str] | None]:
+def _known(name: str, entry: Entry) -> tuple[PictureSource, Mapping[str, str] | None]:
     """Where a data set of the catalogue lies, and which of its classes are meant."""
     folder = catalogue.local(name)
     if folder is not None:
@@ -217,7 +217,7 @@ def _known(name: str, entry: Entry) -> tuple[Source, Mapping[str, str] | None]:
     return hub.source(whole.hub, whole.config, name, **columns, **splits), entry.subset
 
 
-def _hub(spec: str) -> Source:
+def _hub(spec: str) -> PictureSource:
     match = re.fullmatch(r"hub:([\w.-]+/[\w.-]+)(?::([\w.-]+))?", spec)
     if match is None:
         raise DataError(

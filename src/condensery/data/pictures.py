@@ -69,7 +69,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Source:
+class PictureSource:
     """Where pictures come from; nothing is read until ``read`` is called."""
 
     name: str
@@ -90,7 +90,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Part:
+class SplitRows:
     """The rows of a split that are wanted."""
 
     pictures: Pictures
@@ -103,8 +103,8 @@ class Part:
 class Division:
     """Which rows go where, before decoding."""
 
-    train: Part
-    test: Part
+    train: SplitRows
+    test: SplitRows
     names: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -156,13 +156,13 @@ def divide(splits: Splits, wanted: Wanted) -> Division:
     train_rows = np.flatnonzero(train_labels >= 0)
     if splits.test is None or labels.test is None:
         kept, held = hold_out(train_labels[train_rows], len(names), one_of=wanted.one_of)
-        test = Part(splits.train, train_rows[held], train_labels)
+        test = SplitRows(splits.train, train_rows[held], train_labels)
         train_rows = train_rows[kept]
         notes.append(drawn_note(len(test.rows), wanted.one_of))
     else:
         test_numbers = place[labels.test]
-        test = Part(splits.test, np.flatnonzero(test_numbers >= 0), test_numbers)
-    train = Part(splits.train, train_rows, train_labels)
+        test = SplitRows(splits.test, np.flatnonzero(test_numbers >= 0), test_numbers)
+    train = SplitRows(splits.train, train_rows, train_labels)
     for part, split in ((train, "training"), (test, "test")):
         if not len(part.rows):
             raise DataError(f"the {split} split has no images at all; check the source")
@@ -171,7 +171,7 @@ def divide(splits: Splits, wanted: Wanted) -> Division:
 
 def one_set(
     store: Store,
-    part: Part,
+    part: SplitRows,
     kept: NDArray[np.bool_],
     names: tuple[str, ...],
     name: str,
@@ -197,7 +197,7 @@ def drawn_note(n: int, one_of: int = 5) -> str:
 
 def _block(
     store: Store,
-    part: Part,
+    part: SplitRows,
     names: tuple[str, ...],
     size: int | None,
     channels: int | None,

@@ -12,7 +12,7 @@ from condensery.errors import UsageError
 
 from . import store as stores
 from .images import UnreadableError
-from .pictures import Pair, Part, Splits, Wanted, divide, judge, one_set
+from .pictures import Pair, SplitRows, Splits, Wanted, divide, judge, one_set
 from .sound import samples
 from .spectrograms import HOP, SIDE, SIZE, USUAL_RATE, WINDOW, frames, one_second, spectrogram
 from .store import Memory, Store
@@ -57,7 +57,7 @@ def decode(splits: Splits, name: str, wanted: Wanted, store: Store | None = None
 
 
 def _block(
-    store: Store, part: Part, names: tuple[str, ...], size: int, rate: int | None, split: str
+    store: Store, part: SplitRows, names: tuple[str, ...], size: int, rate: int | None, split: str
 ) -> _Block:
     """Decode some rows of a split, leaving out what cannot be read."""
     room = len(part.rows)

@@ -34,10 +34,10 @@ _PATIENCE = 30.0
 class Keeper(Protocol):
     """Keeps accuracies, network by network."""
 
-    def known(self, cell: Cell, number: int) -> dict[int, Measured]:
+    def known(self, cell: Cell, set_index: int) -> dict[int, Measured]:
         """What is known of the networks on a row's set, by the network's number."""
 
-    def keep(self, cell: Cell, number: int, network: int, found: Measured) -> None:
+    def keep(self, cell: Cell, set_index: int, network_index: int, found: Measured) -> None:
         """Keep one more."""
 
 
@@ -54,11 +54,11 @@ class KeptCells:
         self.strict = strict
         remove_leftovers(folder, older_than=LONG_AGO)
 
-    def known(self, cell: Cell, number: int) -> dict[int, Measured]:
+    def known(self, cell: Cell, set_index: int) -> dict[int, Measured]:
         """What the folder knows; a damaged file counts as none."""
         try:
-            held = json.loads(self._file(cell, number).read_text(encoding="utf-8"))
-            if held["facts"] != cell.facts(number):
+            held = json.loads(self._file(cell, set_index).read_text(encoding="utf-8"))
+            if held["facts"] != cell.facts(set_index):
                 return {}
             found = {
                 int(one["network"]): Measured(float(one["accuracy"]), float(one["seconds"]))
@@ -68,23 +68,23 @@ class KeptCells:
             return {}
         return {k: one for k, one in found.items() if k >= 0 and 0 <= one.accuracy <= 100}
 
-    def keep(self, cell: Cell, number: int, network: int, found: Measured) -> None:
+    def keep(self, cell: Cell, set_index: int, network_index: int, found: Measured) -> None:
         """Add a network to its file; what others have added meanwhile stays."""
         try:
             with _one_writer(self.folder):
-                self._add(cell, number, network, found)
+                self._add(cell, set_index, network_index, found)
         except (OSError, UsageError):
             if self.strict:
                 raise
 
-    def _add(self, cell: Cell, number: int, network: int, found: Measured) -> None:
-        networks = {**self.known(cell, number), network: found}
+    def _add(self, cell: Cell, set_index: int, network_index: int, found: Measured) -> None:
+        networks = {**self.known(cell, set_index), network_index: found}
         listed = [{"network": k, **dataclasses.asdict(networks[k])} for k in sorted(networks)]
-        content = {"set": cell.row.name, "facts": cell.facts(number), "networks": listed}
-        write_json(self._file(cell, number), content)
+        content = {"set": cell.row.name, "facts": cell.facts(set_index), "networks": listed}
+        write_json(self._file(cell, set_index), content)
 
-    def _file(self, cell: Cell, number: int) -> Path:
-        facts = json.dumps(cell.facts(number), sort_keys=True)
+    def _file(self, cell: Cell, set_index: int) -> Path:
+        facts = json.dumps(cell.facts(set_index), sort_keys=True)
         digest = hashlib.sha256(facts.encode()).hexdigest()
         # For people; of nothing that the hash does not know.
         words = re.sub(r"[^\w.=+]+", "_", f"{cell.net} {cell.training.name}").strip("_")[:80]

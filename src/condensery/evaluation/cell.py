@@ -56,13 +56,13 @@ class Cell:
     seed: int
     """Where initialisation, shuffling and augmentation derive from."""
 
-    def facts(self, number: int) -> dict[str, Any]:
+    def facts(self, set_index: int) -> dict[str, Any]:
         """All that the accuracies of one of the row's sets depend on, as JSON values."""
         train, row = self.data.train, self.row
         whole = {"train": train.fingerprint, "mean": list(train.mean), "std": list(train.std)}
         return {
-            "trained_on": whole if row.whole else row.sets[number].content,
-            "set_number": number,
+            "trained_on": whole if row.whole else row.sets[set_index].content,
+            "set_number": set_index,
             "test": self.data.test.fingerprint,
             "flip": self.data.flip,
             "net": self.net,
@@ -81,9 +81,9 @@ class Cell:
         """Images of each of the row's sets."""
         return [len(self.source(number)) for number in range(self.row.count)]
 
-    def source(self, number: int) -> Candidate | LabelledSet:
+    def source(self, set_index: int) -> Candidate | LabelledSet:
         """What networks of one of the row's sets are trained on."""
-        return self.data.train if self.row.whole else self.row.sets[number]
+        return self.data.train if self.row.whole else self.row.sets[set_index]
 
 
 def code_of(network: nn.Module) -> str | None:
@@ -98,5 +98,5 @@ def code_of(network: nn.Module) -> str | None:
     return hashlib.sha256(text).hexdigest()
 
 
-#: A set's number in its row, and a network's number.
+#: Which set of a row, and which network on it.
 Job = tuple[int, int]

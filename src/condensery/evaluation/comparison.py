@@ -16,7 +16,7 @@ from .cell import Cell
 from .comparison_table import Compared, Comparison
 from .result import Result
 from .rows import Row, rows_of
-from .run import How, OnNetwork, cell_of, keepers_of, run_cell
+from .run import EvaluationSettings, OnNetwork, cell_of, keepers_of, run_cell
 from .significance import difference, holm
 
 #: The folder of a results store in which the numbers lie.
@@ -38,7 +38,7 @@ class Comparer:
         protocols: Sequence[str] | str = "dsa",
         reference: str | None = None,
         store: str | Path | Keeper | None = None,
-        how: How,
+        how: EvaluationSettings,
     ) -> None:
         self.data = load(data)
         rows = rows_of(sets, self.data)
@@ -132,7 +132,7 @@ def compare(
         UsageError: for names, networks and protocols that do not exist or occur twice.
         DataError: for a set that cannot be opened or does not fit the data.
     """
-    how = How(n, epochs, seed, plan, device, threads)
+    how = EvaluationSettings(n, epochs, seed, plan, device, threads)
     ready = Comparer(
         sets, data, nets=nets, protocols=protocols, reference=reference, store=store, how=how
     )

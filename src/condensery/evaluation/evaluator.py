@@ -15,14 +15,14 @@ from torch import nn
 from condensery import nets as zoo
 from condensery.data.labelled import LabelledSet
 from condensery.runtime.randomness import fork_rng
-from condensery.training.stacked import Crowd
+from condensery.training.stacked import StackedNetworks
 from condensery.training.trainer import Course, Split, Tensors, Trainer
 
 from .cell import Cell, Job, Measured
 from .processes import can_be_shared, measure_together
 
 
-class Bench:
+class Evaluator:
     """Trains and tests the networks of a cell, alone or several in a call, in any order."""
 
     def __init__(self, cell: Cell) -> None:
@@ -45,57 +45,58 @@ class Bench:
         self.shape, self.classes = test.shape, test.classes
         self._held: tuple[int, Split | Tensors] | None = None
 
-    def measure(self, number: int, network: int) -> Measured:
+    def measure(self, set_index: int, network_index: int) -> Measured:
         """Train one fresh network on one of the row's sets and test it.
 
         A function of the cell, the set and the network alone: of their contents and numbers.
 
         Args:
-            number: of the set in its row.
-            network: of the network, 0 ≤ network.
+            set_index: which of the row's sets.
+            network_index: which network, from 0.
         """
         began = time.perf_counter()
         with self.cell.plan.applied():
-            built, source = self._new(number, network), self._source(number)
-            how: dict[str, Any] = {"group": number, "schedule": self.cell.schedule}
-            self.trainer.train(built, source, network, **how)
-            found = 100.0 * Course(self.trainer, built).accuracy(self.test)
+            network, source = self._new(set_index, network_index), self._source(set_index)
+            how: dict[str, Any] = {"set_index": set_index, "schedule": self.cell.schedule}
+            self.trainer.train(network, source, network_index, **how)
+            found = 100.0 * Course(self.trainer, network).accuracy(self.test)
         return Measured(found, time.perf_counter() - began)
 
-    def measure_several(self, number: int, networks: Sequence[int]) -> list[Measured]:
+    def measure_several(self, set_index: int, network_indices: Sequence[int]) -> list[Measured]:
         """:meth:`measure` for several networks on one set, which one call trains.
 
         Their numbers are those of :meth:`measure` but for the order of float sums.
 
         Args:
-            number: of the set in its row.
-            networks: their numbers.
+            set_index: which of the row's sets.
+            network_indices: which networks.
         """
         if self.cell.plan.networks == 1:
-            return [self.measure(number, network) for network in networks]
+            return [self.measure(set_index, index) for index in network_indices]
         began = time.perf_counter()
         with self.cell.plan.applied():
-            built = [self._new(number, network) for network in networks]
-            how: dict[str, Any] = {"group": number, "schedule": self.cell.schedule}
-            Crowd(self.trainer, built).train(self._source(number), networks, **how)
-            found = [100.0 * Course(self.trainer, one).accuracy(self.test) for one in built]
-        each = (time.perf_counter() - began) / len(networks)
+            networks = [self._new(set_index, index) for index in network_indices]
+            how: dict[str, Any] = {"set_index": set_index, "schedule": self.cell.schedule}
+            stacked = StackedNetworks(self.trainer, networks)
+            stacked.train(self._source(set_index), network_indices, **how)
+            found = [100.0 * Course(self.trainer, one).accuracy(self.test) for one in networks]
+        each = (time.perf_counter() - began) / len(network_indices)
         return [Measured(accuracy, each) for accuracy in found]
 
-    def _new(self, number: int, network: int) -> nn.Module:
+    def _new(self, set_index: int, network_index: int) -> nn.Module:
         cell, plan = self.cell, self.cell.plan
-        with fork_rng(cell.seed, "evaluation-network", network, group=number):
-            built = zoo.build(cell.net, self.shape, self.classes)
-        return built.to(device=plan.device, dtype=plan.torch_dtype)
+        with fork_rng(cell.seed, "evaluation-network", network_index, group=set_index):
+            network = zoo.build(cell.net, self.shape, self.classes)
+        return network.to(device=plan.device, dtype=plan.torch_dtype)
 
-    def _source(self, number: int) -> Split | Tensors:
+    def _source(self, set_index: int) -> Split | Tensors:
         """A set on the device; the last one stays there."""
-        if self._held is None or self._held[0] != number:
-            self._held = number, self._on_device(number)
+        if self._held is None or self._held[0] != set_index:
+            self._held = set_index, self._on_device(set_index)
         return self._held[1]
 
-    def _on_device(self, number: int) -> Split | Tensors:
-        source, plan = self.cell.source(number), self.cell.plan
+    def _on_device(self, set_index: int) -> Split | Tensors:
+        source, plan = self.cell.source(set_index), self.cell.plan
         if isinstance(source, LabelledSet):
             return Split(source.to(torch.device(plan.device)), plan.torch_dtype)
         images = source.images.to(plan.device, plan.torch_dtype)
@@ -110,16 +111,17 @@ def measure_all(cell: Cell, jobs: Sequence[Job]) -> Iterator[tuple[Job, Measured
     if cell.plan.processes > 1 and len(jobs) > 1 and can_be_shared(cell):
         yield from measure_together(cell, jobs)
         return
-    bench = Bench(cell) if jobs else None
-    for number, networks in _crowds(jobs, cell.plan.networks):
-        assert bench is not None
-        for network, one in zip(networks, bench.measure_several(number, networks), strict=True):
-            yield (number, network), one
+    evaluator = Evaluator(cell) if jobs else None
+    for set_index, indices in _groups(jobs, cell.plan.networks):
+        assert evaluator is not None
+        found = evaluator.measure_several(set_index, indices)
+        for network_index, one in zip(indices, found, strict=True):
+            yield (set_index, network_index), one
 
 
-def _crowds(jobs: Sequence[Job], most: int) -> Iterator[tuple[int, list[int]]]:
+def _groups(jobs: Sequence[Job], most: int) -> Iterator[tuple[int, list[int]]]:
     """Sets, and networks on them that one call trains."""
-    for number, found in itertools.groupby(jobs, key=itemgetter(0)):
-        networks = [network for _, network in found]
-        for first in range(0, len(networks), most):
-            yield number, networks[first : first + most]
+    for set_index, found in itertools.groupby(jobs, key=itemgetter(0)):
+        indices = [network_index for _, network_index in found]
+        for first in range(0, len(indices), most):
+            yield set_index, indices[first : first + most]

@@ -7,7 +7,7 @@ import dataclasses
 from torch import nn
 
 from condensery.runtime.plan import Plan
-from condensery.training import stacked as crowd
+from condensery.training import stacked
 
 from .cell import Cell
 from .processes import can_be_shared
@@ -37,12 +37,12 @@ def evaluation_plan(cell: Cell, asked: str | Plan, network: nn.Module, passes: f
     if not on_gpu and plan.networks == 1:
         return plan
     # What a result says of its plan is true, so this is found out before.
-    if not crowd.can_be_together(network, shape, classes, plan):
+    if not stacked.can_be_together(network, shape, classes, plan):
         return dataclasses.replace(plan, networks=1)
     most = plan.networks
     if on_gpu:
         images = max(min(cell.training.batch, size) for size in cell.sizes)
-        most = crowd.how_many(network, shape, classes, images, plan.memory_gb)
+        most = stacked.how_many(network, shape, classes, images, plan.memory_gb)
     if most > 1:  # several networks have their channels one after another
         plan = dataclasses.replace(plan, networks=most, channels_last=False)
     return plan

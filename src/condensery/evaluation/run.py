@@ -71,14 +71,14 @@ def evaluate(
     loaded = load(data)
     rows = rows_of(sets, loaded)
     chosen = [nets] if isinstance(nets, str) else list(nets or [loaded.net])
-    how = How(n, epochs, seed, plan, device, threads)
+    how = EvaluationSettings(n, epochs, seed, plan, device, threads)
     # Everything is checked before the first network is trained.
     cells = [cell_of(row, loaded, net, protocol, how) for row in rows for net in chosen]
     return [run_cell(cell, n, on_network=on_network) for cell in cells]
 
 
 @dataclass(frozen=True)
-class How:
+class EvaluationSettings:
     """What all cells of a table share."""
 
     n: int
@@ -99,7 +99,7 @@ class How:
             raise UsageError(f"at least 1 network is needed (--nets), got {self.n}")
 
 
-def cell_of(row: Row, data: Data, net: str, protocol: str, how: How) -> Cell:
+def cell_of(row: Row, data: Data, net: str, protocol: str, how: EvaluationSettings) -> Cell:
     """One cell of a table, with its protocol, network and plan resolved and tried.
 
     Raises:
@@ -149,17 +149,17 @@ def run_cell(
     places = keepers_of(cell) if keepers is None else keepers
     tell = on_network or (lambda what, found: None)
     name = f"{cell.row.name} on {cell.net}"
-    known = [[place.known(cell, number) for place in places] for number in range(cell.row.count)]
+    known = [[place.known(cell, index) for place in places] for index in range(cell.row.count)]
     found: dict[Job, Measured] = {}
 
     def take(job: Job, one: Measured) -> None:
         found[job] = one
-        number, network = job
-        for place, held in zip(places, known[number], strict=True):
-            if network not in held:
-                place.keep(cell, number, network, one)
+        set_index, network_index = job
+        for place, held in zip(places, known[set_index], strict=True):
+            if network_index not in held:
+                place.keep(cell, set_index, network_index, one)
 
-    jobs = [(number, network) for number in range(cell.row.count) for network in range(n)]
+    jobs = [(index, k) for index in range(cell.row.count) for k in range(n)]
     for job in jobs:
         ready = [held[job[1]] for held in known[job[0]] if job[1] in held]
         if ready:
@@ -169,7 +169,7 @@ def run_cell(
     for job, one in measure_all(cell, [job for job in jobs if job not in found]):
         take(job, one)
         tell(name, one.accuracy)
-    networks = [[found[number, k] for k in range(n)] for number in range(cell.row.count)]
+    networks = [[found[index, k] for k in range(n)] for index in range(cell.row.count)]
     return _result(cell, networks)
 
 

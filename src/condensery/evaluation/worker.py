@@ -12,16 +12,16 @@ from typing import IO
 from condensery.runtime.malloc import keep_memory
 
 from .cell_files import read_cell
-from .evaluator import Bench
+from .evaluator import Evaluator
 
 
 def serve(folder: Path, jobs: IO[str], answers: IO[str]) -> None:
     """Train and test the networks that are asked for, until nobody asks any more."""
     keep_memory()
-    bench = Bench(read_cell(folder))
+    evaluator = Evaluator(read_cell(folder))
     for line in jobs:
-        number, network = json.loads(line)
-        found = bench.measure(number, network)
+        set_index, network_index = json.loads(line)
+        found = evaluator.measure(set_index, network_index)
         print(json.dumps(dataclasses.asdict(found)), file=answers, flush=True)
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from condensery.data import Data, load
 from condensery.evaluation.cache import KeptCells
 from condensery.evaluation.rows import Row
-from condensery.evaluation.run import How as Asked
-from condensery.evaluation.run import cell_of, keepers_of, run_cell
+from condensery.evaluation.run import EvaluationSettings, cell_of, keepers_of, run_cell
 from condensery.training.protocol import Protocol, protocol_for
 from condensery.utils.progress import Progress
 
@@ -79,7 +78,7 @@ def outcome(
         )
     else:  # under a schedule of its own, which has epochs of its own
         row, epochs = Row("whole", (), amount.epochs or 0), None
-    asked = Asked(nets, epochs, amount.seed, how.plan, how.device, how.threads)
+    asked = EvaluationSettings(nets, epochs, amount.seed, how.plan, how.device, how.threads)
     cell = cell_of(row, data, experiment.net, experiment.protocol, asked)
     keepers = keepers_of(cell, KeptCells(how.out / "tested"))
     known = sum(

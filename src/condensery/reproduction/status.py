@@ -22,7 +22,7 @@ _HEADS = {"data cannot be had here": "no data", "not accuracy": "no accuracy"}
 
 
 @dataclass(frozen=True)
-class Cell:
+class RowStatus:
     """A published row and what became of it."""
 
     row: Published
@@ -35,9 +35,9 @@ class Cell:
     """All that is known of it."""
 
 
-def cells(
+def statuses(
     records: Sequence[Record], lies_here: Callable[[str], bool] | None = None
-) -> dict[str, list[Cell]]:
+) -> dict[str, list[RowStatus]]:
     """The rows of every table with their status.
 
     Args:
@@ -49,38 +49,38 @@ def cells(
     for one in records:
         held[one.row.address].append(one)
     return {
-        place: [_cell(row, tuple(held[row.address]), lies_here) for row in rows]
+        place: [_status(row, tuple(held[row.address]), lies_here) for row in rows]
         for place, rows in tables().items()
     }
 
 
-def _cell(
+def _status(
     row: Published, records: tuple[Record, ...], lies_here: Callable[[str], bool] | None
-) -> Cell:
+) -> RowStatus:
     found = experiment_of(row)
     if isinstance(found, Unmapped):
-        return Cell(row, found.status, found.reason)
+        return RowStatus(row, found.status, found.reason)
     if records:
         judged = best(records).verdict
         status = "tried" if judged.departures else judged.short
-        return Cell(row, status, judged.text, records)
+        return RowStatus(row, status, judged.text, records)
     if lies_here is not None and not lies_here(found.data):
-        return Cell(row, "data cannot be had here", f"{found.data} needs a download")
-    return Cell(row, "untried", found.describe())
+        return RowStatus(row, "data cannot be had here", f"{found.data} needs a download")
+    return RowStatus(row, "untried", found.describe())
 
 
-def status_of(row: Published, lies_here: Callable[[str], bool]) -> Cell:
+def status_of(row: Published, lies_here: Callable[[str], bool]) -> RowStatus:
     """The status of a row that nothing was run for."""
-    return _cell(row, (), lies_here)
+    return _status(row, (), lies_here)
 
 
-def status_table(found: Mapping[str, Sequence[Cell]]) -> str:
+def status_table(found: Mapping[str, Sequence[RowStatus]]) -> str:
     """Counts by table, for the screen."""
     statuses = [s for s in STATUSES if any(c.status == s for row in found.values() for c in row)]
     lines = []
     total: Counter[str] = Counter()
     for place, held in found.items():
-        counts = Counter(cell.status for cell in held)
+        counts = Counter(one.status for one in held)
         total += counts
         lines.append([place, str(len(held)), *(_count(counts[s]) for s in statuses)])
     if len(lines) > 1:
@@ -92,13 +92,13 @@ def _count(number: int) -> str:
     return str(number) if number else "-"
 
 
-def tried_table(found: Mapping[str, Sequence[Cell]]) -> str:
+def tried_table(found: Mapping[str, Sequence[RowStatus]]) -> str:
     """Every row that was run, for the screen; empty where there is none."""
     lines = [
         [record.row.address, record.row.value, record.value, str(record.n), record.verdict.text]
         for held in found.values()
-        for cell in held
-        for record in cell.records
+        for one in held
+        for record in one.records
     ]
     return table(["row", "published", "ours", "n", "verdict"], lines) if lines else ""
 
@@ -121,17 +121,17 @@ the machine: `condensery reproduce --status` tells for yours.
 
 def page(records: Sequence[Record]) -> str:
     """The page of results, which depends on the records and the published rows alone."""
-    found = cells(records)
-    statuses = [s for s in STATUSES if s != "data cannot be had here"]
+    found = statuses(records)
+    shown = [s for s in STATUSES if s != "data cannot be had here"]
     parts = [_HEAD, "## Tables\n"]
     total: Counter[str] = Counter()
     lines = []
     for place, held in found.items():
-        counts = Counter(cell.status for cell in held)
+        counts = Counter(one.status for one in held)
         total += counts
-        lines.append([place, str(len(held)), *(_blank(counts[s]) for s in statuses)])
-    lines.append(["**all**", str(total.total()), *(_blank(total[s]) for s in statuses)])
-    parts.append(_markdown(["table", "rows", *statuses], lines))
+        lines.append([place, str(len(held)), *(_blank(counts[s]) for s in shown)])
+    lines.append(["**all**", str(total.total()), *(_blank(total[s]) for s in shown)])
+    parts.append(_markdown(["table", "rows", *shown], lines))
     parts.append("\n## Rows that were run\n")
     tried = {place: held for place, held in found.items() if any(c.records for c in held)}
     if not tried:
@@ -142,7 +142,7 @@ def page(records: Sequence[Record]) -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _tried(held: Sequence[Cell]) -> str:
+def _tried(held: Sequence[RowStatus]) -> str:
     lines = [
         [
             f"[{record.row.name}](../benchmarks/results/reproduce/{record.path.as_posix()})",
@@ -151,15 +151,15 @@ def _tried(held: Sequence[Cell]) -> str:
             record.protocol,
             record.verdict.text,
         ]
-        for cell in held
-        for record in cell.records
+        for one in held
+        for record in one.records
     ]
     return _markdown(["row", "published, %", "ours, %", "protocol", "verdict"], lines)
 
 
-def _reasons(found: Mapping[str, Sequence[Cell]]) -> str:
+def _reasons(found: Mapping[str, Sequence[RowStatus]]) -> str:
     counts = Counter(
-        cell.reason for held in found.values() for cell in held if cell.status == "no recipe"
+        one.reason for held in found.values() for one in held if one.status == "no recipe"
     )
     lines = [[reason, str(n)] for reason, n in sorted(counts.items(), key=lambda i: (-i[1], i[0]))]
     return _markdown(["reason", "rows"], lines)

@@ -116,7 +116,7 @@ class Ranks:
         """A row of each class from the rows of each rank's own classes."""
         return self.gather(part, [len(share(classes, r, self.world)) for r in range(self.world)])
 
-    def sum(self, *parts: Tensor) -> None:
+    def all_reduce_sum(self, *parts: Tensor) -> None:
         """Replace tensors of one type by their sums over ranks, the same bytes on each."""
         if self.alone or not parts:
             return
@@ -127,7 +127,7 @@ class Ranks:
         for part, total in zip(parts, flat.split([p.numel() for p in parts]), strict=True):
             part.detach().copy_(total.view_as(part))
 
-    def most(self, *numbers: int) -> tuple[int, ...]:
+    def all_reduce_max(self, *numbers: int) -> tuple[int, ...]:
         """The largest that any rank has of each number; hosts tell it, and wait for no GPU."""
         if self.alone:
             return numbers
@@ -139,9 +139,9 @@ class Ranks:
 
     def any(self, here: bool) -> bool:
         """Whether it is so on any rank."""
-        return bool(self.most(int(here))[0])
+        return bool(self.all_reduce_max(int(here))[0])
 
-    def copy_of_first(self, *parts: Tensor) -> None:
+    def broadcast(self, *parts: Tensor) -> None:
         """Replace tensors by what the first rank has."""
         if self.alone:
             return
@@ -153,7 +153,7 @@ class Ranks:
             held.copy_(whole)
             self.traffic += whole.nbytes if self.rank else 0
 
-    def word_of_first(self, value: Any) -> Any:
+    def broadcast_object(self, value: Any) -> Any:
         """What the first rank has, plain JSON values."""
         if self.alone:
             return value
@@ -174,7 +174,7 @@ class Ranks:
         Raises:
             DataError: on every rank, saying ``otherwise``.
         """
-        if self.any(self.word_of_first(value) != value):
+        if self.any(self.broadcast_object(value) != value):
             raise DataError(otherwise)
 
     def whole(self, part: Tensor, classes: int, *, everywhere: bool) -> Tensor | None:
@@ -198,7 +198,7 @@ class Ranks:
                 kept.append(piece.cpu())
         return torch.cat(kept) if kept else None
 
-    def in_turn(self, work: Callable[[], T]) -> T:
+    def local_rank_first(self, work: Callable[[], T]) -> T:
         """Do some work on one rank of each machine first, and on the others when it is done."""
         if self.alone:
             return work()
@@ -209,7 +209,7 @@ class Ranks:
         self._call(lambda: self._store.wait(keys, _READING))
         return work() if self.local else found  # type: ignore[return-value]
 
-    def by_first(self, work: Callable[[], T]) -> T | None:
+    def on_rank_zero(self, work: Callable[[], T]) -> T | None:
         """Do some work, however long it takes, on the first rank alone; None on the others."""
         if self.alone:
             return work()

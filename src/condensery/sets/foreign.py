@@ -23,7 +23,7 @@ from torch import Tensor
 from condensery.data import Data
 from condensery.data.classes import as_labels
 from condensery.data.folders import picture_folders
-from condensery.data.images import Pixels, UnreadableError, as_channels, pixels
+from condensery.data.images import PixelArray, UnreadableError, as_channels, pixels
 from condensery.errors import DataError
 from condensery.utils.files import safe_names
 
@@ -34,7 +34,7 @@ from .torch_files import open_torch
 _TORCH = (".pt", ".pth")
 #: Files that hold a set of somebody else's each.
 _FILES = (".npz", *_TORCH)
-#: Learned pixels are not clamped, but hardly one of a hundred lies outside these bounds.
+#: StoredParameters pixels are not clamped, but hardly one of a hundred lies outside these bounds.
 _PIXELS, _NORMALISED = (-1.0, 2.0), (-10.0, 10.0)
 _STRAY = 0.01
 #: What numpy raises for a file that is not, or no longer, an archive of plain arrays.
@@ -141,7 +141,7 @@ def _folder(path: Path, data: Data) -> _Raw:
 
 def _stacked(files: Sequence[Path], path: Path) -> NDArray[np.uint8]:
     """Pictures of one size, N×C×H×W; grey where all of them are."""
-    found: list[Pixels] = []
+    found: list[PixelArray] = []
     for file in files:
         try:
             found.append(pixels(file, None))

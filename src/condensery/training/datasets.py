@@ -69,7 +69,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Part:
+class Subset:
     """Some rows of a split, normalised as they are taken."""
 
     data: LabelledSet

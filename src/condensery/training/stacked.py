@@ -34,7 +34,7 @@ LARGEST = 20
 _TOLERANCE = 1e-3
 
 
-class Crowd:
+class StackedNetworks:
     """Networks of one architecture with their weights stacked, and their optimiser.
 
     Args:
@@ -59,23 +59,23 @@ class Crowd:
     def train(
         self,
         data: TrainingSet,
-        numbers: Sequence[int],
+        network_indices: Sequence[int],
         *,
-        group: int = 0,
+        set_index: int = 0,
         schedule: Callable[[int], float] | None = None,
     ) -> None:
         """Train all networks to the last epoch, and leave them in evaluation mode.
 
         Args:
             data: what each of them is trained on.
-            numbers: of the networks, which decide their shuffling and augmentation.
-            group: the number of what they are trained on, the rest of the draws' address.
+            network_indices: which networks they are; decide their shuffling and augmentation.
+            set_index: which set they are trained on, the rest of the draws' address.
             schedule: learning rate by step, in place of the protocol's by epoch.
         """
         trainer, protocol = self.trainer, self.trainer.protocol
         steps = 0
         for epoch in range(protocol.epochs):
-            address = [(number, epoch, group) for number in numbers]
+            address = [(index, epoch, set_index) for index in network_indices]
             rngs = [stream(trainer.seed, trainer.purpose, *one) for one in address]
             orders = np.stack([rng.permutation(len(data)) for rng in rngs])
             order = to_device(torch.from_numpy(orders.T.copy()), data.index_device)

@@ -20,8 +20,8 @@ from condensery.runtime.plan import Plan
 from condensery.runtime.randomness import fork_rng, stream
 
 from .augmenter import Augmenter
-from .datasets import Part as Part
 from .datasets import Split as Split
+from .datasets import Subset as Subset
 from .datasets import Tensors as Tensors
 from .datasets import TrainingSet as TrainingSet
 from .minibatches import batches, evenly, logits_of, pieces_of, plain_targets, several
@@ -32,7 +32,7 @@ _WHOLE_CHECK = 256
 
 Loss = Callable[[dict[str, Tensor], Tensor, Tensor], Any]
 #: Called with the rows of each mini-batch, and which of them were right before its step.
-Watch = Callable[[Tensor, Tensor], None]
+BatchObserver = Callable[[Tensor, Tensor], None]
 
 
 class Trainer:
@@ -78,9 +78,9 @@ class Trainer:
         self,
         network: nn.Module,
         data: TrainingSet,
-        number: int,
+        network_index: int,
         *,
-        group: int = 0,
+        set_index: int = 0,
         schedule: Callable[[int], float] | None = None,
     ) -> nn.Module:
         """Train a network in place, to the last epoch.
@@ -88,15 +88,15 @@ class Trainer:
         Args:
             network: on the plan's device; left in evaluation mode.
             data: what to train on.
-            number: the network's number, which decides its shuffling and augmentation.
-            group: the number of what it is trained on, the rest of the draws' address.
+            network_index: which network it is; decides its shuffling and augmentation.
+            set_index: which set it is trained on, the rest of the draws' address.
             schedule: learning rate by step, in place of the protocol's by epoch.
         """
         course = Course(self, network)
         device = torch.device(self.plan.device)
-        with fork_rng(self.seed, "dropout", number, group=group, device=device):
+        with fork_rng(self.seed, "dropout", network_index, group=set_index, device=device):
             for epoch in range(self.protocol.epochs):
-                rng = stream(self.seed, self.purpose, number, epoch, group)
+                rng = stream(self.seed, self.purpose, network_index, epoch, set_index)
                 course.epoch(data, rng, epoch, schedule)
         return network.eval()
 
@@ -123,7 +123,7 @@ class Trainer:
                 (found[0] if watched else found).backward()
         if course.split:
             slopes = [weight.grad for weight in course.network.parameters()]
-            self.ranks.sum(*[slope for slope in slopes if slope is not None])
+            self.ranks.all_reduce_sum(*[slope for slope in slopes if slope is not None])
         course.optimizer.step()
         return torch.cat(right)[: len(images)]
 
@@ -194,7 +194,9 @@ class Trainer:
 class Course:
     """A network while it is trained: its weights, their optimiser, and who watches its epochs."""
 
-    def __init__(self, trainer: Trainer, network: nn.Module, watch: Watch | None = None) -> None:
+    def __init__(
+        self, trainer: Trainer, network: nn.Module, watch: BatchObserver | None = None
+    ) -> None:
         protocol = trainer.protocol
         self.trainer, self.watch = trainer, watch
         self.network = network.train().requires_grad_(True)
@@ -297,7 +299,7 @@ class Course:
         """Networks that every rank trained by itself go on from the first one's numbers."""
         if not self.split:
             held = [*self.network.state_dict().values(), *self.momenta().values()]
-            self.trainer.ranks.copy_of_first(*held)
+            self.trainer.ranks.broadcast(*held)
 
     @torch.no_grad()
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -306,7 +308,7 @@ class Course:
         ranks, targets = self.trainer.ranks, plain_targets(images, labels)
         pieces = self.trainer.pieces(images, targets, False, not ranks.alone)
         total = torch.stack([function(self.weights, *piece) for piece in pieces]).sum()
-        ranks.sum(total)
+        ranks.all_reduce_sum(total)
         return total
 
     @torch.no_grad()
@@ -328,7 +330,7 @@ class Course:
             for piece in trainer.pieces(images, targets, False):
                 hits.append(function(self.weights, *piece))
         total = torch.stack(hits).sum()
-        ranks.sum(total)
+        ranks.all_reduce_sum(total)
         return int(total) / len(data)
 
     def momenta(self) -> dict[str, Tensor]:

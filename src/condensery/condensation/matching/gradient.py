@@ -72,7 +72,7 @@ class Block:
 
 
 @dataclass
-class Comparison:
+class StepGradient:
     """One step's comparison: its loss and its gradient as they come together."""
 
     objective: Objective
@@ -155,7 +155,7 @@ class Comparison:
             if each and fits:
                 held.append((real, found))
         assert means is not None
-        self.ranks.sum(*means)
+        self.ranks.all_reduce_sum(*means)
         mean_slope = self._slope(*means, together, counts=self.ranks.first)
         for place, (block, members) in enumerate(zip(blocks, classes, strict=True)):
             slope = shares[members.start : members.stop, None] * mean_slope

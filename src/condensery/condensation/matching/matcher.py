@@ -18,7 +18,7 @@ from condensery.runtime.plan import Plan
 
 from .calls import Calls, View
 from .draws import StepDraws, augment_classes, draw_step
-from .gradient import Block, Comparison
+from .gradient import Block, StepGradient
 from .layout import Batch, Layout, filled, share_matrix, unfilled
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Matcher:
         real = _Real(self, view, draws)
         layout = self.layout(view, sizes, _SYNTHETIC_CHUNKS, self._graphs_that_fit(network))
         ranks = ALONE if view.whole else self.ranks
-        out = Comparison(self.objective, moment, real, torch.empty_like(stored), classes, ranks)
+        out = StepGradient(self.objective, moment, real, torch.empty_like(stored), classes, ranks)
         members = list(layout.blocks)
         blocks = (self._block(view, stored, draws, layout, block) for block in members)
         if not self.objective.separable:

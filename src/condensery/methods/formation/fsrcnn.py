@@ -17,7 +17,7 @@ from condensery.methods.task import Task
 from condensery.runtime.randomness import stream
 
 from .base import some_of
-from .multi import MultiFormation, cells
+from .multi import MultiFormation, tiles
 from .resize import upsample
 
 #: Sides of the kernels: first, middle, last (Dong et al., 2016).
@@ -45,8 +45,8 @@ class Fsrcnn:
     """``normalised``: pixels are stored as networks see them, and free; ``unit``: with black 0 and
     white 1, and kept there, which a pixel rate has to be meant for."""
     start_from: Literal["real", "noise"] = "real"
-    """``real``: random training images of the class, packed into the cells; ``noise``."""
-    _cells: MultiFormation = field(init=False, repr=False)
+    """``real``: random training images of the class, packed into the tiles; ``noise``."""
+    _tiles: MultiFormation = field(init=False, repr=False)
     _weights: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -57,7 +57,7 @@ class Fsrcnn:
                 )
         if not 0 < self.rate < math.inf:
             raise UsageError(f"formation.rate must be positive and finite, got {self.rate}")
-        self._cells = MultiFormation(
+        self._tiles = MultiFormation(
             factor=self.factor, space=self.space, start_from=self.start_from
         )
 
@@ -71,17 +71,17 @@ class Fsrcnn:
             space=self.space,
             start_from=self.start_from,
         )
-        out._cells = self._cells.for_data(mean, std)
+        out._tiles = self._tiles.for_data(mean, std)
         out._weights = {name: weight.detach().clone() for name, weight in self._weights.items()}
         return out
 
     def decoded(self, stored: int) -> int:
         """f² training images to a stored one."""
-        return self._cells.decoded(stored)
+        return self._tiles.decoded(stored)
 
     def start(self, task: Task, train: LabelledSet) -> Tensor:
         """Packed images, as multi-formation's; the network's weights are drawn as well."""
-        stored = self._cells.start(task, train)
+        stored = self._tiles.start(task, train)
         for number, (name, shape) in enumerate(self._shapes(task.shape[0]).items()):
             if name.endswith(".bias") or name == "last":
                 weight = torch.zeros(shape)  # it begins as bilinear upsampling
@@ -132,15 +132,15 @@ class Fsrcnn:
 
     def decode(self, stored: Tensor, rows: Tensor | None = None) -> Tensor:
         """Training images of some classes, normalised, k×s×C×H×W → k×s·f²×C×H×W."""
-        self._cells.check(*stored.shape[-2:])
-        normal = self._cells.normalised(stored)
+        self._tiles.check(*stored.shape[-2:])
+        normal = self._tiles.normalised(stored)
         height, width = normal.shape[-2:]
         made = []
-        for high, wide in cells(height, width, self.factor, "area"):
-            cell = normal[..., high, wide]
-            more = self._network(cell.flatten(0, 1)).unflatten(0, cell.shape[:2])
+        for high, wide in tiles(height, width, self.factor, "area"):
+            tile = normal[..., high, wide]
+            more = self._network(tile.flatten(0, 1)).unflatten(0, tile.shape[:2])
             more = upsample(more, height, width) if more.shape[-2:] != (height, width) else more
-            made.append(upsample(cell, height, width) + more)
+            made.append(upsample(tile, height, width) + more)
         return some_of(torch.stack(made, 2).flatten(1, 2), rows)
 
     def _network(self, images: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ class Fsrcnn:
 
     def project(self, stored: Tensor) -> None:
         """Back between black and white, where stored pixels are colours."""
-        self._cells.project(stored)
+        self._tiles.project(stored)
 
     def state(self) -> dict[str, Any]:
         """The network's weights."""

@@ -21,14 +21,14 @@ from .pixels import noise
 from .resize import shrink, upsample
 
 #: Cells of one stored image: rows and columns, from and to.
-Cell = tuple[slice, slice]
+Tile = tuple[slice, slice]
 
 
 @lru_cache(maxsize=64)
-def cells(height: int, width: int, factor: int, along: str) -> tuple[Cell, ...]:
+def tiles(height: int, width: int, factor: int, along: str) -> tuple[Tile, ...]:
     """The grid that packing and decoding share, in reading order; sizes differ by one at most.
 
-    >>> [(c.start, c.stop) for _, c in cells(4, 7, 2, "time")]
+    >>> [(c.start, c.stop) for _, c in tiles(4, 7, 2, "time")]
     [(0, 4), (4, 7)]
     """
     columns = _stretches(width, factor)
@@ -42,8 +42,8 @@ def _stretches(side: int, parts: int) -> list[slice]:
 
 
 def pack(images: Tensor, shape: tuple[int, int, int], factor: int, along: str) -> Tensor:
-    """Images shrunk into the cells of stored ones, s·n×C×H×W → s×C×H×W for n cells."""
-    grid = cells(shape[1], shape[2], factor, along)
+    """Images shrunk into the tiles of stored ones, s·n×C×H×W → s×C×H×W for n tiles."""
+    grid = tiles(shape[1], shape[2], factor, along)
     groups = images.unflatten(0, (-1, len(grid)))
     out = images.new_empty(len(groups), *shape)
     for number, (rows, columns) in enumerate(grid):
@@ -53,12 +53,12 @@ def pack(images: Tensor, shape: tuple[int, int, int], factor: int, along: str) -
 
 
 def unpack(stored: Tensor, factor: int, along: str, rows: Tensor | None = None) -> Tensor:
-    """The cells of stored images at full size, k×s×C×H×W → k×s·n×C×H×W, image by image.
+    """The tiles of stored images at full size, k×s×C×H×W → k×s·n×C×H×W, image by image.
 
     ``rows``, k×m, picks some of each class.
     """
     height, width = stored.shape[-2:]
-    grid = cells(height, width, factor, along)
+    grid = tiles(height, width, factor, along)
     if len(grid) == 1:
         return some_of(stored, rows)
     if height % factor in (0, height) and width % factor == 0:  # one product for all of them
@@ -73,7 +73,7 @@ def unpack(stored: Tensor, factor: int, along: str, rows: Tensor | None = None) 
 
 @dataclass(kw_only=True)
 class MultiFormation:
-    """Stored images are cut into cells, and each cell is a training image (IDC, section 3.2).
+    """Stored images are cut into tiles, and each tile is a training image (IDC, section 3.2).
 
     With a factor f there are f² training images to a stored one, upsampled bilinearly; along time
     f. A factor of 1 is the pixels themselves.
@@ -82,8 +82,8 @@ class MultiFormation:
     factor: int = 2
     """Cells along an axis (f)."""
     mode: Literal["uniform", "multi_scale", "bounded"] = "uniform"
-    """``uniform``: the cells; ``multi_scale``: those of all factors 1 … f together (appendix D);
-    ``bounded``: whole images, and as many cells as ``bound`` allows."""
+    """``uniform``: the tiles; ``multi_scale``: those of all factors 1 … f together (appendix D);
+    ``bounded``: whole images, and as many tiles as ``bound`` allows."""
     bound: int = 128
     """Most training images a class, for ``bounded``."""
     along: Literal["area", "time"] = "area"
@@ -92,7 +92,7 @@ class MultiFormation:
     """``normalised``: pixels are stored as networks see them, and free; ``unit``: with black 0 and
     white 1, and kept there, which a pixel rate has to be meant for."""
     start_from: Literal["real", "noise"] = "real"
-    """``real``: random training images of the class, packed into the cells; ``noise``."""
+    """``real``: random training images of the class, packed into the tiles; ``noise``."""
     _mean: tuple[float, ...] = field(init=False, repr=False, default=())
     _std: tuple[float, ...] = field(init=False, repr=False, default=())
     _clamps: bool = field(init=False, repr=False, default=False)
@@ -112,14 +112,14 @@ class MultiFormation:
     def decoded(self, stored: int) -> int:
         """How many training images so many stored ones make."""
         if self.mode == "uniform":
-            return stored * self._cells(self.factor)
-        every = stored * sum(self._cells(f) for f in range(1, self.factor + 1))
+            return stored * self._tiles(self.factor)
+        every = stored * sum(self._tiles(f) for f in range(1, self.factor + 1))
         if self.mode == "multi_scale":
             return every
-        cut = self._cells(self.factor) if self.factor > 1 else 0
+        cut = self._tiles(self.factor) if self.factor > 1 else 0
         return max(stored, min(self.bound, stored * (1 + cut)))
 
-    def _cells(self, factor: int) -> int:
+    def _tiles(self, factor: int) -> int:
         if factor == 1:
             return 1
         return factor * factor if self.along == "area" else factor
@@ -145,14 +145,14 @@ class MultiFormation:
             raise DataError(
                 f"class '{train.class_names[c]}' has no training images; add some or leave it out"
             )
-        wanted = task.ipc * self._cells(self.factor)
+        wanted = task.ipc * self._tiles(self.factor)
         order = stream(task.seed, "start", group=c).permutation(len(members))
         rows = torch.from_numpy(order).repeat(-(-wanted // len(members)))[:wanted]
         images = train.normalised(members[rows.to(members.device)], dtype=task.dtype)
         return pack(images, task.shape, self.factor, self.along)
 
     def check(self, height: int, width: int) -> None:
-        """Refuse images that are too small for the cells.
+        """Refuse images that are too small for the tiles.
 
         Raises:
             UsageError: naming the largest factor.
@@ -161,7 +161,7 @@ class MultiFormation:
         if self.factor > 1 and self.factor > least // 2:
             raise UsageError(
                 f"formation.factor {self.factor} leaves less than 2 pixels of {height}×{width} to "
-                f"a cell; use at most {max(1, least // 2)}"
+                f"a tile; use at most {max(1, least // 2)}"
             )
 
     def normalised(self, stored: Tensor) -> Tensor:

@@ -29,9 +29,9 @@ def bilinear(out: int, into: int, dtype: torch.dtype, device: torch.device) -> T
 def area(out: int, into: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """out×into: each of ``out`` places as the mean over the stretch of ``into`` that it covers."""
     edges = torch.arange(out + 1, dtype=torch.float64) * into / out
-    cells = torch.arange(into, dtype=torch.float64)
-    upper = torch.minimum(edges[1:, None], cells + 1)
-    lower = torch.maximum(edges[:-1, None], cells)
+    tiles = torch.arange(into, dtype=torch.float64)
+    upper = torch.minimum(edges[1:, None], tiles + 1)
+    lower = torch.maximum(edges[:-1, None], tiles)
     covered = (upper - lower).clamp(min=0)
     return (covered / covered.sum(1, keepdim=True)).to(dtype=dtype, device=device)
 

@@ -20,7 +20,7 @@ from condensery.data import Data, LabelledSet
 from condensery.errors import DataError, UsageError
 from condensery.runtime.plan import Plan, choose_plan
 from condensery.runtime.randomness import fork_rng, stream
-from condensery.training.trainer import Course, Part, Trainer
+from condensery.training.trainer import Course, Subset, Trainer
 from condensery.utils.checkpoint import Checkpoints, Every
 from condensery.utils.facts import note_facts
 from condensery.utils.files import remove_leftovers
@@ -96,8 +96,8 @@ class _Training:
         device = torch.device(plan.device)
         train = data.train.to(device)
         rows, held_out = divide(train, settings.held_out, settings.seed)
-        self.part = Part(train, rows, plan.torch_dtype)
-        self.held_out = Part(train, held_out, plan.torch_dtype)
+        self.part = Subset(train, rows, plan.torch_dtype)
+        self.held_out = Subset(train, held_out, plan.torch_dtype)
         narrow = plan.torch_update_dtype
         self.trainer = Trainer(
             settings.protocol,

@@ -13,7 +13,7 @@ from condensery.methods.task import Task
 if TYPE_CHECKING:
     # The room above, for types alone: the loop hands its training routine down.
     from condensery.training.protocol import Protocol as TrainingProtocol
-    from condensery.training.trainer import Course, Part, TrainingSet
+    from condensery.training.trainer import Course, Subset, TrainingSet
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Context:
     """Pixel steps done with this network."""
     synthetic: Callable[[], tuple[Tensor, Tensor]]
     """The decoded synthetic set and its labels, without gradient."""
-    query: Callable[[int, int], Part]
+    query: Callable[[int, int], Subset]
     """So many real training images a class, of a numbered draw of this step."""
-    statistics: Callable[[int], Part]
+    statistics: Callable[[int], Subset]
     """So many real training images a class, for the statistics of batch norm in this step."""
     mixed: Callable[[int], tuple[Tensor, Tensor]]
     """So many real training images of any class and their labels, drawn for this step."""
