@@ -41,7 +41,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     original = Trainer.train
 
     def counted(self: Trainer, network: Any, data: Any, number: int, **rest: Any) -> Any:
-        seen.append((rest["group"], number))
+        seen.append((rest["set_index"], number))
         return original(self, network, data, number, **rest)
 
     monkeypatch.setattr(Trainer, "train", counted)
@@ -222,7 +222,7 @@ def test_the_written_tables_hold_the_numbers() -> None:
     assert held["results"][0]["interval"] == list(beside.interval)
     assert held["results"][0]["accuracies"] == [80, 82, 85, 86]
     assert (held["reference"], held["tests"], held["correction"]) == ("c", 1, "holm")
-    table = found.markdown().splitlines()
+    table = [" ".join(line.split()) for line in found.markdown().splitlines()]
     assert len({line.replace(r"\|", "").count("|") for line in table[:4]}) == 1
     assert r"a\|b" in table[2]
     assert "| 2×2 | 83.2 ± 2.4 |" in table[2]

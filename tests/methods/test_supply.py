@@ -207,7 +207,7 @@ def test_state_carries_network_and_momentum(tiny_data: Data) -> None:
         ("supply.cap", 0, "supply.cap must be at least 1"),
         ("supply.until", "overfitting", "supply"),
         ("supply.rate", -1.0, "supply.rate must be positive"),
-        ("supply.momentum", 1.0, "supply.momentum must lie in 0"),
+        ("supply.momentum", 1.0, "supply.momentum must be at least 0"),
         ("supply.strategy", "colr", "did you mean 'color'"),
         ("objective.distance", "cosne", "did you mean 'cosine'"),
         ("objective.level", "outer", "objective"),

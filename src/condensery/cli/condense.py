@@ -26,7 +26,7 @@ from condensery.runtime.plan import Plan
 from condensery.sets.condensed import FILE, CondensedSet
 from condensery.utils.checkpoint import Every
 from condensery.utils.signals import Interrupted
-from condensery.utils.text import size_text, time_text
+from condensery.utils.text import plural, size_text, time_text
 
 from . import evaluate_at as curves
 from .shared import facts_of_set, folder_of, printer, write_result
@@ -274,8 +274,8 @@ def _dry_run(
 def _split(classes: int, ranks: int) -> str:
     """How many classes each rank has."""
     least, most = classes // ranks, -(-classes // ranks)
-    several = "class" if most == 1 else "classes"
-    return f"{least} {several}" if least == most else f"{least} or {most} {several}"
+    several = plural(most, "class", "classes")
+    return several if least == most else f"{least} or {several}"
 
 
 def _say_where(data: Data, plan: Plan, say: Any) -> None:

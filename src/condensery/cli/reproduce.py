@@ -20,8 +20,8 @@ from condensery.utils.files import (
     check_writable,
     write_text,
 )
+from condensery.utils.text import plural, time_text
 from condensery.utils.text import table as columns
-from condensery.utils.text import time_text
 
 from .shared import folder_of, printer, write_result
 
@@ -121,7 +121,7 @@ def _status(options: Any) -> int:
             "such as runs/reproduce/results"
         )
     else:
-        say(f"{_several(len(records), 'result')} in {folder}")
+        say(f"{plural(len(records), 'result')} in {folder}")
     tried = tried_table(found)
     if tried:
         say(f"\n{tried}")
@@ -257,12 +257,8 @@ def _estimate(
     sets, networks = sum(condensing.values()), sum(tests.values())
     parts = [f"{time_text(networks)} for networks"]
     if condensing:
-        parts.insert(0, f"{time_text(sets)} for {_several(len(condensing), 'set')} to condense")
+        parts.insert(0, f"{time_text(sets)} for {plural(len(condensing), 'set')} to condense")
     how.say(
-        f"{_several(len(wanted), 'row')}, about {time_text(sets + networks)} at the speed of plain "
+        f"{plural(len(wanted), 'row')}, about {time_text(sets + networks)} at the speed of plain "
         f"passes here: {', '.join(parts)}"
     )
-
-
-def _several(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

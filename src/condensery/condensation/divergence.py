@@ -105,8 +105,8 @@ def diverged(
 def _named(classes: Sequence[int], class_names: Sequence[str]) -> str:
     names = [f"'{class_names[c]}'" for c in classes[:3]]
     more = f" and {len(classes) - 3} more" if len(classes) > 3 else ""
-    one = "class" if len(classes) == 1 else "classes"
-    return f"{one} {', '.join(names)}{more}"
+    what = "class" if len(classes) == 1 else "classes"
+    return f"{what} {', '.join(names)}{more}"
 
 
 class Drift:

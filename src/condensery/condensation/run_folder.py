@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from condensery.config.build import make
-from condensery.config.compare import difference
+from condensery.config.compare import first_difference
 from condensery.config.recipes import read_yaml
 from condensery.config.resolve import defaults_of
 from condensery.config.schema import RunConfig
@@ -67,13 +67,13 @@ class RunFolder:
             raise UsageError(f"{error}; choose another --out") from error
         grown = _grown(held, config)
         same = {**held, "iterations": config.iterations} if grown else held
-        different = difference(same, config.as_dict(), defaults_of(config))
-        if different.startswith("iterations "):
+        different = first_difference(same, config.as_dict(), defaults_of(config))
+        if different is not None and different.field == "iterations":
             raise UsageError(
                 f"the iterations of {self.path} may grow, and not shrink ({different}); choose "
                 "another folder for a shorter run"
             )
-        if different:
+        if different is not None:
             raise UsageError(
                 f"--out {self.path} holds another run ({different}); choose another --out"
             )

@@ -11,6 +11,8 @@ import yaml
 
 from condensery.errors import UsageError
 
+from .sgd import SGD
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -43,10 +45,7 @@ class PixelOptimizer:
     """What a drop multiplies the rate by."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.rate <= 1e30:
-            raise UsageError(f"optimizer.rate must be positive and finite, got {self.rate}")
-        if not 0 <= self.momentum < 1:
-            raise UsageError(f"optimizer.momentum must lie in 0 … 1, got {self.momentum}")
+        SGD.of(self, "optimizer.")
         for name in ("rate_for_ipc", "rate_for_size"):
             value = getattr(self, name)
             if value is not None and value < 1:

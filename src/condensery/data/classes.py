@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from condensery.errors import DataError
 from condensery.runtime.randomness import stream
+from condensery.utils.text import plural
 
 Rows = NDArray[np.int64]
 
@@ -168,4 +169,4 @@ def choose(names: Sequence[str], wanted: Mapping[str, str]) -> list[int]:
 
 def _few(names: Sequence[str], one: str, many: str) -> str:
     shown = ", ".join(f"'{n}'" for n in names[:5])
-    return f"{len(names)} {one if len(names) == 1 else many} ({shown}{', …' * (len(names) > 5)})"
+    return f"{plural(len(names), one, many)} ({shown}{', …' * (len(names) > 5)})"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from condensery.utils.text import size_text
+
 from .labelled import Data, LabelledSet
 
 
@@ -77,19 +79,3 @@ def _channels(n: int) -> str:
 
 def _numbers(values: tuple[float, ...]) -> str:
     return " ".join(f"{v:.4f}" for v in values)
-
-
-def size_text(n: int) -> str:
-    """Decimal units, as disks are sold.
-
-    >>> size_text(47040000), size_text(12)
-    ('47.0 MB', '12 bytes')
-    """
-    if n < 1000:
-        return f"{n} bytes"
-    size, unit = float(n), "bytes"
-    for name in ("kB", "MB", "GB", "TB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, name
-    return f"{size:.1f} {unit}"

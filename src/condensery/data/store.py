@@ -21,8 +21,7 @@ from torch import Tensor
 
 from condensery.errors import DataError
 from condensery.runtime.devices import physical_memory
-
-from .describe import size_text
+from condensery.utils.text import size_text
 
 CHUNK = 2**24
 """Bytes of decoded images that are held before they are put away."""

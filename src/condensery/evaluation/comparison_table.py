@@ -7,7 +7,7 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
-from condensery.utils.text import size_text, table, time_text
+from condensery.utils.text import plural, size_text, table, time_text
 
 from .result import Result
 from .significance import CONFIDENCE, Difference
@@ -25,12 +25,8 @@ def screen_table(comparison: Comparison) -> str:
 def markdown_table(comparison: Comparison) -> str:
     """A table of GitHub's Markdown, and what its columns mean below it."""
     head, cells = _columns(comparison)
-    lines = [_line(head), _line(["---"] * len(head)), *(_line(cell) for cell in cells)]
-    return "\n".join([*lines, "", *(f"{note}  " for note in _notes(comparison))]) + "\n"
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    notes = [f"{note}  " for note in _notes(comparison)]
+    return "\n".join([table(head, cells, markdown=True), "", *notes]) + "\n"
 
 
 def _columns(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
@@ -98,7 +94,7 @@ def _notes(comparison: Comparison) -> list[str]:
     notes.append(
         f"difference: to {comparison.reference} in points, with its 95 % confidence interval "
         f"(Welch{', on the means of sets' * by_sets}); p: two-sided, corrected for "
-        f"{tests} test{'s' * (tests != 1)} (Holm)"
+        f"{plural(tests, 'test')} (Holm)"
     )
     if any(one.these_sets_only for one in held):
         notes.append(

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from condensery.config.compare import first_difference
 from condensery.data import Data
 from condensery.errors import DataError, UsageError
 from condensery.sets.candidate import Candidate
 from condensery.sets.condensed import FILE, CondensedSet, load_sets
 from condensery.sets.foreign import is_foreign, open_foreign
+from condensery.utils.text import shape_text
 
 #: A name that was given to a row, and what the row is: NAME=PATH.
 _NAMED = re.compile(r"([^=/\\()]+)=(.+)", re.DOTALL)
@@ -170,7 +172,7 @@ def _kind_difference(one: CondensedSet, other: CondensedSet) -> str:
         "method": (a.method, b.method),
         "ipc": (a.ipc, b.ipc),
         "formation": (a.formation.kind, b.formation.kind),
-        "shape": (_size(tuple(one.images.shape)), _size(tuple(other.images.shape))),
+        "shape": (shape_text(tuple(one.images.shape)), shape_text(tuple(other.images.shape))),
         "flip": (a.flip, b.flip),
     }
     for field, (here, there) in kinds.items():
@@ -189,29 +191,16 @@ def _made_otherwise(one: CondensedSet, other: CondensedSet, finished: bool) -> s
     """The first difference in how two sets of one kind were made, empty when there is none."""
     a, b = one.about, other.about
     mine, theirs = ({k: v for k, v in c.config.items() if k not in _OF_ONE} for c in (a, b))
-    different = _difference(mine, theirs)
-    if different or a.iterations == b.iterations:
-        return different
+    # A field that only one of them has is new: a version that did not know it wrote the other.
+    different = first_difference(mine, theirs, shared_only=True)
+    if different is not None:
+        return f"{different.field} ({different.held} and {different.wanted})"
+    if a.iterations == b.iterations:
+        return ""
     # Runs end where their loss settles, or when their minutes are over.
     settled = mine.get("until") == "converged"
     in_time = finished and a.config.get("iterations") == b.config.get("iterations")
     return "" if settled or in_time else f"iterations ({a.iterations} and {b.iterations})"
-
-
-def _difference(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    """The first field that both configurations have and that differs.
-
-    One that only one of them has is new: a version that did not know it wrote the other.
-    """
-    for field in sorted({*mine} & {*theirs}):
-        here, there = mine[field], theirs[field]
-        if isinstance(here, Mapping) and isinstance(there, Mapping):
-            below = _difference(here, there)
-            if below:
-                return f"{field}.{below}"
-        elif here != there:
-            return f"{field} ({here} and {there})"
-    return ""
 
 
 def _check(name: str, one: CondensedSet, data: Data) -> None:
@@ -225,8 +214,8 @@ def _check(name: str, one: CondensedSet, data: Data) -> None:
     shape = tuple(one.images.shape[1:])
     if shape != data.train.shape:
         raise DataError(
-            f"set {name} holds images of {_size(shape)}, but {data.name} has "
-            f"{_size(data.train.shape)}; give the --size and --channels it was made with"
+            f"set {name} holds images of {shape_text(shape)}, but {data.name} has "
+            f"{shape_text(data.train.shape)}; give the --size and --channels it was made with"
         )
     if bool(about.config.get("zca")) != data.zca:
         which = "whitened" if data.zca else "not whitened"
@@ -248,7 +237,3 @@ def _check(name: str, one: CondensedSet, data: Data) -> None:
             f"set {name} was made from other training images than those of "
             f"{data.name} now, so some may be in its test split; condense it again"
         )
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return "×".join(str(s) for s in shape)

@@ -154,7 +154,10 @@ def _tried(held: Sequence[RowStatus]) -> str:
         for one in held
         for record in one.records
     ]
-    return _markdown(["row", "published, %", "ours, %", "protocol", "verdict"], lines)
+    return (
+        table(["row", "published, %", "ours, %", "protocol", "verdict"], lines, markdown=True)
+        + "\n"
+    )
 
 
 def _reasons(found: Mapping[str, Sequence[RowStatus]]) -> str:
@@ -170,5 +173,4 @@ def _blank(number: int) -> str:
 
 
 def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows) + "\n"
+    return table(head, lines, markdown=True) + "\n"

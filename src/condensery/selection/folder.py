@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from condensery.config.compare import difference
+from condensery.config.compare import first_difference
 from condensery.config.recipes import read_yaml
 from condensery.data import Data
 from condensery.errors import UsageError
@@ -178,9 +178,10 @@ def is_finished(folder: Path, wanted: About) -> bool:
         # Its writing was cut off; where the data came from is not compared.
         config = dict(read_yaml(folder / "recipe.yaml", "recipe"))
         known = {name: value for name, value in config.items() if name not in _OUTCOMES}
-        what = difference({**known, "data": None}, {**wanted.config, "data": None})
-        if not what:
+        found = first_difference({**known, "data": None}, {**wanted.config, "data": None})
+        if found is None:
             return False
+        what = str(found)
     else:
         what = ""
     raise UsageError(
@@ -190,7 +191,8 @@ def is_finished(folder: Path, wanted: About) -> bool:
 
 def _different(config: dict[str, Any], held: About, wanted: About) -> str:
     """The first thing in which a finished selection differs from the one that is asked for."""
-    found = difference(config, dict(wanted.config))
-    if not found and held.source.fingerprint != wanted.source.fingerprint:
-        found = "the training images are others"
-    return found
+    found = first_difference(config, wanted.config)
+    if found is not None:
+        return str(found)
+    same = held.source.fingerprint == wanted.source.fingerprint
+    return "" if same else "the training images are others"

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from condensery import nets
 from condensery.config.build import make
+from condensery.config.sgd import SGD
 from condensery.data import Data
 from condensery.errors import UsageError
 from condensery.training.protocol import Protocol
@@ -46,12 +47,7 @@ class SelectionTraining:
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 < self.rate < math.inf:
-            raise UsageError(f"--rate must be positive and finite, got {self.rate}")
-        if not 0 <= self.momentum < 1:
-            raise UsageError(f"momentum must lie in 0 … 1, below 1, got {self.momentum}")
-        if not 0 <= self.weight_decay < math.inf:
-            raise UsageError(f"weight_decay must be finite and not negative: {self.weight_decay}")
+        SGD.of(self, "--")
 
     @property
     def protocol(self) -> Protocol:

@@ -26,6 +26,7 @@ from condensery.data.folders import picture_folders
 from condensery.data.images import PixelArray, UnreadableError, as_channels, pixels
 from condensery.errors import DataError
 from condensery.utils.files import safe_names
+from condensery.utils.text import shape_text
 
 from .candidate import Candidate
 from .condensed import FILE
@@ -187,8 +188,8 @@ def _candidate(raw: _Raw, data: Data, path: Path, kind: str) -> Candidate:
     images = _images(raw.images, path)
     if tuple(images.shape[1:]) != data.train.shape:
         raise DataError(
-            f"set {path} holds images of {_size(images.shape[1:])}, but {data.name} has "
-            f"{_size(data.train.shape)}; give the --size and --channels it was made with"
+            f"set {path} holds images of {shape_text(images.shape[1:])}, but {data.name} has "
+            f"{shape_text(data.train.shape)}; give the --size and --channels it was made with"
         )
     labels = _labels(raw, data, path, len(images))
     mean, std = _normalisation(raw, data, path)
@@ -340,7 +341,3 @@ def _check_scale(images: Tensor, path: Path, normalised: bool) -> None:
             f"images of {path} go from {float(images.min()):.3g} to {float(images.max()):.3g}; "
             f"{wanted}{remedy} are needed"
         )
-
-
-def _size(shape: Sequence[int]) -> str:
-    return "×".join(str(s) for s in shape)

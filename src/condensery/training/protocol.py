@@ -16,6 +16,7 @@ from condensery import nets as zoo
 from condensery.augment.strategy import parse_strategy
 from condensery.config.build import make
 from condensery.config.recipes import with_cases
+from condensery.config.sgd import SGD
 from condensery.data import Data
 from condensery.errors import UsageError, unknown_name
 
@@ -80,6 +81,11 @@ class Protocol:
         if not self.fixed_steps:
             return self
         return dataclasses.replace(self, epochs=max(1, round(self.epochs / decoded)))
+
+    @property
+    def sgd(self) -> SGD:
+        """Its optimiser, checked."""
+        return SGD.of(self, "protocol: ")
 
     def rate_at(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 0.
@@ -156,10 +162,8 @@ def _refuse_nonsense(protocol: Protocol) -> None:
     Raises:
         UsageError: naming the constant.
     """
+    _ = protocol.sgd
     ranges = {
-        "rate": (protocol.rate, 0 < protocol.rate < math.inf, "positive"),
-        "momentum": (protocol.momentum, 0 <= protocol.momentum < 1, "from 0 to below 1"),
-        "weight_decay": (protocol.weight_decay, 0 <= protocol.weight_decay < math.inf, "0 or more"),
         "drops": (protocol.drops, all(0 < at < 1 for at in protocol.drops), "between 0 and 1"),
         "drop_factor": (protocol.drop_factor, 0 < protocol.drop_factor <= 1, "above 0, at most 1"),
         "rotate": (protocol.rotate, 0 <= protocol.rotate <= 180, "from 0 to 180"),

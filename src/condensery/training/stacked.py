@@ -49,12 +49,7 @@ class StackedNetworks:
         self.weights = {name: w.detach().requires_grad_() for name, w in weights.items()}
         self.buffers = buffers
         protocol = trainer.protocol
-        self.optimizer = torch.optim.SGD(
-            list(self.weights.values()),
-            lr=protocol.rate,
-            momentum=protocol.momentum,
-            weight_decay=protocol.weight_decay,
-        )
+        self.optimizer = torch.optim.SGD(list(self.weights.values()), **protocol.sgd.arguments)
 
     def train(
         self,

@@ -205,12 +205,7 @@ class Course:
         self.split = not (trainer.ranks.alone or self.whole or drops)
         """Whether each rank takes a part of every batch."""
         self.weights = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-        self.optimizer = torch.optim.SGD(
-            network.parameters(),
-            lr=protocol.rate,
-            momentum=protocol.momentum,
-            weight_decay=protocol.weight_decay,
-        )
+        self.optimizer = torch.optim.SGD(network.parameters(), **protocol.sgd.arguments)
         self._steps = 0
 
     def epoch(

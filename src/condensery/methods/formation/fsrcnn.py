@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, conv_transpose2d, prelu
 
+from condensery.config.sgd import SGD
 from condensery.data import LabelledSet
 from condensery.errors import UsageError
 from condensery.methods.task import Task
@@ -55,8 +56,7 @@ class Fsrcnn:
                 raise UsageError(
                     f"formation.{name} must be at least {least}, got {getattr(self, name)}"
                 )
-        if not 0 < self.rate < math.inf:
-            raise UsageError(f"formation.rate must be positive and finite, got {self.rate}")
+        SGD.of(self, "formation.")
         self._tiles = MultiFormation(
             factor=self.factor, space=self.space, start_from=self.start_from
         )

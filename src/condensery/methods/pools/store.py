@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from condensery.config.sgd import SGD
 from condensery.errors import DataError, UsageError
 from condensery.training.protocol import Protocol
 from condensery.utils.files import whole_file, write_json
@@ -90,13 +90,7 @@ class PoolSettings:
                 f"--snapshots are epochs from 0 to --epochs {self.epochs}, got "
                 f"{', '.join(f'{at:g}' for at in self.snapshots)}"
             )
-        decay = self.weight_decay
-        if not 0 < self.rate < math.inf:
-            raise UsageError(f"--rate must be positive and finite, got {self.rate}")
-        if not 0 <= self.momentum < 1:
-            raise UsageError(f"--momentum must lie in 0 … 1, below 1, got {self.momentum}")
-        if not 0 <= decay < math.inf:
-            raise UsageError(f"--weight-decay must be finite and not negative, got {decay}")
+        SGD.of(self, "--")
 
     @property
     def protocol(self) -> Protocol:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from condensery import nets
 from condensery.config.build import make
-from condensery.config.compare import difference
+from condensery.config.compare import first_difference
 from condensery.data import Data, LabelledSet
 from condensery.errors import DataError, UsageError
 from condensery.runtime.plan import Plan, choose_plan
@@ -27,6 +27,7 @@ from condensery.utils.files import remove_leftovers
 from condensery.utils.locks import in_use
 from condensery.utils.progress import Progress
 from condensery.utils.signals import Interrupted, stop_requests
+from condensery.utils.text import plural
 
 from .store import INDEX, Pool, Snapshot
 from .store import PoolSettings as PoolSettings
@@ -196,10 +197,6 @@ class _Training:
         return time.monotonic() - self.saved >= (self.every.seconds or 0.0)
 
 
-def _counted(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
-
-
 def _marks(settings: PoolSettings, each: int) -> dict[int, float]:
     """Steps of training at which weights are kept → epochs, as they were asked for.
 
@@ -267,8 +264,8 @@ def train_pool(
     _marks(settings, -(-len(rows) // settings.batch))  # what is wrong is found before any work
     chosen = _plan_of(pool, data, settings, count, plan, device, threads, say)
     say(
-        f"training {_counted(count - done, 'network')} {settings.net} for "
-        f"{_counted(settings.epochs, 'epoch')} on "
+        f"training {plural(count - done, 'network')} {settings.net} for "
+        f"{plural(settings.epochs, 'epoch')} on "
         f"{data.name}, {settings.held_out:.0%} of each class held out: {out}"
     )
     say(f"plan: {chosen.describe()}")
@@ -314,7 +311,7 @@ def _opened(out: Path, settings: PoolSettings) -> Pool:
         pool = Pool.read(out)
         if not pool.snapshots and not (out / "checkpoints").exists():
             return Pool(out, wanted, ())  # begun, and nothing done
-        different = difference(dict(pool.settings), wanted)
+        different = first_difference(dict(pool.settings), wanted)
         if different:
             raise UsageError(f"--out {out} holds another pool ({different}); choose another --out")
         return pool

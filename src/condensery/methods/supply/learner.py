@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from condensery.augment import parse_strategy
+from condensery.config.sgd import SGD
 from condensery.errors import UsageError
 from condensery.methods.task import Task
 from condensery.training.protocol import Protocol
@@ -35,14 +35,7 @@ def check_learning(supply: Any, least: Mapping[str, int]) -> None:
     for name, low in least.items():
         if getattr(supply, name) < low:
             raise UsageError(f"supply.{name} must be at least {low}, got {getattr(supply, name)}")
-    if not 0 < supply.rate < math.inf:
-        raise UsageError(f"supply.rate must be positive and finite, got {supply.rate}")
-    if not 0 <= supply.momentum < 1:
-        raise UsageError(f"supply.momentum must lie in 0 … 1, below 1, got {supply.momentum}")
-    if not 0 <= supply.weight_decay < math.inf:
-        raise UsageError(
-            f"supply.weight_decay must be finite and not negative, got {supply.weight_decay}"
-        )
+    SGD.of(supply, "supply.")
 
 
 def protocol_of(supply: Any, cutmix: float = 0.0) -> Protocol:
