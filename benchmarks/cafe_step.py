@@ -84,7 +84,7 @@ def twin_match(run: Condenser, network: nn.Module, k: int) -> Tensor:
 
 
 def twin_check(run: Condenser, network: nn.Module, number: int) -> float:
-    """The accuracy on 128 images a class, 256 at a time."""
+    """The accuracy on 128 images per class, 256 at a time."""
     images, labels = run.context().query(run.config.supply.settings["query"], number).all()
     with torch.no_grad():
         pairs = zip(images.split(256), labels.split(256), strict=True)

@@ -224,7 +224,7 @@ def errors(spec: str, ipc: int, networks: int) -> dict[str, Any]:
 def report(row: dict[str, Any]) -> None:
     """A row for people."""
     print(
-        f"IPC {row['ipc']}, {row['taken_a_class']} images a class: floor "
+        f"IPC {row['ipc']}, {row['taken_a_class']} images per class: floor "
         f"{row['floor_bfloat16_s']:.2f} s bfloat16, {row['floor_float32_s']:.2f} s float32"
     )
     for name, one in row["rows"].items():

@@ -2,7 +2,7 @@
 
     python benchmarks/many_classes.py --classes 200 --size 64 --memory 1 --out result.json
 
-Noise images at ten images a class; the whole process counts: Python, torch, data, compiled code.
+Noise images at ten images per class; the whole process counts: Python, torch, data, compiled code.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def ways(data: Data, ipc: int, networks: int, device: str) -> dict[str, Way]:
 
 
 def shortened(evaluator: Evaluator, epochs: int) -> Any:
-    """The evaluator's trainer with a protocol of so many epochs."""
+    """The evaluator's trainer with a protocol of this many epochs."""
     evaluator.trainer.protocol = evaluator.cell.training.changed(epochs=epochs)
     return evaluator.trainer
 
@@ -129,7 +129,7 @@ def measure(data: Data, ipc: int, networks: int, device: str, rounds: int) -> di
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", help="random images of CIFAR-10's shape when not given")
+    parser.add_argument("--data", help="random images of CIFAR-10's shape by default")
     parser.add_argument("--ipc", type=int, nargs="+", default=[1, 10, 50])
     parser.add_argument("--networks", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,4 +1,4 @@
-"""What the README tells a newcomer works as it stands."""
+"""What the README tells a newcomer works as written."""
 
 from __future__ import annotations
 

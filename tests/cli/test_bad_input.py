@@ -180,7 +180,11 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     ([*CONDENSE, "--formation.kind", "multi_formation", "--formation.factor", "0"], 2, "factor"),
     ([*CONDENSE, "--formation.factor", "2"], 2, "other kinds of formation"),
     ([*CONDENSE, "--objective.distance", "mse"], 2, "other kinds of objective"),
-    ([*CONDENSE, "--optimizer.momentum", "1"], 2, "optimizer.momentum must be at least 0 and below 1"),
+    (
+        [*CONDENSE, "--optimizer.momentum", "1"],
+        2,
+        "optimizer.momentum must be at least 0 and below 1",
+    ),
     ([*CONDENSE, "--optimizer.momentum", "no"], 2, "optimizer.momentum"),
     ([*CONDENSE, "--optimizer.drops", "3"], 2, "optimizer.drops must be a list"),
     ([*CONDENSE, "--optimizer.rate", "-1"], 2, "optimizer.rate must be positive"),

@@ -216,7 +216,7 @@ def test_data_says_what_it_understood(capsys: pytest.CaptureFixture[str], tmp_pa
         (["condense", "--ipc", "0"], 2, "ipc must be at least 1"),
         (["condense", "--channels", "2"], 2, "--channels"),
         (["condense", "--recipe", "dmm"], 2, "did you mean 'dm'"),
-        (["condense", "--recipe", "dm", "--config", "x.yaml"], 2, "contradict each other"),
+        (["condense", "--recipe", "dm", "--config", "x.yaml"], 2, "mutually exclusive"),
         (["condense", "--config", "x.yaml"], 2, "x.yaml cannot be read"),
         (["condense", "--seed", "18446744073709551616"], 2, "seed must lie in"),
         (["condense", "--optimizer.rate", ".inf"], 2, "optimizer.rate must be positive"),

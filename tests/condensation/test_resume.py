@@ -134,7 +134,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(name: str, pool: Path, tmp_path:
 
 
 def test_killed_before_the_first_checkpoint(tmp_path: Path) -> None:
-    """What is left by a kill between any two of the first files begins again."""
+    """What is left by a kill between any two of the first files starts over."""
     whole = tmp_path / "whole"
     arguments = [*DM, "--iterations", "2", "--quiet"]
     assert main([*arguments, "--out", str(whole)]) == 0
@@ -368,7 +368,7 @@ def test_minutes_end_with_a_set_that_goes_on(
     monkeypatch.setattr("condensery.condensation.recorder.time.monotonic", lambda: now[0])
     limited = [*arguments, "--out", str(timed), "--minutes", "0.5"]
     assert main(limited) == 0
-    assert "its time is over after 1 of 4 iterations" in capsys.readouterr().out
+    assert "time limit reached after 1 of 4 iterations" in capsys.readouterr().out
     assert CondensedSet.load(timed).about.iterations == 1
     held = json.loads((timed / "run.json").read_text())
     assert (held["status"], held["ended"], held["seconds"]) == ("finished", "minutes", 30.0)
@@ -410,7 +410,7 @@ def test_wrong_intervals_are_refused(text: str) -> None:
 def test_checkpoints_come_when_they_are_asked_for(
     every: str, saved: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two steps an iteration, six iterations; the last one is that of the end."""
+    """Two steps per iteration, six iterations; the last one is that of the end."""
     seen: list[int] = []
     save = Checkpoints.save
 
@@ -470,7 +470,7 @@ def test_a_full_disk_costs_no_more_than_it_must(
     arguments = [*DM, "--iterations", "6", "--out", str(out), "--checkpoint-every", "1it"]
     with monkeypatch.context() as patch:
         _FullDisk(patch, "state", 2)
-        assert main(arguments) == 0  # the run goes on without checkpoints, and says so once
+        assert main(arguments) == 0  # the run continues without checkpoints, and says so once
     err = capsys.readouterr().err
     assert err.count("a checkpoint could not be written (No space left on device)") == 1
     name = "condensed.safetensors"
@@ -481,7 +481,7 @@ def test_a_full_disk_costs_no_more_than_it_must(
         assert main(arguments) == 1
     err = capsys.readouterr().err
     assert "No space left on device" in err
-    assert "make room, and give the same command again" in err
+    assert "free some space and run the same command again" in err
     assert not (out / name).exists()
     assert main([*arguments, "--quiet"]) == 0
     assert (out / name).read_bytes() == (whole / name).read_bytes()
@@ -503,12 +503,12 @@ def test_memory_that_runs_out_names_what_shrinks_it(
     monkeypatch.setattr(Condenser, "step", failing)
     assert main(arguments) == 1
     err = capsys.readouterr().err
-    assert "memory ran out in the first step; smaller: --plan.chunk" in err
+    assert "out of memory in the first step; use less with --plan.chunk" in err
     assert not out.exists()
     fails_at[0] = 3
     assert main(arguments) == 1
     err = capsys.readouterr().err
-    assert "memory ran out at step 4" in err
+    assert "out of memory at step 4" in err
     assert "--real-batch 2" in err
     fails_at[0] = -1
     assert main([*arguments, "--quiet"]) == 0
@@ -622,7 +622,7 @@ def test_a_rehearsal_says_what_it_takes_and_writes_nothing(
     assert main([*arguments, "--dry-run", "--json", str(answer)]) == 0
     said = capsys.readouterr().out
     assert "plan: exact" in said
-    assert "3 steps an iteration" in said
+    assert "3 steps per iteration" in said
     assert not out.exists()
     (found,) = json.loads(answer.read_text())["runs"]
     told = found["dry_run"]

@@ -308,7 +308,7 @@ def nan_at(row: int) -> Any:
         ((noise(6, 4, 4), [0.5, 1] * 3), None, "of type float64; whole numbers"),
         ((noise(6, 4, 4), [0, 1] * 3), (noise(2, 4, 4), [0, 5]), "class '5' has test images"),
         ((noise(6, 4, 4), [0, 1] * 3), (noise(2, 4, 4), ["a", "b"]), "both be numbers or both"),
-        ((noise(6, 4, 4), [0, 1] * 3), (noise(2, 5, 5), [0, 1]), "make them alike"),
+        ((noise(6, 4, 4), [0, 1] * 3), (noise(2, 5, 5), [0, 1]), "make them match"),
         ((noise(6, 4, 4),), None, "two things"),
     ],
 )
@@ -420,7 +420,7 @@ def test_torch_datasets_are_read_once() -> None:
 
 def test_torch_datasets_that_are_refused() -> None:
     zeros = torch.zeros(1, 4, 4)
-    with pytest.raises(DataError, match="training image 1 is not like the first"):
+    with pytest.raises(DataError, match="training image 1 differs from the first"):
         load(Items([zeros, torch.zeros(1, 5, 4)], [0, 1]))
     with pytest.raises(DataError, match="training image 0 is a str"):
         load(Items(["file.png"], [0]))
@@ -438,7 +438,7 @@ def test_labelled_sets_go_in_as_they_are() -> None:
     drawn = load(train)
     assert (len(drawn.train), len(drawn.test)) == (9, 3)
     assert drawn.train.mean == measure(drawn.train.images)[0] != train.mean
-    with pytest.raises(DataError, match="make shapes and class names alike"):
+    with pytest.raises(DataError, match="make shapes and class names match"):
         load(train, test=small(6, 2))
     with pytest.raises(UsageError, match="this LabelledSet is 3×5×4"):
         load(train, size=5)

@@ -37,7 +37,7 @@ LINUX = sys.platform == "linux"
 
 
 def drawn(n: int, side: int, grey: range = range(0)) -> Pictures:
-    """Random pictures, made when they are asked for; some are grey."""
+    """Random pictures, made when they are requested; some are grey."""
 
     def pick(rows: NDArray[np.int64]) -> Iterator[Item]:
         for row in rows:

@@ -143,7 +143,7 @@ def test_class_folders(tmp_path: Path) -> None:
     assert data.train.class_names == ("cat", "dog")
     assert data.train.shape == (3, 6, 8)
     assert (data.train.counts, data.test.counts) == ((8, 9), (2, 2))
-    assert "left out, not being images: read me.txt (1 in all)" in data.notes
+    assert "left out, not images: read me.txt (1 in all)" in data.notes
     assert data.flip
     assert not data.published
     known = {
@@ -495,7 +495,7 @@ def test_tables_that_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "x.parquet"
     images = [encoded(i) for i in rows(10)["image"]]
     for columns, words in (
-        ({"image": images}, "has no label column among image; call it 'label'"),
+        ({"image": images}, "has no label column among image; name it 'label'"),
         ({"x": [1] * 10, "label": [0, 1] * 5}, "has no image column among label, x"),
         ({"image": [[1, 2]] * 10, "label": [0, 1] * 5}, "holds list, not encoded images"),
         ({"image": images, "label": [0, 1, None, *[1] * 7]}, "row 2 .* the label None"),
@@ -521,7 +521,7 @@ def test_classes_without_training_images_are_left_out(tmp_path: Path) -> None:
     full.filter(lambda row: row["label"] != 1).to_parquet(str(tmp_path / "train.parquet"))
     data = load(tmp_path)
     assert data.train.class_names == ("cat", "emu")
-    assert "left out, having no training images: 1 class ('dog')" in data.notes
+    assert "left out for lack of training images: 1 class ('dog')" in data.notes
     full.to_parquet(str(tmp_path / "test.parquet"))
     with pytest.raises(DataError, match="class 'dog' has test images but no training images"):
         load(tmp_path)
@@ -553,7 +553,7 @@ def test_hub_addresses(hub: dict[tuple[str, str | None], Any]) -> None:
     assert np.array_equal(data.test.images[1].permute(1, 2, 0), noise(6, 8, 3, seed=51))
     with pytest.raises(
         DataError,
-        match=r"'me/none' cannot be had: Couldn't reach the hub\. Check .*\$CONDENSERY_DATA/none",
+        match=r"'me/none' is unavailable: Couldn't reach the hub\. Check .*\$CONDENSERY_DATA/none",
     ):
         load("hub:me/none")
     hub["me/tests", None] = {"test": table(4)}

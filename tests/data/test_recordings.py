@@ -143,8 +143,8 @@ def test_an_unknown_length_is_read_to_the_end() -> None:
         (b"RIFF\x04\x00\x00\x00WAVE", "damaged"),
         (b"RIFF\x0c\x00\x00\x00WAVEdata\x00\x00\x00\x00", "damaged"),
         (wav(np.zeros(0)), "no samples"),
-        (by_hand(1, 16, b"\x00\x00" * 9, rate=0), "0 samples a second"),
-        (by_hand(1, 16, b"\x00\x00" * 9, rate=10**9), "1000000000 samples a second"),
+        (by_hand(1, 16, b"\x00\x00" * 9, rate=0), "0 samples per second"),
+        (by_hand(1, 16, b"\x00\x00" * 9, rate=10**9), "1000000000 samples per second"),
         (wav(np.array([0.0, np.nan], dtype=np.float32)), "NaN"),
     ],
 )
@@ -291,9 +291,9 @@ def test_class_folders(tmp_path: Path) -> None:
     expected = spectrogram(samples(root / "no" / "3.wav", "x")[0], 64)
     held = torch.cat([data.train.images, data.test.images])
     assert any(np.array_equal(image[0], expected) for image in held.numpy())
-    assert "left out, not being recordings: cover.png (1 in all)" in data.notes
+    assert "left out, not recordings: cover.png (1 in all)" in data.notes
     text = "\n".join(describe(data))
-    assert "recordings: one second each, 16000 samples a second" in text
+    assert "recordings: one second each, 16000 samples per second" in text
     assert "128 frequencies × 125 frames (n_fft 255, hop 128), padded with zeros to 128×" in text
     cut = [n for n in data.notes if "brought to one second" in n]
     assert sum(int(n.split("second: ")[1].split(" of")[0]) for n in cut) == 1
@@ -334,12 +334,12 @@ def test_options_that_do_not_go_with_recordings(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="sample rate must be from 1000 to 16384"):
             load(root, rate=rate)
     with pytest.raises(
-        UsageError, match="sample rate goes with recordings, but 'digits' holds images"
+        UsageError, match="sample rate applies to recordings, but 'digits' holds images"
     ):
         load("digits", rate=16000)
     data = load(root)
     assert load(data, rate=16000) is data
-    with pytest.raises(UsageError, match="load it anew to give it another rate"):
+    with pytest.raises(UsageError, match="load it again to give it another rate"):
         load(data, rate=8000)
 
 

@@ -419,7 +419,7 @@ def test_the_command_stops_continues_and_writes_its_tables(
     assert main(line) == 0
     assert calls == 6 + 15
     out = capsys.readouterr().out
-    assert "5 of 20 networks are known; 15 are left" in out
+    assert "5 of 20 networks are already evaluated; 15 are left" in out
     held = json.loads(Path("t.json").read_text())
     assert [(r["set"], r["protocol"], r["n"]) for r in held["results"]] == [
         (name, protocol, n)

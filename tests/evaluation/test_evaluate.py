@@ -134,7 +134,7 @@ def test_a_constant_can_be_changed_in_the_name(
         ("dc+drop_factor=2", "drop_factor must be above 0"),
         ("dc+rotate=200", "rotate must be from 0 to 180"),
         ("dc+cutmix=2", "cutmix must be from 0 to 1"),
-        ("dc+drops=[", "is no value for drops"),
+        ("dc+drops=[", "is not a value of drops"),
         ("dc+augmentation=image", "augmentation must be"),
         ("dc+strategy=crp", "did you mean 'crop'"),
         ("dcc+epochs=3", "did you mean 'dc'"),

@@ -527,7 +527,7 @@ def test_short_caps_are_told(tiny_data: Data) -> None:
 def slow_accuracy(
     data: Data, network: nn.Module, n: int, at: tuple[int, int], number: int
 ) -> float:
-    """Of some training images a class."""
+    """Of some training images per class."""
     right = total = 0
     for c, rows in enumerate(data.train.index):
         if len(rows) > n:

@@ -550,7 +550,7 @@ def test_batch_statistics_are_those_of_the_real_query() -> None:
     condenser.supply.prepare(network, condenser.context())
     handle.remove()
     (maps,) = seen
-    assert len(maps) == 16 + 7 + 16, "16 images a class, or all of a smaller one"
+    assert len(maps) == 16 + 7 + 16, "16 images per class, or all of a smaller one"
     torch.testing.assert_close(norm.running_mean, maps.mean((0, 2, 3)))
     torch.testing.assert_close(norm.running_var, maps.var((0, 2, 3)))
     assert not norm.training

@@ -134,7 +134,7 @@ def test_a_learned_upsampling_goes_on_and_is_kept(tiny_data: Data, tmp_path: Pat
     made, again = whole.run(), second.run()
     assert again.save(tmp_path / "b").read_bytes() == made.save(tmp_path / "a").read_bytes()
     first.run()
-    assert torch.equal(early.images, images), "a set does not change when the run goes on"
+    assert torch.equal(early.images, images), "a set does not change when the run continues"
     assert torch.equal(CondensedSet.load(early.save(tmp_path / "c")).images, images)
     held = CondensedSet.load(tmp_path / "a")
     assert torch.equal(held.images, made.images)

@@ -413,7 +413,7 @@ def test_a_pool_runs_no_code_that_was_not_named(tiny_data: Data, tmp_path: Path)
     settings = pool_settings(tiny_data, spec, epochs=2)
     often = Every.parse("0.001s")
     mine = train_pool(tiny_data, settings, 1, tmp_path / "mine", plan=EXACT, every=often)
-    with pytest.raises(UsageError, match=f"say so with --supply.module {spec}"):
+    with pytest.raises(UsageError, match=f"confirm with --supply.module {spec}"):
         through(mine, tiny_data, "dm")
     through(mine, tiny_data, "dm", **{"supply.module": spec}).run()
     index = mine.path / "pool.json"
@@ -456,14 +456,14 @@ def test_a_pool_goes_on_by_its_plan_and_says_so(tiny_data: Data, tmp_path: Path)
     train_pool(tiny_data, settings, 1, tmp_path / "pool", plan=EXACT, say=said.append)
     assert any("plan: exact" in line for line in said)
     train_pool(tiny_data, settings, 2, tmp_path / "pool", plan="auto", say=said.append)
-    assert any("by the plan that it was begun with" in line for line in said)
+    assert any("by the plan that it was started with" in line for line in said)
     assert not any("plan: auto" in line for line in said)
     train_pool(tiny_data, settings, 1, tmp_path / "pool", say=said.append)
     assert "has 2 networks already; nothing to do" in said[-1]
     facts = tmp_path / "pool" / "run.json"
     held = json.loads(facts.read_text())
     facts.write_text(json.dumps({**held, "plan": {**held["plan"], "device": "cuda:7"}}))
-    with pytest.raises(UsageError, match=r"was begun with: .*choose another --out"):
+    with pytest.raises(UsageError, match=r"was started with: .*choose another --out"):
         train_pool(tiny_data, settings, 3, tmp_path / "pool")
 
 

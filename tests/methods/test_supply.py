@@ -72,7 +72,7 @@ def test_recipes_have_their_schedule_in_numbers(recipe: str, ipc: int, tiny_data
     notes = notes_of(Choices.of(config), config.ipc)
     assert bool(notes) == (ipc == 5)
     if notes:
-        assert "no paper gives a schedule for 5 images a class: 5 steps" in notes[0]
+        assert "no paper gives a schedule for 5 images per class: 5 steps" in notes[0]
         assert ("epochs lie" in notes[0]) == (recipe not in ("gm_mda", "gm_mdo"))
 
 
@@ -320,7 +320,7 @@ def test_the_command_tells_of_an_interpolated_schedule(tmp_path: Path, capsys: A
         *("--out", str(tmp_path / "run")),
     ]
     assert main(arguments) == 0
-    assert "note: no paper gives a schedule for 3 images a class" in capsys.readouterr().out
+    assert "note: no paper gives a schedule for 3 images per class" in capsys.readouterr().out
 
 
 def test_progress_within_a_long_iteration(
@@ -459,7 +459,7 @@ def test_another_budget_of_a_finished_recipe_is_told(tmp_path: Path, capsys: Any
     assert "depend on the budget" not in capsys.readouterr().out
     again = ["condense", "--config", str(out), "--ipc", "100", *tiny_run]
     assert main([*again, "--out", str(tmp_path / "b")]) == 0
-    assert "that depend on the budget are those of 2 images a class" in capsys.readouterr().out
+    assert "that depend on the budget are those of 2 images per class" in capsys.readouterr().out
 
 
 def test_a_refused_run_leaves_its_folder_free(tmp_path: Path, capsys: Any) -> None:

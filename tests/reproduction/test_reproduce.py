@@ -574,7 +574,7 @@ def test_a_table_without_a_row_takes_what_can_be_run(
     # Without the data nothing is downloaded unless a row is named.
     assert main(["reproduce", "gm/table2"]) == 2
     captured = capsys.readouterr()
-    assert "data cannot be had here: svhn" in captured.out
+    assert "data is unavailable here: svhn" in captured.out
     assert "none of these rows of gm/table2 can be run" in captured.err
 
 
@@ -590,7 +590,7 @@ def test_a_table_without_a_row_takes_what_can_be_run(
         (["dc/table1", "--seed", "-1"], "--seed must be at least 0"),
         (["dc/table1", "--markdown", "x.md"], "--markdown goes with --status"),
         (["--status", "--row", "mnist/1/dc"], "leave --row and --list out"),
-        (["--status", "--results", "nowhere"], "--results nowhere is no folder"),
+        (["--status", "--results", "nowhere"], "--results nowhere is not a folder"),
         (["dc/table1", "--row", "mnist/1/dc", "--out", "taken"], "--out taken is a file"),
     ],
 )
@@ -628,7 +628,7 @@ def test_status_counts_every_row_once(here: Path, capsys: pytest.CaptureFixture[
     assert held["mnist/1/random"] == "reproduced"
     assert (held["mnist/1/herding"], held["mnist/1/k_center"]) == ("above", "below")
     assert (held["mnist/1/dc"], held["mnist/10/dc"]) == ("tried", "untried")
-    assert held["svhn/1/dc"] == "data cannot be had here"
+    assert held["svhn/1/dc"] == "data is unavailable here"
     assert {c.status for c in found["dc/table4"]} == {"no recipe"}
     assert {c.status for c in found["dc/tableT2"]} == {"not accuracy"}
     counts = Counter(c.status for rows in found.values() for c in rows)
@@ -651,7 +651,7 @@ def test_status_counts_every_row_once(here: Path, capsys: pytest.CaptureFixture[
 
     write_json(folder / "f.json", {"results": []})
     assert main(["reproduce", "--status", "--results", str(folder)]) == 1
-    assert "f.json is no result of reproduce" in capsys.readouterr().err
+    assert "f.json was not written by reproduce" in capsys.readouterr().err
     write_json(folder / "f.json", result("dc/table1/mnist/1/none", [1.0], []))
     with pytest.raises(DataError, match="no result of reproduce"):
         read_records(folder)
@@ -742,10 +742,10 @@ def test_lists_say_what_would_be_run(
     assert "91.7 ± 0.5 %" in line
     assert "--recipe dc" in line
     (line,) = (line for line in lines if line.startswith("svhn/1/dc "))
-    assert "[data cannot be had here: svhn needs a download]: --recipe dc" in line
+    assert "[data is unavailable here: svhn needs a download]: --recipe dc" in line
     listed = json.loads(Path("l.json").read_text())["rows"]
     assert Counter(row["status"] for row in listed) == {
-        "untried": 11, "data cannot be had here": 33,
+        "untried": 11, "data is unavailable here": 33,
     }  # fmt: skip
     assert main(["reproduce", "--list"]) == 0
     assert "dc/tableT5" in capsys.readouterr().out

@@ -53,7 +53,7 @@ def test_commit_of_a_checkout(place: str, tmp_path: Path) -> None:
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-qm", "One")
     head = git(tmp_path, "rev-parse", "HEAD")
-    if place == "site-packages":  # somebody else's checkout
+    if place == "site-packages":  # a third party's checkout
         assert found(package) == ["None", "None"]
         return
     assert found(package) == [str(tmp_path), head]

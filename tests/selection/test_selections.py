@@ -229,7 +229,7 @@ def test_a_selection_holds_real_images_of_its_classes(
     # Decimal fractions survive the file.
     assert CondensedSet.load(chosen.save(tmp_path)).about == about
     assert rows_of(SELECTIONS[method](tiny_data, ipc=7, seed=3, **how), tiny_data) == rows
-    with pytest.raises(DataError, match=r"fewer than the 8 asked for; use --ipc 7 or less$"):
+    with pytest.raises(DataError, match=r"fewer than the 8 requested; use --ipc 7 or less$"):
         select(tiny_data, method, ipc=8, **how)
     with pytest.raises(UsageError, match="ipc must be at least 1"):
         select(tiny_data, method, ipc=0, **how)
@@ -429,7 +429,7 @@ def test_a_stopped_command_goes_on(
 
     monkeypatch.setattr(Progress, "advance", stopped)
     assert main([*line, "--out", "r"]) == 130
-    assert "stopped by SIGINT; the same command goes on" in capsys.readouterr().err
+    assert "stopped by SIGINT; the same command continues" in capsys.readouterr().err
     assert [p.name for p in Path("r").iterdir()] == ["0"]
     assert signal.getsignal(signal.SIGINT) is before
     # What was cut off while it was written is written again.

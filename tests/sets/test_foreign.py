@@ -229,10 +229,10 @@ def test_what_does_not_fit_is_refused_in_a_sentence(
     bad: dict[str, tuple[dict[str, Any], str]] = {
         "size": ({"images": np.zeros((10, 3, 9, 9), np.uint8), "labels": y[::2]}, "3×9×9"),
         "few": ({"images": x, "labels": y[:9]}, "20 images but 9 labels"),
-        "high": ({"images": x, "labels": y + 1}, "go from 1 to 10"),
-        "low": ({"images": x, "labels": y - 1}, "go from -1 to 8"),
+        "high": ({"images": x, "labels": y + 1}, "range from 1 to 10"),
+        "low": ({"images": x, "labels": y - 1}, "range from -1 to 8"),
         "missing": ({"images": x[:18], "labels": y[:18]}, "no image of class '9'"),
-        "soft": ({"images": x, "labels": np.eye(10)[y]}, "one label an image"),
+        "soft": ({"images": x, "labels": np.eye(10)[y]}, "one label per image"),
         "float": ({"images": x, "labels": y.astype(float)}, "whole numbers or strings"),
         "names": ({"images": x, "labels": y, "class_names": [*ten[:9], "cat"]}, "'cat'"),
         "scale": ({"images": x * 255, "labels": y}, "black 0 and white 1"),

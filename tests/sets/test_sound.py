@@ -207,7 +207,7 @@ def test_the_rate_goes_from_the_flag_to_the_evaluation(
     assert main(["evaluate", run, *how, "--data", "digits"]) == 1
     assert "was made from recordings, and digits holds images" in capsys.readouterr().err
     assert main(["data", words, "--sample-rate", "8000"]) == 0
-    assert "8000 samples a second" in capsys.readouterr().out
+    assert "8000 samples per second" in capsys.readouterr().out
     assert main(["data", words, "--sample-rate", "800000"]) == 2
     assert main(["condense", "--data", "digits", "--sample-rate", "8000"]) == 2
 
@@ -218,9 +218,9 @@ def test_a_rate_that_was_found_is_kept(tmp_path: Path) -> None:
     assert made.about.config["sample_rate"] == 16000
     other = condense(words, ipc=1, iterations=0, rate=8000, plan="exact", overrides=NET)
     assert other.about.config["sample_rate"] == 8000
-    with pytest.raises(DataError, match="recordings of 8000 samples a second"):
+    with pytest.raises(DataError, match="recordings of 8000 samples per second"):
         evaluate(other, load(words))
-    with pytest.raises(UsageError, match="sample_rate 8000 is asked for"):
+    with pytest.raises(UsageError, match="sample_rate 8000 is requested"):
         condense(words, iterations=0, overrides={"sample_rate": 8000})
     pictures = condense("digits", ipc=1, iterations=0, plan="exact", overrides=NET)
     assert pictures.about.config["sample_rate"] is None

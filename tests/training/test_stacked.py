@@ -36,7 +36,7 @@ EXACT = dataclasses.replace(exact_plan("cpu", 1, "float64"), name="doubles")
 
 
 def cell(data: Data, net: str = "convnet1:width=4", plan: Plan = EXACT, **changes: Any) -> Cell:
-    """One random set of two images a class, under a short protocol."""
+    """One random set of two images per class, under a short protocol."""
     one = select_random(data, ipc=2)
     found = cell_of(Row.named("x", [one], data), data, net, "dc", EvaluationSettings(1, plan=plan))
     settings: dict[str, Any] = {"epochs": 5, "batch": 4, "rate": 0.05, **changes}

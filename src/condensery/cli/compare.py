@@ -36,7 +36,10 @@ def compare(options: Any) -> int:
     )
     say, known = printer(options), ready.known()
     if known:
-        say(f"{known} of {ready.total} networks are known; {ready.total - known} are left")
+        say(
+            f"{known} of {ready.total} networks are already evaluated; {ready.total - known} are "
+            "left"
+        )
     bar = Progress(ready.total, "networks", quiet=options.quiet, done=known)
     with bar as progress, interruptible() as stops:
         try:

@@ -85,10 +85,10 @@ def condense_sets(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> 
 
 
 def _check(options: Any, ranks: Ranks) -> None:
-    """Refuse flags that are wrong by themselves."""
+    """Raise if a flag is invalid by itself."""
     check_device(options.device, ranks)
     if options.config and options.recipe:
-        raise UsageError("--config and --recipe contradict each other: give one of them")
+        raise UsageError("--config and --recipe are mutually exclusive: give one of them")
     if options.sets < 1:
         raise UsageError(f"--sets must be at least 1, got {options.sets}")
     if options.minutes is not None and not 0 < options.minutes < float("inf"):
@@ -127,7 +127,8 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
     held_ipc = base.get("ipc")
     if options.config and held_ipc not in (None, config.ipc):
         say(
-            f"note: settings that depend on the budget are those of {held_ipc} images a class, as "
+            f"note: settings that depend on the budget are those of {held_ipc} images per class, "
+            "as "
             f"{options.config} has them; --recipe {config.recipe} chooses them for {config.ipc}"
         )
     for note in [*data.notes, *notes_of(found.choices, config.ipc)]:
@@ -149,8 +150,8 @@ def _condense_one(
     status = folder.status(config)
     ranks.agree(
         status,
-        f"the processes do not see the same run folder {folder.path}; it has to lie on a file "
-        "system that all machines share",
+        f"the processes do not see the same run folder {folder.path}; it "
+        "must be on a file system that all machines share",
     )
     if status != "new":
         folder.check_data(data)
@@ -205,16 +206,16 @@ def _plan(order: _Order, config: RunConfig, folder: RunFolder, status: Status, n
         ranks=order.ranks,
     )
     if status != "new" and folder.checkpoints.files:
-        order.say(f"continuing {folder.path}, by the plan that it was begun with")
+        order.say(f"continuing {folder.path}, by the plan that it was started with")
     return plan
 
 
 def _announce(order: _Order, config: RunConfig, plan: Plan) -> None:
-    """What is about to be done."""
+    """Say what is about to run."""
     data, ranks, say = order.data, order.ranks, order.say
     say(
         f"condensing {data.name} ({len(data.train)} images, {data.train.classes} classes) to "
-        f"{config.ipc} a class: {config.recipe}, {config.iterations} iterations, "
+        f"{config.ipc} per class: {config.recipe}, {config.iterations} iterations, "
         f"seed {config.seed}"
     )
     say(f"plan: {plan.describe()}")
@@ -228,7 +229,7 @@ def _seconds(folder: RunFolder) -> float:
 
 
 def _more(folder: RunFolder, status: str) -> str:
-    on = f"; condensery resume {folder.path}, with more --minutes or none, goes on with it"
+    on = f"; condensery resume {folder.path}, with more --minutes or none, continues it"
     return on if status == "timed" else ""
 
 
@@ -240,9 +241,9 @@ def _say_how_it_ended(
         say(f"converged after {done} of {config.iterations} iterations")
     if ended == "minutes":
         missed = [drop for drop in config.optimizer.drops if drop > done]
-        never = f"; its rate was to fall at {missed}, which was not reached" if missed else ""
+        never = f"; scheduled rate drops at {missed} were not reached" if missed else ""
         say(
-            f"its time is over after {done} of {config.iterations} iterations{never}; "
+            f"time limit reached after {done} of {config.iterations} iterations{never}; "
             f"condensery resume {folder.path} goes on"
         )
     say(f"done in {time_text(_seconds(folder))}: {folder.path}")
@@ -253,8 +254,8 @@ def _dry_run(
 ) -> dict[str, Any]:
     """What the run would take."""
     found = dry_run(data, config, plan)
-    each = f"{found.step_seconds:.3g} s a step"
-    each += f", {found.steps} steps an iteration" if found.steps > 1 else ""
+    each = f"{found.step_seconds:.3g} s per step"
+    each += f", {found.steps} steps per iteration" if found.steps > 1 else ""
     each += f", {found.network_seconds:.3g} s for a new network" if found.steps > 1 else ""
     times = f"{options.sets} × " if options.sets > 1 else ""
     say(f"time: about {times}{time_text(found.seconds)} ({each})")
@@ -267,7 +268,7 @@ def _dry_run(
         f"result: {size_text(found.stored_bytes)}, {found.decoded_images} training images, in "
         f"{folder.path}"
     )
-    say("nothing was written; leave out --dry-run to begin")
+    say("nothing was written; leave out --dry-run to start")
     return {"out": str(folder.path), "dry_run": found.as_dict(), "plan": plan.as_dict()}
 
 
@@ -283,6 +284,6 @@ def _say_where(data: Data, plan: Plan, say: Any) -> None:
     if plan.device != "cpu" and data.train.stays_on_host(plan.device):
         say(
             f"note: the training images ({size_text(data.train.nbytes)}) stay on the host and are "
-            f"carried to {plan.device} as they are drawn; {SHARE_VARIABLE} is the share of its "
+            f"copied to {plan.device} as they are drawn; {SHARE_VARIABLE} is the share of its "
             "free memory that they may take"
         )

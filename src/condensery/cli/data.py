@@ -1,4 +1,4 @@
-"""``condensery data``: what was understood of a data set."""
+"""``condensery data``: a data set as it was read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .shared import printer, read, write_result
 
 
 def data(options: Any) -> int:
-    """Say what was understood of a data set."""
+    """Describe a data set as it was read."""
     loaded = read(options.spec, options)
     printer(options)("\n".join(describe(loaded)))
     write_result(options, as_json(loaded))

@@ -16,7 +16,7 @@ from condensery.utils.text import table
 
 
 def asked(folder: RunFolder, options: Any) -> dict[str, Any]:
-    """What to evaluate and how: as the command says, or as the run was begun with."""
+    """What to evaluate and how: as the command says, or as the run was started with."""
     at = parse_iterations(options.evaluate_at)
     if not at:
         held = folder.facts().get("evaluate_at")

@@ -63,7 +63,7 @@ def _pack(condensed: CondensedSet, options: Any, say: Any) -> int:
         save_picture(packed, temporary / "images.png")
         packed.save(temporary)
     say(
-        f"{len(packed)} images in the storage of {about.ipc} a class, "
+        f"{len(packed)} images in the storage of {about.ipc} per class, "
         f"{size_text(packed.stored_bytes)}: {folder}"
     )
     say(f"next: condensery evaluate {folder}")

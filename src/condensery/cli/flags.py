@@ -13,10 +13,10 @@ class DataFlags:
     size: int | None = None
     """Side in pixels that pictures are brought to; needed when a folder's pictures differ."""
     channels: Literal[1, 3] | None = None
-    """1 for grey, 3 for colour; found out when not given."""
+    """1 for grey, 3 for colour; detected by default."""
     sample_rate: int | None = None
-    """Samples a second that recordings are brought to; those of the first one, at most 16000, when
-    not given."""
+    """Samples per second that recordings are brought to; those of the first one, at most 16000, by
+    default."""
     zca: bool = False
     """Whiten the images by the training split (ZCA, IDC's appendix E.6)."""
     no_flip: bool = False
@@ -42,7 +42,7 @@ class PlanFlags:
     device: str | None = None
     """Torch device, such as cpu or cuda:0; the first GPU when there is one."""
     threads: int | None = None
-    """CPU threads; all that the process may use when not given."""
+    """CPU threads; all that the process may use by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class CheckpointFlags:
     checkpoint_every: str | None = None
     """Time or number between checkpoints: 60s (default), 10m, 200it (outer iterations), 50steps."""
     minutes: float | None = None
-    """End with a finished set after so many minutes in all, each of --sets; resume goes on."""
+    """End with a finished set after this many minutes in all, each of --sets; resume continues."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class CondenseFlags(OutputFlags, PlanFlags, DataFlags, CheckpointFlags):
     data: str | None = None
     """What to condense (default digits): see `condensery data --help`."""
     ipc: int | None = None
-    """Budget: images a class (default 10)."""
+    """Budget: images per class (default 10)."""
     iterations: int | None = None
     """Outer iterations; fewer truncate the recipe's schedule, 0 writes the untrained start."""
     until: Literal["iterations", "converged"] | None = None
@@ -78,11 +78,11 @@ class CondenseFlags(OutputFlags, PlanFlags, DataFlags, CheckpointFlags):
     window: int | None = None
     """Outer iterations that --until converged compares (default a twentieth of the recipe's)."""
     real_batch: int | None = None
-    """Real images a class in one step (DM: 256); a class with fewer gives all it has."""
+    """Real images per class in one step (DM: 256); a class with fewer gives all it has."""
     sets: int = 1
     """Independent sets, with seeds seed … seed+N-1, in OUT/0 … OUT/N-1."""
     seed: int | None = None
-    """Where every draw derives from (default 0)."""
+    """Random seed (default 0)."""
     out: str | None = None
     """Run folder (default runs/DATA-RECIPE-ipcN); the same command continues an unfinished run."""
     evaluate_at: str | None = None
@@ -90,19 +90,19 @@ class CondenseFlags(OutputFlags, PlanFlags, DataFlags, CheckpointFlags):
     evaluate_protocol: str = "dsa"
     """With --evaluate-at: the protocol."""
     evaluate_nets: int = 3
-    """With --evaluate-at: networks a set."""
+    """With --evaluate-at: networks per set."""
     evaluate_epochs: int | None = None
     """With --evaluate-at: fewer epochs than the protocol's."""
     dry_run: bool = False
-    """Say what it would take, from a few measured steps, and write nothing."""
+    """Estimate time and memory from a few measured steps, and write nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeFlags(OutputFlags, CheckpointFlags):
-    """Continue a run from its last checkpoint, by the plan that it was begun with.
+    """Continue a run from its last checkpoint, by the plan that it was started with.
 
-    A run that was killed before its first checkpoint begins again. A finished one stays as it is,
-    unless more iterations are asked for.
+    A run that was killed before its first checkpoint starts over. A finished one stays as it is,
+    unless more iterations are requested.
     """
 
     iterations: int | None = None
@@ -121,13 +121,13 @@ class PoolFlags(OutputFlags, PlanFlags, DataFlags):
     data: str = "digits"
     """What to train on."""
     net: str | None = None
-    """The network, such as convnet3:width=64; by the images' size when not given."""
+    """The network, such as convnet3:width=64; chosen by image size by default."""
     count: int = 10
     """Networks in all; a finished pool may grow."""
     epochs: int | None = None
     """Epochs of each network (default 20)."""
     snapshots: list[float] | None = None
-    """When weights are kept, in epochs, such as 0 0.5 1 5; the last epoch when not given."""
+    """When weights are kept, in epochs, such as 0 0.5 1 5; the last epoch by default."""
     held_out: float | None = None
     """Share of each class's training images that accuracies are taken on (default 0.1)."""
     rate: float | None = None
@@ -137,11 +137,11 @@ class PoolFlags(OutputFlags, PlanFlags, DataFlags):
     weight_decay: float | None = None
     """SGD's weight decay (default 0.0005)."""
     batch: int | None = None
-    """Images a step (default 256)."""
+    """Images per step (default 256)."""
     augmentation: Literal["none", "batch_op", "image_op", "idc", "photos"] | None = None
     """none (default), batch_op as DSA trains, image_op as DC, idc, or photos for larger images."""
     seed: int = 0
-    """Where initialisation, shuffling and the held-out part derive from."""
+    """Seed of initialisation, shuffling and the held-out split."""
     checkpoint_every: str | None = None
     """Time or epochs between checkpoints: 60s (default), 10m, 5it (epochs)."""
     out: str | None = None
@@ -160,19 +160,19 @@ class SelectFlags(OutputFlags, PlanFlags, DataFlags):
     data: str = "digits"
     """What to select from."""
     ipc: int = 10
-    """Images a class."""
+    """Images per class."""
     sets: int = 1
     """Independent draws or networks, with seeds seed … seed+N-1, in OUT/0 … OUT/N-1."""
     seed: int = 0
     """Which draw, or which network."""
     net: str | None = None
-    """The network to train, such as convnet3:width=64; by the images' size when not given."""
+    """The network to train, such as convnet3:width=64; chosen by image size by default."""
     epochs: int | None = None
     """Epochs of its training (default: about 600 000 images, at least 5 and at most 30 epochs)."""
     rate: float | None = None
     """Largest learning rate of its training, which rises to it and falls to 0 (default 0.05)."""
     batch: int | None = None
-    """Images a step of its training (default 128)."""
+    """Images per step of its training (default 128)."""
     augmentation: Literal["none", "batch_op", "image_op", "idc", "photos"] | None = None
     """none (default), batch_op as DSA trains, image_op as DC, idc, or photos for larger images."""
     out: str | None = None
@@ -188,18 +188,18 @@ class EvaluateFlags(OutputFlags, PlanFlags, DataFlags):
     """
 
     data: str | None = None
-    """Data set whose test split is used; the one the first set was made from when not given."""
+    """Data set whose test split is used; the one the first set was made from by default."""
     net: list[str] | None = None
-    """Networks, such as convnet3 mlp resnet18:norm=batch; by the images' size when not given."""
+    """Networks, such as convnet3 mlp resnet18:norm=batch; chosen by image size by default."""
     nets: int = 5
-    """Networks a set."""
+    """Networks per set."""
     protocol: str = "dsa"
     """How networks are trained: dc, dsa, gm, idc or idc_steps; dc+augmentation=none changes a
     constant, and the result says so."""
     epochs: int | None = None
-    """Train so many epochs on each set; the result says so. whole(epochs=N) has its own."""
+    """Train this many epochs on each set; the result says so. whole(epochs=N) has its own."""
     seed: int = 0
-    """Where initialisation, shuffling and augmentation derive from."""
+    """Seed of initialisation, shuffling and augmentation."""
 
 
 #: A field named ``list`` hides the type in its class.
@@ -208,7 +208,7 @@ _Words: TypeAlias = list[str] | None
 
 @dataclass(frozen=True, kw_only=True)
 class ReproduceFlags(OutputFlags, PlanFlags):
-    """Run numbers that the papers print, and compare.
+    """Rerun numbers that the papers print, and compare.
 
     TABLE is a paper and a table of it, such as dc/table1. A row's sets are condensed as the paper
     did, networks are trained on them by the paper's protocol, and ours stands beside theirs. The
@@ -216,27 +216,27 @@ class ReproduceFlags(OutputFlags, PlanFlags):
     """
 
     row: _Words = None
-    """Rows, such as mnist/1/dc (see --list); all that can be run when not given."""
+    """Rows, such as mnist/1/dc (see --list); by default all that can be run."""
     list: bool = False
     """List the table's rows with their published values and what would be run."""
     status: bool = False
-    """Tell which rows were reproduced, and of the others why not."""
+    """Report which rows were reproduced, and why the others were not."""
     results: str | None = None
-    """With --status: folder of results; the checkout's when not given."""
+    """With --status: folder of results; the checkout's by default."""
     markdown: str | None = None
     """With --status: write the page of results to this file."""
     scale: float = 1.0
     """Shorten the schedule: outer iterations, and drops of the pixel rate, times this."""
     sets: int | None = None
-    """Sets; as many as the paper made when not given."""
+    """Sets; as many as the paper made by default."""
     nets: int | None = None
-    """Networks a set; as many as the paper trained when not given."""
+    """Networks per set; as many as the paper trained by default."""
     epochs: int | None = None
-    """Epochs of the networks; the protocol's when not given."""
+    """Epochs of the networks; the protocol's by default."""
     data: str | None = None
-    """Another data set in the published one's place."""
+    """Another data set in place of the published one."""
     seed: int = 0
-    """Where every draw derives from."""
+    """Random seed."""
     out: str | None = None
     """Folder of sets and results (default runs/reproduce); the same command continues."""
 
@@ -247,24 +247,24 @@ class CompareFlags(OutputFlags, PlanFlags, DataFlags):
 
     A set is what evaluate takes, or comes from elsewhere: an .npz file, a folder of class folders
     of pictures, or a .pt file of the published programs. NAME=PATH gives a row its name. Every
-    network's accuracy is kept, and what is known is not trained again.
+    network's accuracy is kept, and networks already evaluated are not trained again.
     """
 
     data: str | None = None
-    """Data set whose test split is used; the one the first set was made from when not given."""
+    """Data set whose test split is used; the one the first set was made from by default."""
     net: list[str] | None = None
-    """Networks, such as convnet3 mlp resnet18:norm=batch; by the images' size when not given."""
+    """Networks, such as convnet3 mlp resnet18:norm=batch; chosen by image size by default."""
     nets: int = 5
-    """Networks a set; more train only those that are missing."""
+    """Networks per set; raising it trains only the missing ones."""
     protocol: list[str] | None = None
     """How networks are trained, one or several: dc, dsa (default), gm, idc or idc_steps;
     dc+augmentation=none changes a constant, and the result says so."""
     epochs: int | None = None
-    """Train so many epochs on each set; the result says so. whole(epochs=N) has its own."""
+    """Train this many epochs on each set; the result says so. whole(epochs=N) has its own."""
     reference: str | None = None
     """Name of the row that the others are compared with, tested on the means of sets."""
     seed: int = 0
-    """Where initialisation, shuffling and augmentation derive from."""
+    """Seed of initialisation, shuffling and augmentation."""
     out: str | None = None
     """Folder that keeps accuracies (default runs/compare); the same command continues from it."""
     csv: str | None = None
@@ -275,10 +275,10 @@ class CompareFlags(OutputFlags, PlanFlags, DataFlags):
 
 @dataclass(frozen=True, kw_only=True)
 class ShowFlags(OutputFlags):
-    """Say what a condensed set is, how big, and how it was made; draw it."""
+    """Describe a condensed set: contents, size and origin; draw it."""
 
     picture: str | None = None
-    """Draw the picture into this PNG file; the run folder's images.png when not given."""
+    """Draw the picture into this PNG file; the run folder's images.png by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,7 +291,7 @@ class ExportFlags(OutputFlags, PlanFlags, DataFlags):
     out: str = "exported"
     """File or folder to write."""
     factor: int | None = None
-    """With packed: so many images a side in the place of one."""
+    """With packed: this many images a side in place of one."""
     iterations: int | None = None
     """With wav: iterations of Griffin-Lim (default 100)."""
     seed: int | None = None
@@ -301,7 +301,7 @@ class ExportFlags(OutputFlags, PlanFlags, DataFlags):
     verify: bool = False
     """Measure what 8 bits cost in accuracy: train on both, and test on the real test split."""
     data: str | None = None
-    """With --verify: the data set; the one that the set was made from when not given."""
+    """With --verify: the data set; the one that the set was made from by default."""
     nets: int = 5
     """With --verify: networks each."""
     epochs: int | None = None
@@ -310,7 +310,7 @@ class ExportFlags(OutputFlags, PlanFlags, DataFlags):
 
 @dataclass(frozen=True, kw_only=True)
 class DataCommandFlags(OutputFlags, DataFlags):
-    """Say what was understood of a data set: splits, classes, sizes, normalisation, problems.
+    """Describe a data set as it was read: splits, classes, sizes, normalisation, problems.
 
     SPEC is digits; a known name (mnist, fashion_mnist, usps, svhn, cifar10, cifar100,
     tiny_imagenet, imagenet1k, imagenet10, imagenet100, mini_speech_commands); hub:owner/name; a

@@ -93,7 +93,7 @@ def _run(command: str, values: Any, dotted: list[tuple[str, Any]]) -> int:
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        return _fail("memory ran out; give a smaller --size, or a plan with smaller chunks", 1)
+        return _fail("out of memory; give a smaller --size, or a plan with smaller chunks", 1)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -122,7 +122,7 @@ def _parse(arguments: list[str]) -> tuple[str, Any, list[tuple[str, Any]]]:
         raise SystemExit(_fail_alike(_plainly(error, rest), 2)) from None
     if dotted and found.command != "condense":
         name = dotted[0][0]
-        raise SystemExit(_fail_alike(f"--{name} is a recipe's setting; only condense takes it", 2))
+        raise SystemExit(_fail_alike(f"--{name} is a recipe setting; only condense takes it", 2))
     return found.command, found[found.command], dotted
 
 
@@ -222,9 +222,9 @@ def _plainly(error: Exception, arguments: Sequence[str]) -> str:
 
         got = unknown[1].split("=")[0]
         if not got.startswith("-"):
-            return f"{command} does not take '{got}' as it stands; did you mean --data {got}?"
+            return f"{command} takes no positional argument '{got}'; did you mean --data {got}?"
         if (command, got) == ("data", "--data"):
-            return "data takes its data set as it stands: condensery data SPEC"
+            return "data takes the data set as a positional argument: condensery data SPEC"
         flags = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(COMMANDS[command][0])]
         near = difflib.get_close_matches(got, flags, n=1, cutoff=0.65)
         hint = f"did you mean {near[0]}?" if near else f"see condensery {command} --help"

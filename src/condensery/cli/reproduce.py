@@ -32,7 +32,7 @@ def reproduce(options: Any) -> int:
         return _status(options)
     if options.markdown or options.results:
         flag = "--markdown" if options.markdown else "--results"
-        raise UsageError(f"{flag} goes with --status; leave it out, or add --status")
+        raise UsageError(f"{flag} requires --status; add it, or leave this flag out")
     if options.list:
         return _list(options)
     if not options.table:
@@ -92,7 +92,9 @@ def _results_folder(options: Any) -> Path | None:
     if options.results:
         folder = Path(options.results)
         if not folder.is_dir():
-            raise UsageError(f"--results {folder} is no folder; name one with results of reproduce")
+            raise UsageError(
+                f"--results {folder} is not a folder; name one with results of reproduce"
+            )
         return folder
     home = checkout()
     if home is None:
@@ -149,7 +151,7 @@ def _wanted(options: Any, say: Any) -> list[tuple[Published, Experiment]]:
                 raise UsageError(f"{row.address} cannot be run: {found.status}, {found.reason}")
             skipped.append(f"{row.name} ({found.status}: {found.reason})")
         elif not named and options.data is None and not lies_here(found.data):
-            skipped.append(f"{row.name} (data cannot be had here: {found.data})")
+            skipped.append(f"{row.name} (data is unavailable here: {found.data})")
         else:
             out.append((row, found))
     if skipped:
@@ -259,6 +261,6 @@ def _estimate(
     if condensing:
         parts.insert(0, f"{time_text(sets)} for {plural(len(condensing), 'set')} to condense")
     how.say(
-        f"{plural(len(wanted), 'row')}, about {time_text(sets + networks)} at the speed of plain "
-        f"passes here: {', '.join(parts)}"
+        f"{plural(len(wanted), 'row')}, about {time_text(sets + networks)} estimated "
+        f"from plain passes on this machine: {', '.join(parts)}"
     )

@@ -22,15 +22,15 @@ def resume(options: Any) -> int:
 
 
 def _same_command(options: Any) -> CondenseFlags:
-    """The flags of the command that goes on with a run."""
+    """The flags of the command that continues a run."""
     place = Path(options.run)
     several = not (place / "recipe.yaml").exists() and (place / "0" / "recipe.yaml").exists()
     first = RunFolder(place / "0" if several else place)
     if (place / POOL).exists():
-        raise UsageError(f"{place} is a pool; the command that began it continues it")
+        raise UsageError(f"{place} is a pool; the command that started it continues it")
     if not (first.path / "recipe.yaml").exists():
         what = "does not exist" if not place.exists() else "holds no run"
-        raise UsageError(f"{place} {what}; name the folder that condense was given as --out")
+        raise UsageError(f"{place} {what}; name the folder given to condense as --out")
     if "select" in read_yaml(first.path / "recipe.yaml", "the recipe"):
         raise UsageError(f"{place} is a selection; there is nothing to resume")
     sets = _sets_of(place) if several else 1
@@ -47,7 +47,7 @@ def _same_command(options: Any) -> CondenseFlags:
 
 
 def _sets_of(place: Path) -> int:
-    """How many sets a folder has, or was to have when the last of them was begun."""
+    """How many sets a folder has, or was to have when the last of them was started."""
     numbers = [int(p.name) for p in place.iterdir() if p.name.isascii() and p.name.isdigit()]
     told = [int(RunFolder(place / str(n)).facts().get("sets", 1)) for n in numbers]
     return max([*told, max(numbers) + 1])

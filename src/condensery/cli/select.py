@@ -63,7 +63,7 @@ def select(options: Any) -> int:
             chosen = CondensedSet.load(folder) if there else work.make(folder, seed)
             results.append({"out": str(folder), **facts_of_set(chosen)})
     except Interrupted as stop:
-        print(f"condensery: stopped by {stop}; the same command goes on", file=sys.stderr)
+        print(f"condensery: stopped by {stop}; the same command continues", file=sys.stderr)
         return 128 + stop.number
     say(f"next: condensery evaluate {out}")
     write_result(options, {"runs": results})

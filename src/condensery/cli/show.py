@@ -34,7 +34,7 @@ def show(options: Any) -> int:
     lines = [
         f"{path}{several}: {about.method} of {about.source.name}",
         f"  stored        {stored.shape[0] * stored.shape[1]} × {shape}, "
-        f"{about.ipc} a class in {len(stored)} classes, {size_text(condensed.stored_bytes)}"
+        f"{about.ipc} per class in {len(stored)} classes, {size_text(condensed.stored_bytes)}"
         + (f", {size_text(extra)} of them the formation's weights" if extra else ""),
         f"  decoded       {len(condensed)} training images",
         f"  source        {about.source.images} images, {size_text(about.source.bytes)}: "
@@ -57,7 +57,7 @@ _CHOICES = ("formation", "objective", "supply", "augmentation", "optimizer", "tr
 
 
 def _seen_through(config: Mapping[str, Any]) -> list[str]:
-    """A line on the network that a selection looked through."""
+    """A line on the network that a selection used."""
     found = config.get("train_accuracy")
     if not isinstance(found, float):
         return []

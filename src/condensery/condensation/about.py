@@ -26,12 +26,12 @@ def about_run(
         iterations: outer iterations done.
         flip: whether augmentation might flip left and right.
         zca: whether the images were whitened.
-        rate: samples a second of recordings.
+        rate: samples per second of recordings.
     """
     # A known name goes into the file, but not where somebody keeps data of their own.
     named = _without_places(config.as_dict())
     named["data"] = train.name if config.data == train.name else None
-    named["zca"], named["sample_rate"] = zca, rate  # what was found, if not asked for
+    named["zca"], named["sample_rate"] = zca, rate  # what was found, if not requested
     return About(
         method=config.recipe,
         formation=config.formation,

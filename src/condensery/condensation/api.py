@@ -36,16 +36,16 @@ def condense(
     Args:
         data: anything that :func:`condensery.load` takes.
         recipe: a recipe's name, file or content.
-        ipc: budget, full-size images' worth of stored numbers a class.
+        ipc: budget, full-size images' worth of stored numbers per class.
         iterations: outer iterations; fewer than the recipe's truncate it, 0 gives its start.
         until: ``converged`` stops before the last iteration when the loss has stopped falling.
-        seed: where every draw derives from.
+        seed: random seed.
         size: side in pixels that pictures are brought to.
         channels: 1 for grey, 3 for colour.
-        rate: samples a second that recordings are brought to.
+        rate: samples per second that recordings are brought to.
         flip: whether augmentation may flip left and right.
         plan: ``auto``, ``exact``, a YAML file, or a :class:`condensery.runtime.Plan`.
-        device: torch device; the first GPU, or the CPU, when not given.
+        device: torch device; the first GPU, or the CPU, by default.
         threads: CPU threads.
         overrides: any other field of the recipe, dotted: ``{"optimizer.rate": 0.1}``.
         after_iteration: called with the :class:`Condenser` after every outer iteration.

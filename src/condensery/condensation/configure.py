@@ -27,7 +27,7 @@ def facts_of(data: Data, ipc: int, net: str | None = None) -> dict[str, Any]:
     Args:
         data: what is condensed.
         ipc: budget.
-        net: the network that one looks through; the data's own when not given.
+        net: the matching network; the data's own by default.
     """
     _, height, width = data.train.shape
     return {
@@ -117,7 +117,7 @@ def resolved(
     asked = given.get("sample_rate", base.get("sample_rate"))
     if asked not in (None, data.rate):
         raise UsageError(
-            f"sample_rate {asked} is asked for, and the data were read with {data.rate or 'none'}; "
+            f"sample_rate {asked} is requested, and the data were read with {data.rate or 'none'}; "
             "give rate= where they are loaded"
         )
     cased = with_cases(base, facts)
@@ -153,7 +153,7 @@ def plan_for(
     *,
     choices: Choices | None = None,
 ) -> Plan:
-    """The execution plan of a run: what was asked for, or what suits its device and size.
+    """The execution plan of a run: what was requested, or what suits its device and size.
 
     Args:
         data: what is condensed.

@@ -20,7 +20,7 @@ _WINDOW_SHARE = 0.05
 _SHORTEST = 10
 #: Over a window the mean loss has to fall by this share of itself …
 _FALL = 0.05
-#: … and by so many standard errors of the difference.
+#: … and by this many standard errors of the difference.
 _ERRORS = 2.0
 
 
@@ -51,7 +51,7 @@ class Convergence:
     def add(self, loss: Tensor) -> bool:
         """Take the mean loss of an outer iteration; whether the run has converged.
 
-        Losses are read from the device once a window.
+        Losses are read from the device once per window.
         """
         self._waiting.append(loss.detach().clone())
         if len(self._waiting) < self.window:

@@ -13,7 +13,7 @@ from condensery.runtime.distributed import Ranks
 
 #: A loss is far above its start from this factor on …
 _FAR = 10.0
-#: … when so many reports in a row, at least, were so.
+#: … when this many reports in a row, at least, were so.
 _LONG = 5
 #: Reports that make the start.
 _START = 3
@@ -21,7 +21,7 @@ _START = 3
 
 @dataclass(frozen=True)
 class Break:
-    """Where a run left the finite numbers."""
+    """Where a run produced NaN or inf."""
 
     step: int
     """The pixel step, counted from 1."""
@@ -85,7 +85,7 @@ def first_break(found: Break | None, own: range, classes: int, ranks: Ranks) -> 
 def diverged(
     found: Break | None, iteration: int, rates: Mapping[str, float], class_names: Sequence[str]
 ) -> DivergedError:
-    """The error of a run that left the finite numbers: where, in which classes, and the remedy.
+    """The error of a run that produced NaN or inf: where, in which classes, and the remedy.
 
     Args:
         found: the first such step, where it is known.
@@ -99,7 +99,7 @@ def diverged(
     else:
         where = f"step {found.step} (iteration {found.iteration})"
         where += f", first in {_named(found.classes, class_names)}" if found.classes else ""
-    return DivergedError(f"the loss or the pixels are not finite at {where}; lower {lower}")
+    return DivergedError(f"the loss or the pixels became NaN or inf at {where}; lower {lower}")
 
 
 def _named(classes: Sequence[int], class_names: Sequence[str]) -> str:

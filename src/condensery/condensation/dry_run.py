@@ -18,7 +18,7 @@ from .loop import Condenser
 
 #: Steps that are measured after the first one, fewer where they take long.
 _STEPS = 3
-#: Seconds after which no further step is begun.
+#: Seconds after which no further step is started.
 _PATIENCE = 60.0
 
 
@@ -33,7 +33,7 @@ class DryRun:
     network_seconds: float
     """What the first step through a network takes beyond that, such as pre-training."""
     steps: int
-    """Pixel steps an outer iteration, as far as the supply can tell."""
+    """Pixel steps per outer iteration, as far as the supply can tell."""
     seconds: float
     """The whole run."""
     memory_bytes: int

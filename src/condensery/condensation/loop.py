@@ -46,7 +46,7 @@ class Report:
 
 
 class Condenser:
-    """One run of the loop. It can be stopped between steps and continued to the same bytes.
+    """One run of the loop. It can be stopped between steps and resumed bit-identically.
 
     It holds the training split alone: nothing here can see the test split. Where ranks share the
     run, each holds the stored tensors of its own classes, and every public method but
@@ -106,7 +106,7 @@ class Condenser:
         self._loss = torch.zeros((), device=self.task.device, dtype=self.task.dtype)
         self._reported_steps = 0
         self.began_at = 0
-        """Steps that were done before this process took the run up."""
+        """Steps that were done before this process resumed the run."""
         self.converged = False
         self._convergence = Convergence(config.window or window_of(config.iterations))
         self._iteration_loss = torch.zeros_like(self._loss)
@@ -146,7 +146,7 @@ class Condenser:
         return self._inputs.at(self.iteration, self.step_in_iteration)
 
     def leave_network(self) -> None:
-        """Drop the network that one looks through, and go on with the next outer iteration."""
+        """Drop the matching network, and continue with the next outer iteration."""
         if self.step_in_iteration:
             self._network = None
             self._end_iteration()
@@ -177,7 +177,7 @@ class Condenser:
         A configuration ``until: converged`` may end it earlier.
 
         Args:
-            iterations: the last one; that of the configuration when not given.
+            iterations: the last one; that of the configuration by default.
             after_iteration: called after every outer iteration.
             after_step: called after every pixel step; the run can be stopped and continued there.
         """
@@ -211,13 +211,13 @@ class Condenser:
         about = about_run(
             train, config, self.iteration, flip=self.flip, zca=self.zca, rate=self.rate
         )
-        # A copy: the run may go on, and a set does not change.
+        # A copy: the run may continue, and a set does not change.
         stored = self._parameters.copy()
         self.formation.project(stored)
         return CondensedSet(stored, about, self.formation)
 
     def check_finite(self) -> None:
-        """Wait for the device, and refuse a state that is not finite.
+        """Wait for the device, and raise if the state is not finite.
 
         Raises:
             DivergedError: naming the step, the classes and the remedy.
@@ -239,7 +239,7 @@ class Condenser:
         return diverged(self._break(), self.iteration, rates, self.train.class_names)
 
     def state(self) -> dict[str, Any]:
-        """All that a run needs to go on from between two steps: tensors and plain values.
+        """All that a run needs to resume between two steps: tensors and plain values.
 
         It does not depend on the number of ranks, and is complete on the first one alone.
         """

@@ -127,11 +127,11 @@ def _refuse_what_does_not_fit(task: Task, ranks: Ranks) -> None:
     memory = physical_memory()
     if memory is None or task.device.type != "cpu":
         return
-    # Every rank starts from all of it, and goes on with its share.
+    # Every rank starts from all of it, and keeps its share.
     times = launched_here() * (1 + 3 / ranks.world)
     wanted = times * 4 * task.classes * task.ipc * math.prod(task.shape)
     if wanted > memory:
         raise UsageError(
-            f"{task.ipc} images a class need {wanted / 1e9:.0f} GB while they are learned, and "
+            f"{task.ipc} images per class need {wanted / 1e9:.0f} GB while they are learned, and "
             f"this machine has {memory / 1e9:.0f}; use a smaller --ipc or --size"
         )

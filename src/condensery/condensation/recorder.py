@@ -1,4 +1,4 @@
-"""What is recorded while a run goes on: reports, pictures, checkpoints, and requests to stop."""
+"""Reports, pictures and checkpoints of a run in progress, and requests to stop it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from .run_folder import RunFolder
 #: Parts of a run after which the set is kept and drawn.
 _PICTURES = 4
 
-#: About so many lines of metrics a run.
+#: About this many lines of metrics per run.
 _REPORTS = 200
 
-#: A checkpoint that nobody asked for at that time may take a fiftieth of a run's time.
+#: A checkpoint that nobody requested at that time may take a fiftieth of a run's time.
 _SHARE = 50.0
 
 _REPEATS = (
@@ -171,7 +171,7 @@ class Recorder:
         except WRITING as error:
             if what not in self._told:
                 self._told.add(what)
-                self.warn(f"{what} could not be written ({reason(error)}); the run goes on")
+                self.warn(f"{what} could not be written ({reason(error)}); the run continues")
         else:
             self._told.discard(what)
 
@@ -187,7 +187,7 @@ def reason(error: Exception) -> str:
 
 
 def _traffic(run: Condenser) -> dict[str, Any]:
-    """What a rank has received a pixel step since it took the run up, where several share it."""
+    """What a rank has received per pixel step since it resumed the run, where several share it."""
     steps = run.steps - run.began_at
     if run.ranks.alone or not steps:
         return {}

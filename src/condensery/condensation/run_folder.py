@@ -1,4 +1,4 @@
-"""A run folder: what a run leaves on disk, and how it goes on."""
+"""A run folder: what a run leaves on disk, and how it is resumed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from condensery.utils.facts import note_facts
 from condensery.utils.files import write_text
 
 #: ``timed``: finished at a time before its last iteration. ``grown``: finished, and more iterations
-#: are asked for now.
+#: are requested now.
 Status = Literal["new", "unfinished", "timed", "grown", "finished"]
 #: What ended a run.
 Ended = Literal["iterations", "converged", "minutes"]
@@ -70,7 +70,7 @@ class RunFolder:
         different = first_difference(same, config.as_dict(), defaults_of(config))
         if different is not None and different.field == "iterations":
             raise UsageError(
-                f"the iterations of {self.path} may grow, and not shrink ({different}); choose "
+                f"the iterations of {self.path} can grow but not shrink ({different}); choose "
                 "another folder for a shorter run"
             )
         if different is not None:
@@ -90,8 +90,8 @@ class RunFolder:
             return "finished"
         if not self.checkpoints.files:
             raise UsageError(
-                f"{self.path} is finished and its last checkpoint is not there, so that it cannot "
-                "go on; choose another --out"
+                f"{self.path} is finished and its last checkpoint is "
+                "missing, so it cannot be continued; choose another --out"
             )
         return "timed" if ended == "minutes" else "grown"
 
@@ -122,7 +122,7 @@ class RunFolder:
         """The plan that the run was started with.
 
         Raises:
-            UsageError: when it cannot be carried out here.
+            UsageError: when it cannot be run here.
         """
         held = self.facts().get("plan")
         if not isinstance(held, dict):
@@ -130,11 +130,11 @@ class RunFolder:
         try:
             plan: Plan = make(Plan, held, "plan")
         except UsageError as error:
-            raise UsageError(f"the plan that {self.path} was begun with: {error}") from error
+            raise UsageError(f"the plan that {self.path} was started with: {error}") from error
         return plan
 
     def check_data(self, data: Data) -> None:
-        """Refuse to go on with a run on data that have changed since.
+        """Raise if the data have changed since the run started.
 
         Raises:
             DataError: naming the folder.
@@ -142,7 +142,7 @@ class RunFolder:
         held = self.facts().get("fingerprint")
         if held not in (None, data.train.fingerprint):
             raise DataError(
-                f"the training images of {data.name} are not those that {self.path} was begun "
+                f"the training images of {data.name} are not those that {self.path} was started "
                 "with; choose another --out"
             )
 
@@ -211,7 +211,9 @@ class RunFolder:
                     kept.append(line.decode() + "\n")
             except (ValueError, KeyError, TypeError) as error:
                 if number < len(lines) - 1:
-                    raise DataError(f"{file} is damaged ({error}); remove it to go on") from error
+                    raise DataError(
+                        f"{file} is damaged ({error}); remove it to continue"
+                    ) from error
         write_text(file, "".join(kept))
 
     def abandon(self) -> None:

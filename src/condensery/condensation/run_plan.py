@@ -1,4 +1,4 @@
-"""The plan of a run that is new, or of one that goes on."""
+"""The plan of a run that is new, or of one that is resumed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def plan_of_run(
     choices: Choices,
     ranks: Ranks,
 ) -> Plan:
-    """The plan that a run was begun with, or that of a new one; the same on all ranks.
+    """The plan that a run was started with, or that of a new one; the same on all ranks.
 
     Args:
         data: what is condensed.
@@ -38,7 +38,7 @@ def plan_of_run(
         folder: of the run.
         status: of the folder.
         number: of the set among those of one command: they run by one plan, also when the later
-            ones begin on another day.
+            ones start on another day.
         plan: of a new run: ``auto``, ``exact``, a YAML file or a plan.
         device: of a new run.
         threads: CPU threads.
@@ -47,7 +47,7 @@ def plan_of_run(
         ranks: those that share the run.
 
     Raises:
-        UsageError: for a plan that cannot be carried out here.
+        UsageError: for a plan that cannot be run here.
     """
     begun = folder if status != "new" else RunFolder(folder.path.parent / "0")
     found = begun.plan() if status != "new" or number else None

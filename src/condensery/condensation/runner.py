@@ -1,4 +1,4 @@
-"""Carrying a run out in its folder: its start, its faults, and going on after them."""
+"""Running a configuration in its folder: start, faults and recovery."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ def carry_out(
         every: how often it is checkpointed.
         minutes: time after which the run ends with the set as it is then, over all its parts.
         keep: outer iterations at which the set is kept among the checkpoints, besides the quarters.
-        facts: more for ``run.json`` when it begins.
+        facts: more for ``run.json`` when it starts.
         ranks: those that carry it out together; the first one writes.
 
     Raises:
         Interrupted: when a signal asked to stop; the run can be continued.
         UsageError: when another process has the folder.
-        DivergedError: when learning left the finite numbers; the last good state stays.
+        DivergedError: when learning produced NaN or inf; the last good state stays.
         ResourceError: when memory, or room for the result, ran out.
     """
-    run = Condenser(data, config, plan, ranks)  # what it refuses leaves no folder behind
+    run = Condenser(data, config, plan, ranks)  # an invalid run leaves no folder behind
     held = in_use(folder.path) if ranks.first else nullcontext()
     with stop_requests(patient=not ranks.alone) as stops, held:
         # Again: now nobody else can change it.
@@ -91,20 +91,21 @@ def carry_out(
 def _begin(
     run: Condenser, data: Data, folder: RunFolder, status: Status, facts: Mapping[str, Any]
 ) -> None:
-    """Take up the last checkpoint, or begin."""
+    """Resume from the last checkpoint, or start."""
     try:
         state, notes = folder.checkpoints.load()
     except DataError as error:
         if status in ("timed", "grown"):
             raise DataError(
-                f"{folder.path} is finished, and cannot go on because its checkpoints are damaged; "
+                f"{folder.path} is finished, and cannot be continued because its checkpoints are "
+                "damaged; "
                 "its set stays as it is"
             ) from error
         raise
     run.ranks.agree(
         None if state is None else state["steps"],
-        f"the processes do not see the same checkpoint in {folder.path}; it has to lie on a file "
-        "system that all machines share",
+        f"the processes do not see the same checkpoint in {folder.path}; it "
+        "must be on a file system that all machines share",
     )
     for note in notes if run.ranks.first else ():
         print(f"condensery: {note}", file=sys.stderr, flush=True)
@@ -118,7 +119,7 @@ def _begin(
             f"checkpoint {folder.checkpoints.files[0]} does not fit this run ({error}); remove it "
             "to start again"
         ) from error
-    # Only now, when it is certain that the run can go on.
+    # Only now, when it is certain that the run can be continued.
     if status in ("timed", "grown") or folder.grows(run.config):
         folder.reopen(run.config)
     folder.forget_after(run.iteration)
@@ -138,7 +139,8 @@ def _write_first(run: Condenser, data: Data, folder: RunFolder, facts: Mapping[s
         with suppress(OSError):
             folder.abandon()
         raise ResourceError(
-            f"{folder.path} cannot be written ({reason(error)}); make room, or choose another --out"
+            f"{folder.path} cannot be written ({reason(error)}); free some space, or choose "
+            "another --out"
         ) from error
 
 
@@ -168,12 +170,12 @@ def _last_good(run: Condenser, folder: RunFolder) -> str:
     try:
         state, _ = folder.checkpoints.load()
         if state is None:
-            return "; choose another --out then"
+            return "; and choose another --out"
         run.load_state(state)
         good = run.result()
         folder.picture(good)
     except (*WRITING, DataError):
-        return "; choose another --out then"
+        return "; and choose another --out"
     file = folder.path / "checkpoints" / f"{good.about.iterations:06d}.safetensors"
     return f" and choose another --out. The last good set, of step {run.steps}, is {file}"
 
@@ -190,10 +192,10 @@ def _shortage(run: Condenser, folder: RunFolder) -> ResourceError:
     words = ", ".join(way for way in ways if way)
     if run.steps == 0:
         folder.abandon()
-        return ResourceError(f"memory ran out in the first step; smaller: {words}")
+        return ResourceError(f"out of memory in the first step; use less with {words}")
     return ResourceError(
-        f"memory ran out at step {run.steps + 1}; the last checkpoint is kept, and the same "
-        f"command continues from it. To need less, begin with another --out and one of: {words}"
+        f"out of memory at step {run.steps + 1}; the last checkpoint is kept, and the same "
+        f"command continues from it. To use less, start with another --out and one of: {words}"
     )
 
 
@@ -205,5 +207,5 @@ def _finish(folder: RunFolder, condensed: CondensedSet, recorder: Recorder, ende
         kept = f"its checkpoint of step {at} is kept" if at is not None else "it has no checkpoint"
         raise ResourceError(
             f"the finished set could not be written to {folder.path} ({reason(error)}); {kept}: "
-            "make room, and give the same command again"
+            "free some space and run the same command again"
         ) from error

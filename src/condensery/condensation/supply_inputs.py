@@ -87,7 +87,7 @@ class SupplyInputs:
         return self.train.normalised(rows, dtype=self.task.dtype), self.train.labels_at(rows)
 
     def _course(self, network: nn.Module, how: Protocol) -> Course:
-        """Begin to train a network; trainers are kept, because they compile."""
+        """Start training a network; trainers are kept, because they compile."""
         dtype = self.plan.torch_update_dtype
         trainer = self._trainers.setdefault(
             repr(how),

@@ -127,7 +127,7 @@ def _unknown_setting(section: str, name: str, fields: Sequence[str]) -> UsageErr
 
 
 def _refuse_nothing(cls: type[Any], settings: Mapping[str, Any], section: str) -> None:
-    """Refuse null where a value is needed; the parser takes it for any type."""
+    """Raise if a needed value is null; the parser accepts null for any type."""
     types = {item.name: str(item.type) for item in dataclasses.fields(cls)}
     for name, value in settings.items():
         if value is None and "None" not in types[name]:

@@ -49,7 +49,7 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
 
 
 def _check_ground(content: Mapping[str, Any], path: Path) -> None:
-    """Refuse a file that lacks a choice and names no recipe to stand on."""
+    """Raise if a file lacks a choice and names no recipe to extend."""
     lacking = [choice for choice in CHOICES if choice not in content]
     named = str(content["recipe"])
     if not lacking or named in recipe_names():
@@ -57,8 +57,8 @@ def _check_ground(content: Mapping[str, Any], path: Path) -> None:
     if named != path.stem:
         raise unknown_name("recipe", named, recipe_names())
     raise UsageError(
-        f"recipe {path} lacks {', '.join(lacking)}; add them, or name the recipe that it stands "
-        "on, such as recipe: dm"
+        f"recipe {path} lacks {', '.join(lacking)}; add them, or name the "
+        "recipe it extends, such as recipe: dm"
     )
 
 
@@ -104,7 +104,8 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UsageError(f"--config {path} belongs to a selection; repeat it with select")
     if "packed" in base:
         raise UsageError(
-            f"--config {path} belongs to a set that was packed afterwards; name the run that it "
+            f"--config {path} belongs to a set that was packed after training; name the run that "
+            "it "
             "was packed from"
         )
     lacking = [name for name in CHOICES if name not in base]

@@ -22,7 +22,7 @@ class Choice:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Flat, as it stands in YAML."""
+        """Flat, as in YAML."""
         return {"kind": self.kind, **self.settings}
 
 
@@ -93,26 +93,26 @@ class Scalars:
     channels: int | None = None
     """1 for grey, 3 for colour."""
     sample_rate: int | None = None
-    """Samples a second that recordings are brought to; their own when not given."""
+    """Samples per second that recordings are brought to; their own by default."""
     flip: bool | None = None
-    """Whether augmentation may flip left and right; the data set's own rule when not given."""
+    """Whether augmentation may flip left and right; the data set's own rule by default."""
     zca: bool = False
     """Whether images are whitened by the training split."""
     ipc: int = 10
-    """Budget: full-size images' worth of stored numbers a class."""
+    """Budget: full-size images' worth of stored numbers per class."""
     seed: int = 0
-    """Where every draw derives from."""
+    """Random seed."""
     iterations: int = 1000
     """Outer iterations; 0 writes the untrained start."""
     until: Literal["iterations", "converged"] = "iterations"
     """``converged``: stop before the last iteration when the loss has stopped falling."""
     window: int | None = None
-    """Outer iterations of a window of ``converged``; when not given a twentieth of the recipe's own
+    """Outer iterations of a window of ``converged``; by default a twentieth of the recipe's own
     schedule, which a smaller ``iterations`` does not change."""
     real_batch: int = 256
-    """Real images a class in one step; a class with fewer gives all it has."""
+    """Real images per class in one step; a class with fewer gives all it has."""
     synthetic_batch: int | None = None
-    """Most training images a class that a step takes of the synthetic set; all when not given."""
+    """Most training images per class that a step takes of the synthetic set; all by default."""
 
     def __post_init__(self) -> None:
         for name, least in (("ipc", 1), ("iterations", 0), ("real_batch", 1), ("seed", 0)):

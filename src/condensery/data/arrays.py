@@ -61,7 +61,7 @@ def pair(
         if test_images.shape[1:] != images.shape[1:] or test_images.dtype != images.dtype:
             raise DataError(
                 f"test images are {tuple(test_images.shape[1:])} of {test_images.dtype} but "
-                f"training images {tuple(images.shape[1:])} of {images.dtype}; make them alike"
+                f"training images {tuple(images.shape[1:])} of {images.dtype}; make them match"
             )
     train_set = LabelledSet.of(images, y, labels.names, name)
     test_set = LabelledSet.of(
@@ -78,10 +78,10 @@ def _checked(split: tuple[Any, Any], which: str) -> tuple[Tensor, NDArray[Any]]:
     if len(tensor) != len(numbers):
         raise DataError(
             f"the {which} data have {len(tensor)} images but {len(numbers)} labels; "
-            "one label an image is needed"
+            "one label per image is needed"
         )
     if not len(tensor):
-        raise DataError(f"the {which} split has no images at all; check the source")
+        raise DataError(f"the {which} split has no images; check the source")
     if tensor.is_floating_point():
         good = tensor.isfinite().flatten(1).all(dim=1)
         if not good.all():

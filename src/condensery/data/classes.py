@@ -33,7 +33,7 @@ def as_labels(values: Any, split: str) -> NDArray[Any]:
         labels = labels[:, 0]
     if labels.ndim != 1:
         raise DataError(
-            f"the {split} labels have shape {labels.shape}; one label an image is needed "
+            f"the {split} labels have shape {labels.shape}; one label per image is needed "
             "(take the argmax of one-hot labels)"
         )
     if labels.dtype.kind == "b":
@@ -65,7 +65,7 @@ def number(
     """
     notes: list[str] = []
     if not len(train):
-        raise DataError("the training split has no images at all; check the source")
+        raise DataError("the training split has no images; check the source")
     if names is not None and train.dtype.kind != "U":
         known: NDArray[Any] = np.arange(len(names))
         for split, labels in (("training", train), ("test", test)):
@@ -74,7 +74,7 @@ def number(
         shown = [str(names[v]) for v in present]
         if len(present) < len(names):
             empty = [names[v] for v in np.setdiff1d(known, present)]
-            notes.append(f"left out, having no training images: {_few(empty, 'class', 'classes')}")
+            notes.append(f"left out for lack of training images: {_few(empty, 'class', 'classes')}")
     else:
         present = np.unique(train)
         shown = [str(v) for v in present]

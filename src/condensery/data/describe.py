@@ -50,7 +50,7 @@ def describe(data: Data) -> list[str]:
     channels, height, width = train.shape
     names = ", ".join(train.class_names[:10]) + ", …" * (train.classes > 10)
     how = "published" if data.published else "measured on training"
-    sound = [f"recordings: one second each, {data.rate} samples a second"] if data.rate else []
+    sound = [f"recordings: one second each, {data.rate} samples per second"] if data.rate else []
     return [
         f"data: {data.name}" + (f" ({data.spec})" if data.spec != data.name else ""),
         f"train: {_counted(train)}",
@@ -70,7 +70,7 @@ def describe(data: Data) -> list[str]:
 def _counted(part: LabelledSet) -> str:
     least, most = min(part.counts), max(part.counts)
     each = f"{least}" if least == most else f"{least} to {most}"
-    return f"{len(part)} images, {each} a class"
+    return f"{len(part)} images, {each} per class"
 
 
 def _channels(n: int) -> str:

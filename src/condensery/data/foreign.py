@@ -69,7 +69,7 @@ def from_torch(
     names = tuple(str(n) for n in names) if names else None
     if isinstance(first, list):
         if second is not None and not isinstance(second, list):
-            raise DataError("training images are pictures but test images arrays; make them alike")
+            raise DataError("training images are pictures but test images arrays; make them match")
         held = None if second is None else _pictures(second, test_labels, "test")
         splits = Splits(_pictures(first, labels, "training"), held, names)
         return decode(splits, name, Wanted(size=size, channels=channels))
@@ -116,7 +116,7 @@ def _read(
             )
         if arrays and (pictures or arrays[-1].shape != arrays[0].shape):
             raise DataError(
-                f"{which} image {i} is not like the first; let the data set's transform "
+                f"{which} image {i} differs from the first; let the data set's transform "
                 "bring all to one size and type"
             )
     return (torch.stack(arrays), labels) if arrays else (pictures, labels)

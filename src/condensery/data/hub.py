@@ -35,7 +35,7 @@ def source(
         test: name of the test split, where it is known.
 
     Raises:
-        DataError: when it cannot be had, naming the remedy.
+        DataError: when it is unavailable, naming the remedy.
     """
     held = _load(repository, config, name)
     chosen, notes = _choose(held, repository, train, test)
@@ -59,7 +59,7 @@ def _load(repository: str, config: str | None, name: str) -> Any:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         which = f"'{repository}'" + (f" ({config})" if config else "")
         raise DataError(
-            f"hub data set {which} cannot be had: {first.rstrip('.')}. "
+            f"hub data set {which} is unavailable: {first.rstrip('.')}. "
             "Check the name, the network and, where the data set is gated, that you have access; "
             f"or put its parquet files into $CONDENSERY_DATA/{name}"
         ) from error

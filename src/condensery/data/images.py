@@ -27,7 +27,7 @@ EXTENSIONS = frozenset(
 )
 """File names that are taken for pictures in a folder."""
 
-# What the libraries below raise for bytes that are no picture, a torn one or a bomb.
+# What the libraries below raise for bytes that are not a picture, a torn one or a bomb.
 _BROKEN = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, EOFError)
 
 

@@ -21,11 +21,11 @@ _MOST_UNREADABLE = 0.1  # more than this, and the source itself is in doubt
 
 
 class NoRecordingsError(UsageError):
-    """A sample rate is asked for, and there are pictures."""
+    """A sample rate is requested, and there are pictures."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"a sample rate goes with recordings, but '{name}' holds images; leave --sample-rate "
+            f"a sample rate applies to recordings, but '{name}' holds images; leave --sample-rate "
             "(rate= of load) out"
         )
 
@@ -61,11 +61,11 @@ class Wanted:
     channels: int | None = None
     """1 or 3; ``None``: 1 where every training picture is grey."""
     rate: int | None = None
-    """Samples a second of recordings; ``None`` keeps their own."""
+    """Samples per second of recordings; ``None`` keeps their own."""
     subset: Mapping[str, str] | None = None
     """Identifier → word of the classes to keep, in their new order."""
     one_of: int = 5
-    """One of so many is set aside for testing, where there is no test split."""
+    """One in this many is set aside for testing, where there is no test split."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Pair:
     test: LabelledSet
     notes: tuple[str, ...] = ()
     rate: int | None = None
-    """Samples a second, where the images are spectrograms of recordings."""
+    """Samples per second, where the images are spectrograms of recordings."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def decode(splits: Splits, name: str, wanted: Wanted, store: Store | None = None
         splits: what to decode.
         name: short name.
         wanted: size, channels and classes.
-        store: where decoded images go; memory when not given.
+        store: where decoded images go; memory by default.
     """
     if wanted.rate is not None:
         raise NoRecordingsError(name)
@@ -165,7 +165,7 @@ def divide(splits: Splits, wanted: Wanted) -> Division:
     train = SplitRows(splits.train, train_rows, train_labels)
     for part, split in ((train, "training"), (test, "test")):
         if not len(part.rows):
-            raise DataError(f"the {split} split has no images at all; check the source")
+            raise DataError(f"the {split} split has no images; check the source")
     return Division(train, test, names, tuple(notes))
 
 

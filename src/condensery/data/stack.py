@@ -57,7 +57,7 @@ class Stack:
     @property
     def shape(self) -> tuple[int, int, int]:
         """C×H×W of the pictures."""
-        assert self.size is not None  # a split of which nothing can be read was refused before
+        assert self.size is not None  # a split of which nothing can be read was rejected before
         return (self._depth, *self.size)
 
 

@@ -51,7 +51,7 @@ class Store(Protocol):
     """Takes the images of one split after the other."""
 
     def begin(self, room: int) -> None:
-        """Begin a split of at most so many images."""
+        """Start a split of at most this many images."""
 
     def add(self, images: NDArray[Any]) -> None:
         """Put away n×C×H×W more of them."""
@@ -63,7 +63,7 @@ class Store(Protocol):
         """All of the split, N×C×H×W."""
 
     def parts(self, rows: int) -> Iterator[Tensor]:
-        """The split in order, so many images at a time, without holding all of it."""
+        """The split in order, this many images at a time, without holding all of it."""
 
 
 class Memory:
@@ -74,7 +74,7 @@ class Memory:
         self._out: NDArray[Any] | None = None
 
     def begin(self, room: int) -> None:
-        """Begin a split of at most so many images."""
+        """Start a split of at most this many images."""
         self._room, self._n, self._out = room, 0, None
 
     def add(self, images: NDArray[Any]) -> None:
@@ -105,13 +105,13 @@ class Memory:
 
     def images(self) -> Tensor:
         """All of the split, N×C×H×W."""
-        assert self._out is not None  # a split of which nothing can be read was refused before
+        assert self._out is not None  # a split of which nothing can be read was rejected before
         if self._n < self._room:  # what could not be read
             self._out, self._room = self._out[: self._n].copy(), self._n
         return torch.from_numpy(self._out)
 
     def parts(self, rows: int) -> Iterator[Tensor]:
-        """The split in order, so many images at a time."""
+        """The split in order, this many images at a time."""
         yield from self.images().split(rows)
 
 
@@ -131,7 +131,7 @@ class File:
         self._type = np.dtype(np.uint8)
 
     def begin(self, room: int) -> None:
-        """Begin a split of at most so many images."""
+        """Start a split of at most this many images."""
         self._start, self._n, self._room, self._shape = self._file.tell(), 0, room, ()
 
     def add(self, images: NDArray[Any]) -> None:
@@ -181,14 +181,14 @@ class File:
 
     def images(self) -> Tensor:
         """All of the split, N×C×H×W, mapped."""
-        assert self._shape  # a split of which nothing can be read was refused before
+        assert self._shape  # a split of which nothing can be read was rejected before
         with _writing():
             self._file.flush()
         kind = torch.uint8 if self._type == np.uint8 else torch.float32
         return mapped(self.path, self._start, (self._n, *self._shape), kind)
 
     def parts(self, rows: int) -> Iterator[Tensor]:
-        """The split in order, so many images at a time, each read anew."""
+        """The split in order, this many images at a time, each read anew."""
         with _writing():
             self._file.flush()
         kind = torch.uint8 if self._type == np.uint8 else torch.float32

@@ -65,7 +65,7 @@ def file_table(paths: Sequence[Path], where: str) -> Table:
             if _schema(path).names != schema.names:
                 raise DataError(
                     f"'{path.name}' has other columns than '{paths[0].name}'; "
-                    "the files of a split must be alike"
+                    "the files of a split must have the same columns"
                 )
     except (pa.ArrowException, OSError) as error:
         raise _broken(where, error) from error
@@ -138,7 +138,7 @@ def splits_of(
         held_columns = _columns(test, *columns)
         if getattr(test.features[held_columns[1]], "names", None) != names:
             raise DataError(
-                f"{test.where} names its classes differently from {train.where}; make them alike"
+                f"{test.where} names its classes differently from {train.where}; make them match"
             )
         held = _pictures(test, *held_columns)
     sounds = _is_sound(train, content)
@@ -163,7 +163,7 @@ def _columns(table: Table, image: str | None, label: str | None) -> tuple[str, s
         if column is None:
             raise DataError(
                 f"{table.where} has no {what} column among {', '.join(sorted(kinds))}; "
-                f"call it '{usual[0]}'" + " ('audio' for recordings)" * (what == "image")
+                f"name it '{usual[0]}'" + " ('audio' for recordings)" * (what == "image")
             )
     assert found is not None
     assert found_label is not None

@@ -3,7 +3,7 @@
 An accuracy is a function of a set's content, its number in the row, the network's number, and how
 it was trained and tested: never of how many networks there are (but for the order of float sums,
 where a plan trains several in one call). So numbers are kept network by network, under a name that
-is derived from all of this, and found again whatever is asked for next.
+is derived from all of this, and found again whatever is requested next.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class KeptCells:
 def _one_writer(folder: Path) -> Iterator[None]:
     """Hold a folder of numbers for the time of one file, against the others that write there.
 
-    The system's own lock, which ends with its process. One that cannot be had is done without,
+    The system's own lock, which ends with its process. One that is unavailable is done without,
     rather than that a number which took an hour is lost: a file is whole in any case.
     """
     make_folder(folder)

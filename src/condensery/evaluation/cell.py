@@ -46,7 +46,7 @@ class Cell:
     code: str | None
     """Hash of the network's source, where it is not this package's."""
     asked: str
-    """Protocol as it was asked for; rows that share it are compared."""
+    """Protocol as it was requested; rows that share it are compared."""
     training: Training
     """How networks are trained."""
     schedule: WholeSchedule | None
@@ -54,7 +54,7 @@ class Cell:
     plan: Plan
     """How it is run."""
     seed: int
-    """Where initialisation, shuffling and augmentation derive from."""
+    """Seed of initialisation, shuffling and augmentation."""
 
     def facts(self, set_index: int) -> dict[str, Any]:
         """All that the accuracies of one of the row's sets depend on, as JSON values."""
@@ -87,7 +87,7 @@ class Cell:
 
 
 def code_of(network: nn.Module) -> str | None:
-    """Hash of the file that defines a network of somebody else's; None for one of ours."""
+    """Hash of the file that defines a network of a third party's; None for one of ours."""
     kind = type(network)
     if kind.__module__.partition(".")[0] == __name__.partition(".")[0]:
         return None

@@ -117,12 +117,12 @@ def compare(
         data: anything that :func:`condensery.load` takes.
         nets: networks; more than one is a comparison across architectures.
         protocols: one or several.
-        n: networks a set.
+        n: networks per set.
         reference: name of the row that the others are compared with.
         store: a folder that keeps every network's accuracy, so that an interrupted or enlarged
-            comparison trains only what is missing; nothing is kept when not given.
+            comparison trains only what is missing; nothing is kept by default.
         epochs: fewer epochs than the protocols'.
-        seed: where initialisation, shuffling and augmentation derive from.
+        seed: seed of initialisation, shuffling and augmentation.
         plan: execution plan; reported accuracies are float32.
         device: torch device.
         threads: CPU threads.
@@ -210,5 +210,5 @@ def _folder(store: str | Path) -> Path:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder} is a file; name a folder")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / CELLS).is_dir():
-        raise UsageError(f"--out {folder} holds something else than comparisons; choose another")
+        raise UsageError(f"--out {folder} holds something other than comparisons; choose another")
     return folder / CELLS

@@ -113,7 +113,7 @@ class Compared:
     result: Result
     """Accuracies with n, mean and std."""
     asked: str
-    """Protocol as it was asked for; the result's says what was changed."""
+    """Protocol as it was requested; the result's says what was changed."""
     relative: float | None = None
     """Mean accuracy in percent of the whole training split's, where that is in the table."""
     difference: Difference | None = None

@@ -20,11 +20,11 @@ _PROCESSES_PAY = 50_000
 def evaluation_plan(cell: Cell, asked: str | Plan, network: nn.Module, passes: float) -> Plan:
     """The plan of reported accuracies.
 
-    On a CPU, networks of one thread, one process a core, are faster than several threads on one
+    On a CPU, networks of one thread, one process per core, are faster than several threads on one
     network, where the work is worth starting processes; compiled passes may be in bfloat16, which
     was measured to change no accuracy. On a GPU, where that was not measured, networks are trained
     in one call, in the full type. A plan of the user's own is obeyed. The choice does not depend on
-    how many networks are asked for.
+    how many networks are requested.
     """
     plan = dataclasses.replace(cell.plan, real_dtype=cell.plan.dtype)
     shape, classes = cell.data.train.shape, cell.data.train.classes
@@ -36,7 +36,7 @@ def evaluation_plan(cell: Cell, asked: str | Plan, network: nn.Module, passes: f
         return dataclasses.replace(plan, threads=1, processes=plan.threads)
     if not on_gpu and plan.networks == 1:
         return plan
-    # What a result says of its plan is true, so this is found out before.
+    # What a result says of its plan is true, so this is determined before.
     if not stacked.can_be_together(network, shape, classes, plan):
         return dataclasses.replace(plan, networks=1)
     most = plan.networks

@@ -1,6 +1,6 @@
 """Processes that train and test networks beside each other, one thread each.
 
-On CPUs compiled networks one after another, one process a core, are the fastest way; a process is
+On CPUs compiled networks one after another, one process per core, are the fastest way; a process is
 started as ``python -m condensery.evaluation.worker FOLDER`` and finds in the folder all that a
 cell's numbers depend on (:mod:`condensery.evaluation.cell_files`). It reads which networks to train
 from its input, and writes what they came to, a line each.

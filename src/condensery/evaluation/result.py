@@ -52,9 +52,9 @@ class Result:
     protocol: str
     """Protocol, with what was changed in it."""
     sets: tuple[tuple[float, ...], ...]
-    """Accuracies in percent, set by set, one a network: of the last epoch."""
+    """Accuracies in percent, set by set, one per network: of the last epoch."""
     seed: int
-    """Where networks, shuffling and augmentation derive from."""
+    """Seed of networks, shuffling and augmentation."""
     stored_bytes: int
     """Size of what was trained on."""
     seconds: float

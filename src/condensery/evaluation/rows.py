@@ -120,7 +120,7 @@ def whole_epochs(item: Any) -> int | None:
 
 
 def _check_alike(name: str, sets: Sequence[CondensedSet], finished: bool) -> None:
-    """Refuse sets that are no draws of one method.
+    """Raise if sets are not draws of one method.
 
     Args:
         name: of the row.
@@ -131,13 +131,13 @@ def _check_alike(name: str, sets: Sequence[CondensedSet], finished: bool) -> Non
         different = _kind_difference(sets[0], one) or _made_otherwise(sets[0], one, finished)
         if different:
             raise DataError(
-                f"row {name} holds sets that differ in {different}; a row is made of alike ones: "
-                "name them one by one"
+                f"row {name} holds sets that differ in {different}; sets "
+                "in a row must share method and settings; list them separately"
             )
 
 
 def refuse_runs(folder: Path) -> None:
-    """Refuse a folder of runs: their previews are no sets, and each is a row of its own.
+    """Raise if a folder holds runs: each of them is a row of its own.
 
     Raises:
         DataError: naming them.
@@ -152,7 +152,7 @@ def refuse_runs(folder: Path) -> None:
 
 
 def _check_alike_foreign(name: str, sets: Sequence[Candidate]) -> None:
-    """Refuse sets from elsewhere that differ in what all of a row share."""
+    """Raise if sets from elsewhere differ in what all of a row share."""
     for one in sets[1:]:
         first, size = sets[0], len(sets[0])
         different = f"their number of images ({size} and {len(one)})" if len(one) != size else ""
@@ -160,8 +160,8 @@ def _check_alike_foreign(name: str, sets: Sequence[Candidate]) -> None:
             different = "their normalisation"
         if different:
             raise DataError(
-                f"row {name} holds sets that differ in {different}; a row is made of alike ones: "
-                "name them one by one"
+                f"row {name} holds sets that differ in {different}; sets "
+                "in a row must share method and settings; list them separately"
             )
 
 
@@ -204,7 +204,7 @@ def _made_otherwise(one: CondensedSet, other: CondensedSet, finished: bool) -> s
 
 
 def _check(name: str, one: CondensedSet, data: Data) -> None:
-    """Refuse a set that was not made for this data."""
+    """Raise if a set was not made for this data."""
     about = one.about
     if about.class_names != data.train.class_names:
         raise DataError(
@@ -226,7 +226,7 @@ def _check(name: str, one: CondensedSet, data: Data) -> None:
     rate = about.config.get("sample_rate")
     if rate is not None and rate != data.rate:
         raise DataError(
-            f"set {name} was made from recordings of {rate} samples a second, and "
+            f"set {name} was made from recordings of {rate} samples per second, and "
             f"{data.name} is read with {data.rate or 'none'}: evaluate with --sample-rate "
             f"{rate} (rate= of load)"
         )

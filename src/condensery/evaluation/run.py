@@ -25,7 +25,7 @@ from .rows import Row, rows_of
 #: Called after each network: what was tested, its accuracy.
 OnNetwork = Callable[[str, float], None]
 
-#: Plans are made for so many networks, so that no number depends on how many are asked for.
+#: Plans are made for this many networks, so that no number depends on how many are requested.
 _USUAL_NETWORKS = 5
 
 
@@ -51,18 +51,18 @@ def evaluate(
             A path may lead to a set from elsewhere: :mod:`condensery.sets.foreign`.
         data: anything that :func:`condensery.load` takes; only its test split is used, except for
             ``whole``.
-        nets: networks, such as ``convnet3``; the data set's default when not given.
+        nets: networks, such as ``convnet3``; the data set's own by default.
         protocol: ``dc``, ``dsa``, ``gm`` or ``idc``.
-        n: networks a set.
+        n: networks per set.
         epochs: fewer epochs than the protocol's; the result's protocol says so.
-        seed: where initialisation, shuffling and augmentation derive from.
+        seed: seed of initialisation, shuffling and augmentation.
         plan: execution plan; reported accuracies are float32.
         device: torch device.
         threads: CPU threads.
         on_network: called after each network with a line about it and its accuracy.
 
     Returns:
-        One result a set and network, sets first.
+        One result per set and network, sets first.
 
     Raises:
         UsageError: for a protocol or network that does not exist.
@@ -82,11 +82,11 @@ class EvaluationSettings:
     """What all cells of a table share."""
 
     n: int
-    """Networks a set."""
+    """Networks per set."""
     epochs: int | None = None
     """Epochs on each set, in place of the protocol's."""
     seed: int = 0
-    """Where initialisation, shuffling and augmentation derive from."""
+    """Seed of initialisation, shuffling and augmentation."""
     plan: str | Plan = "auto"
     """Execution plan."""
     device: str | None = None
@@ -141,7 +141,7 @@ def run_cell(
 
     Args:
         cell: what is trained and tested.
-        n: networks a set.
+        n: networks per set.
         keepers: where numbers are looked for and kept; every one of them gets what it lacks.
         on_network: called after each network.
         tell_known: whether it is called for those that are known as well.

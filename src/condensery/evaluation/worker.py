@@ -16,7 +16,7 @@ from .evaluator import Evaluator
 
 
 def serve(folder: Path, jobs: IO[str], answers: IO[str]) -> None:
-    """Train and test the networks that are asked for, until nobody asks any more."""
+    """Train and test the networks that are requested, until no more arrive."""
     keep_memory()
     evaluator = Evaluator(read_cell(folder))
     for line in jobs:
@@ -26,8 +26,8 @@ def serve(folder: Path, jobs: IO[str], answers: IO[str]) -> None:
 
 
 if __name__ == "__main__":
-    _answers, sys.stdout = sys.stdout, sys.stderr  # what anything else prints is no answer
+    _answers, sys.stdout = sys.stdout, sys.stderr  # what anything else prints is not an answer
     try:
         serve(Path(sys.argv[1]), sys.stdin, _answers)
-    except (BrokenPipeError, KeyboardInterrupt):  # nobody waits for an answer any more
+    except (BrokenPipeError, KeyboardInterrupt):  # the reader is gone
         os._exit(1)

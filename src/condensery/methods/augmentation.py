@@ -21,7 +21,7 @@ class Augmentation(Protocol):
         """The same for data that may not be flipped, when ``flip`` is False."""
 
     def draw(self, rng: np.random.Generator) -> tuple[Draw, ...]:
-        """What to do to one class in one step, one row a draw; possibly nothing."""
+        """What to do to one class in one step, one row per draw; possibly nothing."""
 
     def apply(self, images: Tensor, draws: Sequence[Draw]) -> Tensor:
         """Augmented images, N×C×H×W → the same."""

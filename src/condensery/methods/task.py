@@ -15,7 +15,7 @@ class Step:
     """Which pixel step it is, and what is compared in it."""
 
     network: nn.Module
-    """The network that one looks through."""
+    """The matching network."""
     iteration: int
     """Outer iteration."""
     step: int
@@ -44,9 +44,9 @@ class Task:
     classes: int
     """Number of classes."""
     ipc: int
-    """Budget: full-size images' worth of stored numbers a class."""
+    """Budget: full-size images' worth of stored numbers per class."""
     seed: int
-    """Where every draw derives from."""
+    """Random seed."""
     flip: bool
     """Whether augmentation may flip left and right."""
     device: torch.device

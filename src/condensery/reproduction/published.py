@@ -53,7 +53,7 @@ class Published:
     dataset: str
     """Data set; ``all`` where the prose names none."""
     ipc: int | None
-    """Images a class; None for the whole data set and for rows without a budget."""
+    """Images per class; None for the whole data set and for rows without a budget."""
     method: str
     """What made the set."""
     train_net: str
@@ -63,7 +63,7 @@ class Published:
     setting: Mapping[str, str]
     """What differs from the paper's default protocol, and what describes the row."""
     metric: str
-    """``accuracy_percent``, or something else that is no accuracy."""
+    """``accuracy_percent``, or something else that is not an accuracy."""
     mean: float
     """The number."""
     std: float | None

@@ -116,7 +116,7 @@ def departures_of(name: str, said: Sequence[str], found: object) -> list[str]:
 
     Args:
         name: of the published row's data set.
-        said: departures by what was asked for, or those of a file.
+        said: departures by what was requested, or those of a file.
         found: contents by split, as :func:`condensery.reproduction.originals.contents` gives them.
     """
     out = [words for words in said if words not in (NOT_COMPARED, OTHER_CONTENT)]
@@ -149,7 +149,7 @@ def read_records(folder: Path) -> list[Record]:
     """All records below a folder, in the order of the published rows.
 
     Raises:
-        DataError: for a file that is no record, or of a row that does not exist.
+        DataError: for a file that is not a record, or of a row that does not exist.
     """
     rows = {row.address: row for row in published()}
     order = {address: number for number, address in enumerate(rows)}
@@ -185,7 +185,8 @@ def _read(file: Path, folder: Path, rows: dict[str, Published]) -> Record:
         )
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError, AttributeError) as error:
         raise DataError(
-            f"{file} is no result of reproduce ({type(error).__name__}: {error}); remove it from "
+            f"{file} was not written by reproduce ({type(error).__name__}: {error}); remove it "
+            "from "
             "the folder of results"
         ) from error
 

@@ -102,7 +102,7 @@ def made_sets(
     """The sets of an experiment, each condensed or selected where it is not there yet.
 
     Raises:
-        Interrupted: when a signal asked to stop; what is there is gone on from.
+        Interrupted: when a signal asked to stop; existing work is resumed.
     """
     folders = folders_of(experiment, amount, data, how.out)
     if experiment.kind == "select":

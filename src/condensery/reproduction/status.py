@@ -15,10 +15,10 @@ from .records import Record, best
 #: Every row has one of these, in the order of the columns.
 STATUSES = (
     *("reproduced", "above", "below", "tried", "untried"),
-    *("data cannot be had here", "no recipe", "not accuracy"),
+    *("data is unavailable here", "no recipe", "not accuracy"),
 )
 #: Heads of the columns, where the status would be too long.
-_HEADS = {"data cannot be had here": "no data", "not accuracy": "no accuracy"}
+_HEADS = {"data is unavailable here": "no data", "not accuracy": "no accuracy"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _status(
         status = "tried" if judged.departures else judged.short
         return RowStatus(row, status, judged.text, records)
     if lies_here is not None and not lies_here(found.data):
-        return RowStatus(row, "data cannot be had here", f"{found.data} needs a download")
+        return RowStatus(row, "data is unavailable here", f"{found.data} needs a download")
     return RowStatus(row, "untried", found.describe())
 
 
@@ -122,7 +122,7 @@ the machine: `condensery reproduce --status` tells for yours.
 def page(records: Sequence[Record]) -> str:
     """The page of results, which depends on the records and the published rows alone."""
     found = statuses(records)
-    shown = [s for s in STATUSES if s != "data cannot be had here"]
+    shown = [s for s in STATUSES if s != "data is unavailable here"]
     parts = [_HEAD, "## Tables\n"]
     total: Counter[str] = Counter()
     lines = []

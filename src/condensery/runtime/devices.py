@@ -27,7 +27,7 @@ def device_share() -> float:
     """The share of a device's free memory that images may take: ``$CONDENSERY_DEVICE_SHARE``.
 
     Raises:
-        UsageError: when the variable is no number from 0 to 1.
+        UsageError: when the variable is not a number from 0 to 1.
     """
     text = os.environ.get(SHARE_VARIABLE)
     if not text:
@@ -47,7 +47,7 @@ def fits(nbytes: int, device: torch.device, share: float | None = None) -> bool:
     Args:
         nbytes: bytes.
         device: where to; on a GPU what is free there counts, elsewhere the machine's memory.
-        share: of that memory; :func:`device_share` when not given.
+        share: of that memory; :func:`device_share` by default.
     """
     share = device_share() if share is None else share
     if device.type == "cuda":

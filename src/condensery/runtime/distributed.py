@@ -32,12 +32,12 @@ T = TypeVar("T")
 _PATIENCE = timedelta(minutes=30)
 #: Reading a data set for the first time may take hours.
 _READING = timedelta(days=2)
-#: Whoever sets it first tells the user what went wrong.
+#: The rank that sets it first reports the error to the user.
 _SPOKEN = "condensery-spoken"
 
 
 def share(total: int, rank: int, world: int) -> range:
-    """A rank's part of so many things: consecutive, and larger than another's by one at most.
+    """A rank's part of this many things: consecutive, and larger than another's by one at most.
 
     >>> [share(10, rank, 4) for rank in range(4)]
     [range(0, 2), range(2, 5), range(5, 7), range(7, 10)]
@@ -169,7 +169,7 @@ class Ranks:
         return json.loads(bytes(told.numpy()).decode())
 
     def agree(self, value: Any, otherwise: str) -> None:
-        """Refuse a value that is not the same on all ranks.
+        """Raise if a value is not the same on all ranks.
 
         Raises:
             DataError: on every rank, saying ``otherwise``.
@@ -299,7 +299,7 @@ def joined() -> Iterator[Ranks]:
 
 
 def check_device(device: str | None, ranks: Ranks) -> None:
-    """Refuse one GPU for all processes of a machine.
+    """Raise if all processes of a machine would share one GPU.
 
     Raises:
         UsageError: naming the option.

@@ -54,7 +54,7 @@ class Plan:
     threads: int = 1
     """CPU threads."""
     update_dtype: Literal["float32", "float64", "bfloat16"] = "float32"
-    """Type of the passes that train the networks one looks through; weights stay ``dtype``."""
+    """Type of the passes that train the matching networks; weights stay ``dtype``."""
     processes: int = 1
     """Processes that networks are evaluated in, each with ``threads``; condensing takes one."""
     networks: int = 1
@@ -75,7 +75,9 @@ class Plan:
                 "leave one of them at 1"
             )
         if self.together and not self.compile:
-            raise UsageError("plan.together needs plan.compile: eager code takes a class at a time")
+            raise UsageError(
+                "plan.together needs plan.compile: eager code takes one class at a time"
+            )
         if not self.memory_gb > 0:
             raise UsageError(f"plan.memory_gb must be positive, got {self.memory_gb}")
         _check_device(self.device)
@@ -133,7 +135,7 @@ class Plan:
                 with torch.backends.cudnn.flags(
                     enabled=True,
                     benchmark=False,
-                    deterministic=True,  # the same seed and plan give the same bytes
+                    deterministic=True,  # the same seed and plan give bit-identical results
                     allow_tf32=self.tf32,
                 ):
                     yield
@@ -163,7 +165,7 @@ def default_threads() -> int:
 
 @cache
 def has_compiler(device: str) -> bool:
-    """Whether ``torch.compile`` works here, found out by compiling a sum.
+    """Whether ``torch.compile`` works here, determined by compiling a sum.
 
     It needs a C++ compiler with its headers on a CPU, and Triton on a GPU.
     """
@@ -276,7 +278,7 @@ def choose_plan(
 
 
 def _check_device(device: str) -> None:
-    """Refuse a device that plans are not made for, or that is not here."""
+    """Raise if plans are not made for a device, or it is not available."""
     found = re.fullmatch(r"cpu|cuda(?::(\d+))?", device)
     if found is None:
         raise UsageError(f"device '{device}' is not known; use cpu, cuda or cuda:N")

@@ -30,7 +30,7 @@ def number(name: str, default: int) -> int:
 
 
 def check_alone(command: str) -> None:
-    """Refuse several processes for a command that works in one.
+    """Raise if several processes were launched for a command that works in one.
 
     Raises:
         UsageError: naming the command.

@@ -37,9 +37,9 @@ class Selections:
     Args:
         data: what is selected from.
         method: name of the selection.
-        ipc: images a class.
+        ipc: images per class.
         size: side in pixels that pictures were asked to be brought to.
-        channels: channels that were asked for.
+        channels: channels that were requested.
         training: settings of the network's training, by name; None where it is not given.
         plan: ``auto``, ``exact``, a YAML file or a plan.
         device: torch device.
@@ -116,7 +116,7 @@ class Selections:
         return chosen
 
     def _part(self, what: str, done: int, total: int) -> None:
-        """A part of the work is done: show it, and stop between two where that was asked for."""
+        """A part of the work is done: show it, and stop between two where that was requested."""
         if self.stops:
             raise Interrupted(self.stops[0])
         if self.progress is None:
@@ -152,7 +152,7 @@ class Selections:
             accuracy = f"{about.config['train_accuracy']:.1f} %"
             through = f", by a network with {accuracy} in training, {time_text(seconds)}"
         self.say(
-            f"{about.method}: {about.ipc} images a class of {self.data.name}, seed "
+            f"{about.method}: {about.ipc} images per class of {self.data.name}, seed "
             f"{about.seed}{through}: {folder}"
         )
 
@@ -190,9 +190,9 @@ def is_finished(folder: Path, wanted: About) -> bool:
 
 
 def _different(config: dict[str, Any], held: About, wanted: About) -> str:
-    """The first thing in which a finished selection differs from the one that is asked for."""
+    """The first thing in which a finished selection differs from the one that is requested."""
     found = first_difference(config, wanted.config)
     if found is not None:
         return str(found)
     same = held.source.fingerprint == wanted.source.fingerprint
-    return "" if same else "the training images are others"
+    return "" if same else "the training images differ"

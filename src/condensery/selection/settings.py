@@ -1,4 +1,4 @@
-"""How the network is trained whose features, or whose forgetting, a selection looks at."""
+"""How the network is trained whose features, or whose forgetting, a selection uses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SelectionTraining:
     epochs: int
     """Passes over the training split."""
     batch: int = 128
-    """Images a step."""
+    """Images per step."""
     rate: float = 0.05
     """Largest learning rate: it rises to it in the first fifth of the steps, then falls to 0."""
     momentum: float = 0.9
@@ -64,7 +64,7 @@ class SelectionTraining:
         )
 
     def schedule(self, steps: int) -> WholeSchedule:
-        """The learning rate by step, of so many steps in all."""
+        """The learning rate by step, of this many steps in all."""
         return WholeSchedule(self.protocol, steps)
 
 

@@ -28,7 +28,7 @@ class Candidate:
     method: str
     """What made it."""
     ipc: int
-    """Its budget: full-size images' worth of stored numbers a class."""
+    """Its budget: full-size images' worth of stored numbers per class."""
     stored_bytes: int
     """Size of what is stored."""
     decoded: float = 1.0

@@ -58,17 +58,17 @@ class About:
     formation: Choice
     """How stored tensors become training images."""
     ipc: int
-    """Budget: full-size images' worth of stored numbers a class."""
+    """Budget: full-size images' worth of stored numbers per class."""
     seed: int
-    """Where every draw came from."""
+    """Random seed."""
     iterations: int
     """Outer iterations done."""
     class_names: tuple[str, ...]
-    """One a class."""
+    """One per class."""
     mean: tuple[float, ...]
-    """Normalisation a channel, black 0 and white 1."""
+    """Normalisation per channel, black 0 and white 1."""
     std: tuple[float, ...]
-    """Normalisation a channel."""
+    """Normalisation per channel."""
     flip: bool
     """Whether training on it may flip left and right."""
     source: Source
@@ -103,7 +103,7 @@ class About:
         return about
 
     def check(self) -> None:
-        """Refuse values of the wrong kind, as a damaged or hostile file may hold.
+        """Raise if a value has the wrong type, as in a damaged or hostile file.
 
         Raises:
             TypeError: naming the field.
@@ -123,7 +123,7 @@ class About:
         }
         for what, is_wrong in wrong.items():
             if is_wrong:
-                raise TypeError(f"{what} in its metadata is not what it should be")
+                raise TypeError(f"{what} in its metadata is invalid")
 
 
 class CondensedSet(Dataset[tuple[Tensor, int]]):
@@ -197,7 +197,7 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
         return pack_afterwards(self, factor)
 
     def save(self, path: str | Path) -> Path:
-        """Write one ``.safetensors`` file; the same set gives the same bytes."""
+        """Write one ``.safetensors`` file; the same set gives identical bytes."""
         target = Path(path)
         if target.suffix != ".safetensors":
             target = target / FILE
@@ -239,7 +239,7 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
         by_class = _by_class(stored, labels, about, file)
         if formation is None and (by_class.dim() != 5 or by_class.shape[2] != len(about.mean)):
             raise DataError(
-                f"{file} is damaged: {tuple(stored.shape)} numbers are no images with "
+                f"{file} is damaged: {tuple(stored.shape)} numbers are not images with "
                 f"{len(about.mean)} channels"
             )
         try:
@@ -258,7 +258,7 @@ def pack_afterwards(condensed: CondensedSet, factor: int) -> CondensedSet:
     about, (classes, held) = condensed.about, condensed.stored.shape[:2]
     if len(condensed) != classes * held:
         raise UsageError(
-            f"this set is packed already: {held} stored images a class make "
+            f"this set is packed already: {held} stored images per class make "
             f"{len(condensed) // classes}; pack a set of whole images"
         )
     if factor < 2:
@@ -267,7 +267,7 @@ def pack_afterwards(condensed: CondensedSet, factor: int) -> CondensedSet:
     each = factor if along == "time" else factor**2
     if held % each:
         raise UsageError(
-            f"a factor of {factor} puts {each} images into one, and {held} a class cannot be "
+            f"a factor of {factor} puts {each} images into one, and {held} per class cannot be "
             "divided so; choose another factor, or condense a multiple of them"
         )
     unit = about.formation.settings.get("space") == "unit"

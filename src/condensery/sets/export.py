@@ -39,8 +39,8 @@ def export(
             folders of sound, 16 bits, by Griffin-Lim).
         out: where; the format's ending is added to a file's name when it has none.
         stored: with ``npz``, the stored tensors instead of the decoded images.
-        iterations: with ``wav``, of Griffin-Lim; 100 when not given.
-        seed: with ``wav``, where the first phases come from; 0 when not given.
+        iterations: with ``wav``, of Griffin-Lim; 100 by default.
+        seed: with ``wav``, where the first phases come from; 0 by default.
 
     Returns:
         The file or folder that was written.
@@ -131,7 +131,7 @@ def _how_to_decode(condensed: CondensedSet) -> str:
     elif settings.get("mode") == "multi_scale":
         text += "; the same for every factor from 1 to factor, one after the other"
     elif settings.get("mode") == "bounded":
-        text += "; before them the stored images whole, and no more than bound in all a class"
+        text += "; before them the stored images whole, and no more than bound in all per class"
     if settings.get("along") == "time":
         text += "; only the last axis is cut"
     return text
@@ -156,7 +156,7 @@ def _images(condensed: CondensedSet, folder: Path) -> Path:
 def _class_folders(
     condensed: CondensedSet, contents: Sequence[bytes], folder: Path, ending: str
 ) -> Path:
-    """A folder a class, and in it a file for each of its training images."""
+    """A folder per class, and in it a file for each of its training images."""
     names = safe_names(condensed.about.class_names)
     counts = [0] * len(names)
     with whole_folder(folder) as temporary:

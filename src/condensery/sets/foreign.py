@@ -33,7 +33,7 @@ from .condensed import FILE
 from .torch_files import open_torch
 
 _TORCH = (".pt", ".pth")
-#: Files that hold a set of somebody else's each.
+#: Files that hold a set of a third party's each.
 _FILES = (".npz", *_TORCH)
 #: StoredParameters pixels are not clamped, but hardly one of a hundred lies outside these bounds.
 _PIXELS, _NORMALISED = (-1.0, 2.0), (-10.0, 10.0)
@@ -128,7 +128,7 @@ def _npz(path: Path) -> _Raw:
 
 
 def _folder(path: Path, data: Data) -> _Raw:
-    """One folder a class, pictures in it, in the order of their names."""
+    """One folder per class, pictures in it, in the order of their names."""
     folders, files = picture_folders(path) or ((), [])
     classes = data.train.class_names
     as_folders = dict(zip(safe_names(classes), classes, strict=True))
@@ -232,7 +232,7 @@ def _array(values: Any, path: Path) -> NDArray[Any]:
         return np.asarray((tensor.float() if tensor.is_floating_point() else tensor).numpy())
     except (TypeError, RuntimeError) as error:
         raise DataError(
-            f"{path} holds tensors that are no plain arrays; save dense ones"
+            f"{path} holds tensors that are not plain arrays; save dense ones"
         ) from error
 
 
@@ -251,7 +251,8 @@ def _labels(raw: _Raw, data: Data, path: Path, images: int) -> Tensor:
         labels = _renumbered(labels, raw.names, classes, data, path)
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
         raise DataError(
-            f"labels of {path} go from {labels.min()} to {labels.max()}, but {data.name} has the "
+            f"labels of {path} range from {labels.min()} to {labels.max()}, but {data.name} has "
+            "the "
             f"classes 0 … {len(classes) - 1}"
         )
     missing = np.setdiff1d(np.arange(len(classes)), labels)
@@ -296,7 +297,8 @@ def _normalisation(
         array = np.asarray(values)
         if array.shape != (data.train.shape[0],) or array.dtype.kind not in "fiu":
             raise DataError(
-                f"mean and std of {path} must have one number a channel, {data.train.shape[0]} in "
+                f"mean and std of {path} must have one number per channel, {data.train.shape[0]} "
+                "in "
                 "all"
             )
         out.append(tuple(float(v) for v in array))
@@ -331,13 +333,13 @@ def _normalised(
 
 
 def _check_scale(images: Tensor, path: Path, normalised: bool) -> None:
-    """Refuse values that cannot be what the format says they are."""
+    """Raise if values contradict the format."""
     low, high = _NORMALISED if normalised else _PIXELS
     stray = float(((images < low) | (images > high)).double().mean())
     if stray > _STRAY:
         wanted = "normalised images" if normalised else "images with black 0 and white 1"
         remedy = "" if normalised else ", or 8 bits, or mean and std beside them"
         raise DataError(
-            f"images of {path} go from {float(images.min()):.3g} to {float(images.max()):.3g}; "
+            f"images of {path} range from {float(images.min()):.3g} to {float(images.max()):.3g}; "
             f"{wanted}{remedy} are needed"
         )

@@ -1,4 +1,4 @@
-"""Pictures of sets: a row a class."""
+"""Pictures of sets: a row per class."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .condensed import CondensedSet
 
-#: A picture shows at most so many classes and images a class; larger ones cannot be looked at.
+#: A picture shows at most this many classes and images per class; larger ones cannot be looked at.
 MOST_ROWS, MOST_COLUMNS = 100, 50
 _GAP = 2
 _PAPER = 255

@@ -19,7 +19,7 @@ _AT_ONCE = 64
 #: The sum of squared windows at the first samples is near to nothing; division goes no lower.
 _EDGE = 0.01
 _TINY = 1e-12
-#: Multiplicative steps an iteration where cells overlap.
+#: Multiplicative steps per iteration where cells overlap.
 _STEPS = 5
 #: A logarithm beyond any recording's: a full-scale tone has 4.2.
 _LOUDEST = 12.0
@@ -36,7 +36,7 @@ def griffin_lim(images: Tensor, rate: int, seed: int = 0, iterations: int = ITER
     Args:
         images: N×1×S×S, log(x + 0.001) of magnitudes padded to 128×128 and resized, as data of
             recordings are.
-        rate: samples a second.
+        rate: samples per second.
         seed: where the first phases come from.
         iterations: how many.
 

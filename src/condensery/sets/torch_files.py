@@ -18,10 +18,10 @@ _TYPES = ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 
 
 def _dtype(name: Any, align: Any = False, copy: Any = False) -> np.dtype[Any]:
-    """A type of plain numbers by its name; anything else that a pickle may ask for is refused."""
+    """A type of plain numbers by its name; anything else that a pickle may ask for is rejected."""
     found = np.dtype(name) if isinstance(name, str) else None
     if found is None or found.kind not in _KINDS:
-        raise pickle.UnpicklingError("its numbers are of a type that is none")
+        raise pickle.UnpicklingError("its numbers are of an unknown type")
     return found
 
 
@@ -51,11 +51,14 @@ def open_torch(path: Path) -> Any:
     """
     try:
         with torch.serialization.safe_globals(_allowed()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its own formats; what is refused is told below
+            warnings.simplefilter(
+                "ignore"
+            )  # of its own formats; what is rejected is reported below
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DataError(
-            f"{path} is refused: it holds more than tensors, numbers and text, or is no file of "
+            f"{path} is rejected: it holds more than tensors, numbers and text, or is not a file "
+            "written by "
             "torch.save; opening it could run code, so save images and labels alone"
         ) from error
     except OSError as error:

@@ -35,7 +35,7 @@ def pieces_of(images: Tensor, targets: Tensor, chunk: int | None) -> list[tuple[
 
 
 def evenly(images: Tensor, targets: Tensor, count: int) -> list[tuple[Tensor, Tensor]]:
-    """So many pieces of one shape; what fills up the last ones has no share in the loss."""
+    """This many pieces of one shape; what fills up the last ones has no share in the loss."""
     size = -(-len(images) // count)
     missing = count * size - len(images)
     if missing:

@@ -32,7 +32,7 @@ class Protocol:
     epochs: int = 300
     """Passes over the set."""
     batch: int = 256
-    """Images a step."""
+    """Images per step."""
     rate: float = 0.01
     """Learning rate at the start."""
     momentum: float = 0.9
@@ -44,7 +44,7 @@ class Protocol:
     drop_factor: float = 0.1
     """What the rate is multiplied by at each drop."""
     augmentation: Literal["none", "batch_op", "image_op", "sequence", "idc", "photos"] = "none"
-    """``batch_op``: one op a mini-batch, parameters per image (DSA); ``image_op``: one op an image
+    """``batch_op``: one op a mini-batch, parameters per image (DSA); ``image_op``: one op per image
     (DC); ``sequence``: every op, parameters per image; ``idc``: flip, colour and one of crop, scale
     and rotate; ``photos``: resized crop, flip, colour jitter and lighting."""
     strategy: str = "color_crop_cutout_flip_scale_rotate"
@@ -56,7 +56,7 @@ class Protocol:
     fixed_steps: bool = False
     """Whether epochs are divided by the training images that a stored one makes."""
     nets: int = 20
-    """Networks a set in the papers."""
+    """Networks per set in the papers."""
     sets: int = 5
     """Sets in the papers."""
 
@@ -77,7 +77,7 @@ class Protocol:
         return dataclasses.replace(self, name="+".join(parts), **new)
 
     def settled(self, decoded: float) -> Protocol:
-        """With the epochs of a set whose stored images make so many training images each."""
+        """With the epochs of a set whose stored images make this many training images each."""
         if not self.fixed_steps:
             return self
         return dataclasses.replace(self, epochs=max(1, round(self.epochs / decoded)))
@@ -153,11 +153,11 @@ def _change(name: str, change: str) -> tuple[str, Any]:
     try:
         return key, yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UsageError(f"protocol '{name}': {text} is no value for {key}") from error
+        raise UsageError(f"protocol '{name}': {text} is not a value of {key}") from error
 
 
 def _refuse_nonsense(protocol: Protocol) -> None:
-    """Refuse constants that no training has.
+    """Raise if a constant is out of range.
 
     Raises:
         UsageError: naming the constant.

@@ -42,7 +42,7 @@ class Trainer:
         protocol: the constants.
         plan: device, pieces of a batch and whether to compile.
         flip: whether augmentation may flip left and right.
-        seed: where shuffling and augmentation derive from.
+        seed: seed of shuffling and augmentation.
         purpose: what the draws are for, part of their address.
         dtype: type of the passes; weights keep theirs. Networks that mix examples ignore it.
         mean: normalisation of the images, for augmentations that change colours.
@@ -251,7 +251,7 @@ class Course:
         self._alike()
 
     def some(self, data: TrainingSet, images: int, address: tuple[int, int]) -> None:
-        """Steps on so many images of a set, drawn without replacement; all of a smaller one."""
+        """Steps on this many images of a set, drawn without replacement; all of a smaller one."""
         trainer = self.trainer
         device = torch.device(trainer.plan.device)
         rng = stream(trainer.seed, f"{trainer.purpose}-real", *address)
@@ -291,7 +291,7 @@ class Course:
         self._alike()
 
     def _alike(self) -> None:
-        """Networks that every rank trained by itself go on from the first one's numbers."""
+        """Networks that every rank trained by itself continue from rank 0's numbers."""
         if not self.split:
             held = [*self.network.state_dict().values(), *self.momenta().values()]
             self.trainer.ranks.broadcast(*held)

@@ -1,7 +1,7 @@
 """The whole training split as a row of the table, under a short schedule of its own.
 
 A protocol's hundreds of epochs are meant for small sets; on a whole training split they would take
-hours a network. So ``whole`` trains fewer epochs at a rate that rises and falls once, says so in
+hours per network. So ``whole`` trains fewer epochs at a rate that rises and falls once, says so in
 its protocol's name, and keeps its accuracies in the user's cache.
 """
 

@@ -69,7 +69,7 @@ class Every:
     steps: int | None = None
     """By pixel steps."""
     asked: bool = False
-    """Whether somebody asked for it; otherwise checkpoints that take long come more rarely."""
+    """Whether somebody requested it; otherwise checkpoints that take long come more rarely."""
 
     @classmethod
     def parse(cls, text: str | None) -> Every:
@@ -132,7 +132,7 @@ class Checkpoints:
                 state = load_state(file)
             except DataError as error:
                 complaints.append(error)
-                notes.append(f"checkpoint {file} is damaged; going on from the one before it")
+                notes.append(f"checkpoint {file} is damaged; resuming from the previous one")
             else:
                 return state, notes
         if complaints:

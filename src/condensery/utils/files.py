@@ -126,7 +126,7 @@ def _umask() -> int:
 
 
 def check_writable(path: Path, option: str) -> None:
-    """Refuse a file that cannot be written before any work is done for it.
+    """Raise if a file cannot be written, before any work is done for it.
 
     Raises:
         UsageError: naming the option.

@@ -52,7 +52,7 @@ class _Observation(_Statistic):
 
 @dataclass(frozen=True)
 class View:
-    """One network, ready to be looked through."""
+    """One network, ready for matching."""
 
     call: Call
     observation: Observation | None
@@ -131,7 +131,7 @@ class Calls:
     def _call(self, network: nn.Module, fast: bool, what: type[_Statistic]) -> Any:
         key = (fast, what, *_architecture(network))
         if key not in self._known:
-            # A copy, because a supply may go on with the network, in another mode.
+            # A copy, because a supply may keep using the network, in another mode.
             template = what(copy.deepcopy(network), self.objective)
 
             def call(weights: Weights, images: Tensor, labels: Tensor, share: Tensor) -> Any:

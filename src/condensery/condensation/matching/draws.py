@@ -16,7 +16,7 @@ from condensery.methods.augmentation import Augmentation
 from condensery.methods.task import Task
 from condensery.runtime.randomness import stream
 
-#: Below this many images a class, augmenting many classes together is faster even on a CPU.
+#: Below this many images per class, augmenting many classes together is faster even on a CPU.
 _TOGETHER_BELOW = 8
 
 
@@ -93,10 +93,10 @@ def draw_step(
         train: real images.
         augmentation: what is drawn for each class.
         task: the work.
-        n: real images a class.
+        n: real images per class.
         iteration: an address of the draws.
         step: an address of the draws.
-        classes: whose; those of all when not given.
+        classes: whose; those of all by default.
     """
     classes = range(task.classes) if classes is None else classes
     rows = draw_rows(train, n, task.seed, "real-batch", iteration, step, classes)

@@ -28,7 +28,7 @@ class Real(Protocol):
         """Those of some classes, k×…"""
 
     def observed(self) -> Tensor | None:
-        """A row of each image of the classes that were asked for, where they are observed."""
+        """A row of each image of the classes that were requested, where they are observed."""
 
 
 @dataclass
@@ -146,7 +146,7 @@ class StepGradient:
             real = self.real.statistics(members)
             found = block.statistic(keep=graphs and len(block.pieces) == 1)
             fits = 2 * len(self.classes) * found[0].nbytes <= memory
-            # Without statistics to go on from, a class's graph would be made again anyway.
+            # Without statistics to reuse, a class's graph would be made again anyway.
             if each and not fits:
                 graphs, block.graph = False, None
             part = slice(members.start, members.stop)

@@ -50,7 +50,7 @@ class Layout:
 
         Args:
             sizes: images of each class.
-            limit: images a call; None takes each class alone and whole.
+            limit: images per call; None takes each class alone and whole.
             splittable: whether a class may be spread over several calls.
             fixed: whether calls are padded to one shape.
             single: whether every class is a block of its own.

@@ -79,7 +79,7 @@ class Matcher:
         Losses, and the gradients of what a formation learns, are shares that add up over ranks.
 
         Args:
-            network: what one looks through.
+            network: the matching network.
             stored: the stored tensors of this rank's classes.
             iteration: outer iteration, an address of the draws.
             step: pixel step within it, an address of the draws.
@@ -125,7 +125,7 @@ class Matcher:
         return self.objective.single and not (self.plan.together and view.fixed)
 
     def layout(self, view: View, sizes: list[int], chunks: int, most: int | None = None) -> Layout:
-        """How a branch's classes are divided into calls of so many chunks, and so many images."""
+        """How a branch's classes are divided into calls, by chunks and by images."""
         if view.whole:
             return Layout.whole(sizes)
         limit = None if self.plan.chunk is None else self.plan.chunk * chunks

@@ -37,7 +37,7 @@ class Formation(Protocol):
 
         Args:
             stored: of these classes.
-            rows: k×n, which of each class's training images are wanted; all when not given.
+            rows: k×n, which of each class's training images are wanted; all by default.
         """
 
     def project(self, stored: Tensor) -> None:

@@ -30,7 +30,7 @@ class Fsrcnn:
     """Cells that a small FSRCNN upsamples (Dong et al., ECCV 2016; IDC, appendix D, table 9).
 
     What the network makes is added to the bilinear upsampling, and its last layer starts at zero:
-    it begins as multi-formation. The paper gives no sizes. Its weights are learned with the pixels,
+    it starts as multi-formation. The paper gives no sizes. Its weights are learned with the pixels,
     are stored in the set, and count in its bytes beyond the budget.
     """
 
@@ -84,7 +84,7 @@ class Fsrcnn:
         stored = self._tiles.start(task, train)
         for number, (name, shape) in enumerate(self._shapes(task.shape[0]).items()):
             if name.endswith(".bias") or name == "last":
-                weight = torch.zeros(shape)  # it begins as bilinear upsampling
+                weight = torch.zeros(shape)  # it starts as bilinear upsampling
             elif name.endswith(".slope"):
                 weight = torch.full(shape, 0.25)
             else:
@@ -107,7 +107,7 @@ class Fsrcnn:
         """
         found = {name: tuple(weight.shape) for name, weight in weights.items()}
         if found != self._shapes(weights["last"].shape[1]):
-            raise ValueError("the weights of its formation do not have the sizes that it names")
+            raise ValueError("the weights of its formation do not match its settings")
         if not all(bool(torch.isfinite(weight).all()) for weight in weights.values()):
             raise ValueError("the weights of its formation are not finite")
         self._weights = dict(weights)

@@ -85,7 +85,7 @@ class MultiFormation:
     """``uniform``: the tiles; ``multi_scale``: those of all factors 1 … f together (appendix D);
     ``bounded``: whole images, and as many tiles as ``bound`` allows."""
     bound: int = 128
-    """Most training images a class, for ``bounded``."""
+    """Most training images per class, for ``bounded``."""
     along: Literal["area", "time"] = "area"
     """Whether both axes are cut, or the last one alone, as for spectrograms."""
     space: Literal["unit", "normalised"] = "normalised"
@@ -152,7 +152,7 @@ class MultiFormation:
         return pack(images, task.shape, self.factor, self.along)
 
     def check(self, height: int, width: int) -> None:
-        """Refuse images that are too small for the tiles.
+        """Raise if images are too small for the tiles.
 
         Raises:
             UsageError: naming the largest factor.

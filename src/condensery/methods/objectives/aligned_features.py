@@ -26,8 +26,8 @@ class AlignedFeatures:
     """
 
     layers: list[str] | None = None
-    """Names of the layers that are aligned, such as [block1, pooled]; all of the network's when not
-    given, and [] leaves the alignment out."""
+    """Names of the layers that are aligned, such as [block1, pooled]; all of the network's by
+    default, and [] leaves the alignment out."""
     weights: list[float] = field(default_factory=lambda: [1.0])
     """What each of the network's layers counts, ending with its last one; in a network with more
     layers the first number stays for those before."""
@@ -68,7 +68,7 @@ class AlignedFeatures:
 
     @property
     def observes(self) -> bool:
-        """Whether real images are looked at one by one."""
+        """Whether real images are compared one by one."""
         return self.discrimination > 0
 
     def compiles(self, network: nn.Module) -> bool:

@@ -16,13 +16,13 @@ class Objective(Protocol):
     comparison's gradient to each class's pixels, which autograd does. Chunks and ranks exchange
     statistics, not images.
 
-    An objective that also looks at real images one by one has two members more: ``observes``, true
+    An objective that also compares real images one by one has two members more: ``observes``, true
     where it does, and ``observe(network, images, labels, weights)``, which takes what ``statistic``
     takes and returns the statistics and a row of each image, N×d. ``compare`` finds these rows,
     class after class, in ``step.observed``. Such an objective is not separable.
 
     Where several processes share a run, each compares its own classes, or all of them where they
-    are tied. An objective that remembers something (``state``) is refused then, unless it has
+    are tied. An objective that remembers something (``state``) is rejected then, unless it has
     ``splits``, true where what it remembers is the same on all of them.
     """
 
@@ -52,7 +52,7 @@ class Objective(Protocol):
         """The statistics of k classes, k×…
 
         Args:
-            network: what one looks through.
+            network: the matching network.
             images: N×C×H×W.
             labels: N.
             weights: k×N; row c is each example's share in class c.

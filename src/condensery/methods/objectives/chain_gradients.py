@@ -74,7 +74,7 @@ def _conv_backward(
 
 @dataclass(frozen=True)
 class Need:
-    """Which gradients a layer is asked for."""
+    """Which gradients a layer is requested."""
 
     input: bool
     weight: bool

@@ -29,7 +29,7 @@ class ClassGradients:
     level: Literal["intra", "inter", "multi", "interleaved"] = "intra"
     """Each class's gradient, their mean, both (GM), or one after the other, step by step."""
     inter_weight: float | None = None
-    """What the mean's distance counts against a class's; the number of classes when not given."""
+    """What the mean's distance counts against a class's; the number of classes by default."""
 
     separable: ClassVar[bool] = True
     additive: ClassVar[bool] = True

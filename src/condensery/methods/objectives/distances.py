@@ -86,7 +86,7 @@ def parse_distance(text: str) -> Mapping[str, float]:
             if one not in DISTANCES:
                 raise unknown_name("distance", one, [*DISTANCES, *_ALIASES])
             if one in out:
-                raise UsageError(f"the distance '{text}' names {one} twice; add its weights up")
+                raise UsageError(f"the distance '{text}' names {one} twice; add up its weights")
             out[one] = _weight(weight.strip() or "1", text)
     return out
 

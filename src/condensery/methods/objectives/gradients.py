@@ -1,4 +1,4 @@
-"""Gradients of classes' mean cross-entropy to a network's parameters, one row a class."""
+"""Gradients of classes' mean cross-entropy to a network's parameters, one row per class."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class PoolSettings:
     flip: bool
     """Whether augmentation may flip left and right."""
     seed: int = 0
-    """Where every draw derives from."""
+    """Random seed."""
     epochs: int = 20
     """Epochs of each network."""
     snapshots: list[float] = field(default_factory=list)
@@ -75,7 +75,7 @@ class PoolSettings:
     weight_decay: float = 5e-4
     """SGD's weight decay."""
     batch: int = 256
-    """Images a step."""
+    """Images per step."""
     augmentation: Literal["none", "batch_op", "image_op", "idc", "photos"] = "none"
     """As a protocol's: batch_op (DSA), image_op (DC), idc, photos (larger images)."""
 
@@ -149,7 +149,7 @@ class Pool:
             raise DataError(f"{index} is damaged ({error}); make the pool again") from error
 
     def check(self) -> None:
-        """Refuse an index whose values are not what they should be.
+        """Raise if a value of the index is invalid.
 
         Raises:
             TypeError: naming what is wrong.
@@ -165,7 +165,7 @@ class Pool:
             if not (numbers and accuracy and isinstance(one.file, str)):
                 wrong.append(f"snapshot {one.file}")
         if wrong:
-            raise TypeError(f"{', '.join(wrong)} in it is not what it should be")
+            raise TypeError(f"{', '.join(wrong)} in it is invalid")
 
     def write(self) -> None:
         """Write the index, whole."""
@@ -210,7 +210,7 @@ class Pool:
         Args:
             above: in percent.
             below: in percent.
-            first: how many of the snapshots are looked at; all when not given.
+            first: how many of the snapshots are used; all by default.
         """
         most = float("inf") if below >= 100 else below
         return [one for one in self.snapshots[:first] if above <= one.accuracy < most]

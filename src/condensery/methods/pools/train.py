@@ -163,7 +163,7 @@ class _Training:
         accuracy = self._accuracy(course)
         if not all(bool(torch.isfinite(w).all()) for w in course.network.state_dict().values()):
             raise DataError(
-                f"network {number} left the finite numbers after {steps} steps; lower --rate (it "
+                f"network {number} produced NaN or inf after {steps} steps; lower --rate (it "
                 f"is {self.settings.rate:g})"
             )
         weights = course.network.state_dict()
@@ -198,7 +198,7 @@ class _Training:
 
 
 def _marks(settings: PoolSettings, each: int) -> dict[int, float]:
-    """Steps of training at which weights are kept → epochs, as they were asked for.
+    """Steps of training at which weights are kept → epochs, as they were requested.
 
     Raises:
         UsageError: for points that lie within one step.
@@ -230,9 +230,9 @@ def train_pool(
 ) -> Pool:
     """Train ``count`` networks on the training split and keep their snapshots in a folder.
 
-    An unfinished pool is continued, by the plan that it was begun with, from its last whole epoch
+    An unfinished pool is continued, by the plan that it was started with, from its last whole epoch
     that a checkpoint holds; a finished one may grow. A part of each class is held out for the
-    accuracies; the test split is not looked at.
+    accuracies; the test split is not used.
 
     Args:
         data: what to train on.
@@ -249,7 +249,7 @@ def train_pool(
     Raises:
         UsageError: when the folder holds something else, or another pool.
         DataError: for a class that leaves nothing to hold out.
-        Interrupted: when a signal asked to stop; the same call goes on.
+        Interrupted: when a signal asked to stop; the same call resumes.
     """
     if count < 1:
         raise UsageError(f"--count must be at least 1, got {count}")
@@ -292,10 +292,10 @@ def train_pool(
 
 
 def _begin(pool: Pool, plan: Plan) -> None:
-    """Write what is known before the first network; refuse a pool that has grown meanwhile."""
+    """Write what is known before the first network; raise if the pool has grown meanwhile."""
     place = pool.path
     if (place / INDEX).exists() and Pool.read(place).snapshots != pool.snapshots:
-        raise UsageError(f"another process has changed {place}; give the command again")
+        raise UsageError(f"another process has changed {place}; run the command again")
     remove_leftovers(place / "networks")
     if not pool.snapshots and not Checkpoints(place / "checkpoints").files:
         pool.write()
@@ -310,7 +310,7 @@ def _opened(out: Path, settings: PoolSettings) -> Pool:
     if (out / INDEX).exists():
         pool = Pool.read(out)
         if not pool.snapshots and not (out / "checkpoints").exists():
-            return Pool(out, wanted, ())  # begun, and nothing done
+            return Pool(out, wanted, ())  # started, and nothing done
         different = first_difference(dict(pool.settings), wanted)
         if different:
             raise UsageError(f"--out {out} holds another pool ({different}); choose another --out")
@@ -330,15 +330,15 @@ def _plan_of(
     threads: int | None,
     say: Callable[[str], None],
 ) -> Plan:
-    """The plan that the pool was begun with, or a new one, written beside it."""
+    """The plan that the pool was started with, or a new one, written beside it."""
     facts = note_facts(pool.path).get("plan")
     if isinstance(facts, dict) and ((pool.path / "checkpoints").exists() or pool.snapshots):
-        say(f"continuing {pool.path}, by the plan that it was begun with")
+        say(f"continuing {pool.path}, by the plan that it was started with")
         try:
             held: Plan = make(Plan, facts, "plan")
         except UsageError as error:
             raise UsageError(
-                f"the plan that {pool.path} was begun with: {error}; choose another --out"
+                f"the plan that {pool.path} was started with: {error}; choose another --out"
             ) from error
         return held
     return pool_plan(data, settings, count, plan, device, threads)

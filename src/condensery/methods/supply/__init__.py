@@ -1,4 +1,4 @@
-"""Through which networks one looks: where they come from and how they move on."""
+"""Where matching networks come from, and how they move on."""
 
 from typing import Any
 

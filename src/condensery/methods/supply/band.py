@@ -19,7 +19,7 @@ from .random_networks import still
 
 
 def check_limits(above: float, below: float) -> None:
-    """Refuse a band that nothing can lie in.
+    """Raise if a band can contain nothing.
 
     Raises:
         UsageError: naming the setting.
@@ -84,7 +84,7 @@ class Band:
         path: the pool's folder.
         above: least accuracy in percent.
         below: accuracies from here on are left out; at 100 none is.
-        first: how many of the pool's snapshots are looked at.
+        first: how many of the pool's snapshots are used.
         module: import path of the pool's network, where it is one: a pool that somebody sent may
             not name code to run.
         task: what the networks are for.
@@ -109,7 +109,7 @@ class Band:
         if nets.is_import_path(self.spec) and module != self.spec:
             raise UsageError(
                 f"the networks of {path} are {self.spec}, code from outside this package; if you "
-                f"trust it, say so with --supply.module {self.spec}"
+                f"trust it, confirm with --supply.module {self.spec}"
             )
         self._check(path)
         self.snapshots = self.pool.within(above, below, first)
@@ -144,7 +144,7 @@ class Band:
         return int(rng.integers(len(self.snapshots)))
 
     def network(self, number: int) -> nn.Module:
-        """A snapshot as a network, in the mode that networks are looked through."""
+        """A snapshot as a network, in the mode that matching uses."""
         snapshot = self.snapshots[number]
         with fork_rng(0, "pool-load"):
             network = nets.build(self.spec, self.task.shape, self.task.classes)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Context:
-    """What a supply may look at when it decides how to go on. Nothing here touches test data."""
+    """What a supply may look at when it decides how to continue. Nothing here touches test data."""
 
     iteration: int
     """Outer iteration."""
@@ -27,15 +27,15 @@ class Context:
     synthetic: Callable[[], tuple[Tensor, Tensor]]
     """The decoded synthetic set and its labels, without gradient."""
     query: Callable[[int, int], Subset]
-    """So many real training images a class, of a numbered draw of this step."""
+    """This many real training images per class, of a numbered draw of this step."""
     statistics: Callable[[int], Subset]
-    """So many real training images a class, for the statistics of batch norm in this step."""
+    """This many real training images per class, for the statistics of batch norm in this step."""
     mixed: Callable[[int], tuple[Tensor, Tensor]]
-    """So many real training images of any class and their labels, drawn for this step."""
+    """This many real training images of any class and their labels, drawn for this step."""
     real: TrainingSet
     """The training split, to train networks on."""
     course: Callable[[nn.Module, TrainingProtocol], Course]
-    """Begin to train a network, by the execution plan of the run."""
+    """Start training a network, by the execution plan of the run."""
 
 
 class Supply(Protocol):

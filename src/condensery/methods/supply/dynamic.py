@@ -62,7 +62,7 @@ class Dynamic:
     net: str = "convnet3"
     """The network, with options, such as ``convnet3:width=64``."""
     norm: Literal["none", "batch", "layer", "instance", "group"] | None = None
-    """Its normalisation; the network's own when not given."""
+    """Its normalisation; the network's own by default."""
     gamma: int = 10
     """Length of both queues (γ)."""
     lambda1: float = 0.05
@@ -70,7 +70,7 @@ class Dynamic:
     lambda2: float = 0.05
     """Pixels take their turn again when the inner queue's accuracies spread more (λ2)."""
     query: int = 128
-    """Real training images a class that an accuracy is taken on, drawn afresh at each check."""
+    """Real training images per class that an accuracy is taken on, drawn afresh at each check."""
     step_cap: int = 100
     """Most pixel steps with one network (l_out)."""
     epoch_cap: int = 50
@@ -82,13 +82,13 @@ class Dynamic:
     weight_decay: float = 0.0
     """Weight decay of the network's SGD."""
     batch: int = 256
-    """Synthetic images a step of the network."""
+    """Synthetic images per step of the network."""
     augmentation: Literal["none", "batch_op"] = "none"
     """``batch_op``: one op a mini-batch with parameters of its own for each image (DSA)."""
     strategy: str = "color_crop_cutout_flip_scale_rotate"
     """The ops of ``batch_op``; flip goes where data may not be flipped."""
     freeze_with: int = 16
-    """Real images a class whose statistics batch norm keeps during a pixel step."""
+    """Real images per class whose statistics batch norm keeps during a pixel step."""
     _learner: Learner = field(init=False, repr=False)
     _outer: Queue = field(init=False, repr=False)
     _left: list[dict[str, Any]] = field(init=False, repr=False, default_factory=list)
@@ -118,7 +118,7 @@ class Dynamic:
         return [f"{one}: that queue is never full, so the cap ends every loop" for one in short]
 
     def start(self, task: Task) -> None:
-        """Remember the task and refuse a network that cannot be built for it."""
+        """Remember the task; raise if the network cannot be built for it."""
         nets.try_out(self.spec, task.shape, task.classes)
         self._learner = Learner(self.spec, task, self._protocol)
         self._outer = Queue(self.gamma)

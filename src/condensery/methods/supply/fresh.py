@@ -21,11 +21,11 @@ class Fresh:
     net: str = "convnet3"
     """The network, with options, such as ``convnet3:width=64``."""
     norm: Literal["none", "batch", "layer", "instance", "group"] | None = None
-    """Its normalisation; the network's own when not given."""
+    """Its normalisation; the network's own by default."""
     _task: Task = field(init=False, repr=False)
 
     def start(self, task: Task) -> None:
-        """Remember the task and refuse a network that cannot be built for it."""
+        """Remember the task; raise if the network cannot be built for it."""
         self._task = task
         nets.try_out(self.spec, task.shape, task.classes)
 
@@ -46,7 +46,7 @@ class Fresh:
         """Nothing: a fresh network is used as it is."""
 
     def advance(self, network: nn.Module, context: Context) -> None:
-        """One pixel step a network."""
+        """One pixel step per network."""
 
     def report(self) -> dict[str, Any]:
         """Nothing to tell."""

@@ -31,15 +31,15 @@ class FromPool:
     below: float = 100.0
     """Accuracies from here on are left out; at 100 none is."""
     steps: int = 1
-    """Pixel steps a network."""
+    """Pixel steps per network."""
     freeze_with: int = 16
-    """Real images a class whose statistics batch norm keeps during a pixel step; 0 leaves batch
+    """Real images per class whose statistics batch norm keeps during a pixel step; 0 leaves batch
     norm to the batches, all classes together."""
     first: int | None = None
-    """How many of the pool's snapshots are looked at, in its order; filled in, so that a pool that
+    """How many of the pool's snapshots are used, in its order; filled in, so that a pool that
     grows stays the same one for this run."""
     fingerprint: str | None = None
-    """Of these snapshots; filled in, and checked when a run goes on or is repeated."""
+    """Of these snapshots; filled in, and checked when a run is resumed or repeated."""
     module: str | None = None
     """Import path of the pool's network, where it is not one of this package."""
     _band: Band = field(init=False, repr=False)
@@ -69,7 +69,7 @@ class FromPool:
         return band_notes(self.path, self.above, self.below, self.first)
 
     def start(self, task: Task) -> None:
-        """Open the pool and refuse one that does not fit the task."""
+        """Open the pool; raise if it does not fit the task."""
         self.first, self.fingerprint = known_pool(self.path, self.first, self.fingerprint)
         self._band = Band(self.path, self.above, self.below, self.first, self.module, task)
 

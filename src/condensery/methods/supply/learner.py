@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def check_learning(supply: Any, least: Mapping[str, int]) -> None:
-    """Refuse settings that no network can learn by.
+    """Raise if a setting is out of range.
 
     Args:
         supply: what has them.
@@ -81,7 +81,7 @@ class Learner:
         self._momenta = {}
 
     def course(self, context: Context, network: nn.Module) -> Course:
-        """The network's training, begun or taken up where that is still to be done."""
+        """The network's training, started or resumed where that is still to be done."""
         if self._course is None:
             self._course = context.course(network, self.protocol)
             self._course.load_momenta(self._momenta)

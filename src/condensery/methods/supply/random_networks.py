@@ -16,7 +16,7 @@ from .base import Context
 
 
 def random_network(spec: str, task: Task, iteration: int) -> nn.Module:
-    """The random network of an outer iteration, in the mode that networks are looked through."""
+    """The random network of an outer iteration, in the mode that matching uses."""
     with fork_rng(task.seed, "network", iteration):
         network = nets.build(spec, task.shape, task.classes)
     network = still(network.to(task.dtype).requires_grad_(False))
@@ -35,7 +35,7 @@ def still(network: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def freeze_batch_norm(network: nn.Module, context: Context, a_class: int) -> None:
-    """Batch statistics of some real images a class, then frozen (DC, appendix A).
+    """Batch statistics of some real images per class, then frozen (DC, appendix A).
 
     Class batches would differ from them in mean and variance, and so would the two branches.
     """

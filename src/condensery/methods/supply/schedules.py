@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: Images a class → pixel steps a network (T) and epochs on the synthetic set after each (ζ).
+#: Images per class → pixel steps per network (T) and epochs on the synthetic set after each (ζ).
 PUBLISHED: dict[int, tuple[int, int]] = {
     1: (1, 1),
     10: (10, 50),

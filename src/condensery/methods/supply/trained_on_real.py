@@ -32,9 +32,9 @@ class TrainedOnReal:
     net: str = "convnet3"
     """The network, with options, such as ``convnet3:width=64``; with ``path`` the pool's."""
     norm: Literal["none", "batch", "layer", "instance", "group"] | None = None
-    """Its normalisation; the network's own when not given."""
+    """Its normalisation; the network's own by default."""
     steps: int = 100
-    """Pixel steps a network (M)."""
+    """Pixel steps per network (M)."""
     images: int = 2000
     """Real images that the network learns from after each pixel step, in batches of ``batch``."""
     pretrain: int = 0
@@ -46,16 +46,16 @@ class TrainedOnReal:
     weight_decay: float = 5e-4
     """Weight decay of the network's SGD."""
     batch: int = 64
-    """Real images a step of the network."""
+    """Real images per step of the network."""
     augmentation: Literal["none", "batch_op", "image_op", "sequence", "photos"] = "sequence"
     """``sequence``: every op of the strategy, parameters for each image; ``batch_op``: one op a
-    mini-batch; ``image_op``: one op an image; ``photos``: as larger images are tested."""
+    mini-batch; ``image_op``: one op per image; ``photos``: as larger images are tested."""
     strategy: str = "color_crop"
     """The ops; flip goes where data may not be flipped."""
     cutmix: float = 0.5
     """Probability of CutMix a mini-batch."""
     freeze_with: int = 16
-    """Real images a class whose statistics batch norm keeps during a pixel step."""
+    """Real images per class whose statistics batch norm keeps during a pixel step."""
     path: str | None = None
     """A pool whose networks each outer iteration starts from, in place of random ones."""
     above: float = 0.0
@@ -63,10 +63,10 @@ class TrainedOnReal:
     below: float = 100.0
     """Accuracies of a pool from here on are left out; at 100 none is."""
     first: int | None = None
-    """How many of the pool's snapshots are looked at, in its order; filled in, so that a pool that
+    """How many of the pool's snapshots are used, in its order; filled in, so that a pool that
     grows stays the same one for this run."""
     fingerprint: str | None = None
-    """Of these snapshots; filled in, and checked when a run goes on or is repeated."""
+    """Of these snapshots; filled in, and checked when a run is resumed or repeated."""
     module: str | None = None
     """Import path of the pool's network, where it is not one of this package."""
     _learner: Learner = field(init=False, repr=False)
@@ -101,7 +101,7 @@ class TrainedOnReal:
         )
 
     def start(self, task: Task) -> None:
-        """Refuse a network that cannot be built for the task, or a pool that does not fit."""
+        """Raise if the network cannot be built for the task, or the pool does not fit."""
         spec = self.spec
         if self.path is not None:
             self.first, self.fingerprint = known_pool(self.path, self.first, self.fingerprint)

@@ -35,12 +35,12 @@ class TrainedOnSynthetic:
     net: str = "convnet3"
     """The network, with options, such as ``convnet3:width=64``."""
     norm: Literal["none", "batch", "layer", "instance", "group"] | None = None
-    """Its normalisation; the network's own when not given."""
+    """Its normalisation; the network's own by default."""
     steps: int | None = None
-    """Pixel steps a network (T); DC's for the budget when not given."""
+    """Pixel steps per network (T); DC's for the budget by default."""
     epochs: list[int] | int | None = None
     """Epochs after each pixel step (ζ): a number, or one for each step of which the last one stays;
-    DC's for the budget when not given."""
+    DC's for the budget by default."""
     until: Literal["epochs", "overfit", "gap"] = "epochs"
     """``overfit``: until the loss of real images rises; ``gap``: until it exceeds the loss of the
     synthetic ones by ``gap``; both instead of ``epochs``, and at most ``cap`` epochs."""
@@ -57,13 +57,13 @@ class TrainedOnSynthetic:
     weight_decay: float = 0.0
     """Weight decay of the network's SGD."""
     batch: int = 256
-    """Synthetic images a step of the network."""
+    """Synthetic images per step of the network."""
     augmentation: Literal["none", "batch_op"] = "none"
     """``batch_op``: one op a mini-batch with parameters of its own for each image (DSA)."""
     strategy: str = "color_crop_cutout_flip_scale_rotate"
     """The ops of ``batch_op``; flip goes where data may not be flipped."""
     freeze_with: int = 16
-    """Real images a class whose statistics batch norm keeps during a pixel step."""
+    """Real images per class whose statistics batch norm keeps during a pixel step."""
     _learner: Learner = field(init=False, repr=False)
     _done: dict[str, int] = field(init=False, repr=False, default_factory=dict)
 
@@ -93,13 +93,13 @@ class TrainedOnSynthetic:
         if is_published(ipc) or not lines:
             return []
         return [
-            f"no paper gives a schedule for {ipc} images a class: {' and '.join(lines)} lie on a "
+            f"no paper gives a schedule for {ipc} images per class: {' and '.join(lines)} lie on a "
             "straight line between those of the budgets beside it (--supply.steps and "
             "--supply.epochs set others)"
         ]
 
     def start(self, task: Task) -> None:
-        """Remember the task and refuse a network that cannot be built for it."""
+        """Remember the task; raise if the network cannot be built for it."""
         settled = self.settled(task.ipc)
         self.steps, self.epochs = settled.steps, settled.epochs
         nets.try_out(self.spec, task.shape, task.classes)
