@@ -16,7 +16,7 @@ class DataError(ValueError):
 
 
 class DivergedError(ValueError):
-    """Learning produced NaN or inf; the message says where and what to change."""
+    """Training produced NaN or inf; the message says where and what to change."""
 
 
 class ResourceError(ValueError):

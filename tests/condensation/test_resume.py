@@ -280,7 +280,7 @@ def test_a_finished_run_with_damaged_checkpoints_keeps_its_set(
     for file in (out / "checkpoints").glob("state*"):
         file.write_bytes(file.read_bytes()[:50])
     assert main(["resume", str(out), "--iterations", "5"]) == 1
-    assert "its set stays as it is" in capsys.readouterr().err
+    assert "its set is left as it is" in capsys.readouterr().err
     assert (out / "condensed.safetensors").read_bytes() == before
     assert yaml.safe_load((out / "recipe.yaml").read_text())["iterations"] == 3
     assert main(["resume", str(out)]) == 0

@@ -339,7 +339,7 @@ def test_options_that_do_not_go_with_recordings(tmp_path: Path) -> None:
         load("digits", rate=16000)
     data = load(root)
     assert load(data, rate=16000) is data
-    with pytest.raises(UsageError, match="load it again to give it another rate"):
+    with pytest.raises(UsageError, match="load it again to change its rate"):
         load(data, rate=8000)
 
 

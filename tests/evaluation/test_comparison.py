@@ -143,7 +143,7 @@ def test_where_nothing_can_be_tested_the_reason_is_given() -> None:
     assert (few.p, few.interval) == (None, None)
     assert "at least 2 networks" in (few.why_not or "")
     same = difference([(80.0, 80.0)], [(70.0, 70.0)])
-    assert (same.p, same.why_not) == (None, "the networks of a row do not differ at all")
+    assert (same.p, same.why_not) == (None, "the networks of a row are all equal")
     # One row without spread is no obstacle.
     assert difference([(80.0, 80.0)], [(70.0, 71.0)]).p is not None
 

@@ -118,9 +118,9 @@ def test_a_constant_can_be_changed_in_the_name(
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ("dc+", "write a change as"),
-        ("dc+epochs", "write a change as"),
-        ("dc+epochs=", "write a change as"),
+        ("dc+", "write an override as"),
+        ("dc+epochs", "write an override as"),
+        ("dc+epochs=", "write an override as"),
         ("dc+epoch=3", "did you mean 'epochs'"),
         ("dc+nets=3", "no constant of a protocol 'nets'"),
         ("dc+epochs=many", r"protocol\.epochs must be a whole number"),

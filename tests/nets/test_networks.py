@@ -430,7 +430,10 @@ def test_parsed_specs_are_written_back(spec: str) -> None:
         ("convnet3:norm=bach", "no norm 'bach'; did you mean 'batch'"),
         ("convnet3:activation=rellu", "no activation 'rellu'; did you mean 'relu'"),
         ("convnet3:pooling=average", "no pooling 'average'; did you mean 'avg'"),
-        ("convnet3:width=wide", "width of a network is a whole number of at least 1, got 'wide'"),
+        (
+            "convnet3:width=wide",
+            "width of a network must be a whole number of at least 1, got 'wide'",
+        ),
         ("convnet:depth=0", "depth of a network is a whole number"),
         ("lenet:width=3", "lenet has no options"),
         ("vgg11:width=3", "no option of vgg11 'width'"),

@@ -18,7 +18,7 @@ from .shared import data_of, folder_of, printer, write_result
 
 
 def compare(options: Any) -> int:
-    """Train and test what is not known yet; print and write one table."""
+    """Train and test what is missing; print and write one table."""
     keep_memory()
     names = list(options.set)
     out = folder_of(options.out, Path("runs") / "compare")

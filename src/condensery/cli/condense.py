@@ -40,21 +40,21 @@ def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
 
 @dataclass(frozen=True)
 class _Order:
-    """A command, understood: what is condensed, how, and by whom."""
+    """A parsed command: what is condensed, how, and by which processes."""
 
     options: Any
     data: Data
     config: RunConfig
     choices: Choices
     planned: Mapping[str, Any]
-    """Fields of the plan that were typed."""
+    """Fields of the plan given on the command line."""
     every: Every
     ranks: Ranks
     say: Callable[[str], None]
 
 
 def condense_sets(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> int:
-    """The sets of a command, one after another, by ranks that have met."""
+    """The sets of a command, one after another, on ranks that have joined."""
     keep_memory()
     order = _order(options, dotted, ranks)
     data, config = order.data, order.config
@@ -94,7 +94,7 @@ def _check(options: Any, ranks: Ranks) -> None:
     if options.minutes is not None and not 0 < options.minutes < float("inf"):
         raise UsageError(f"--minutes must be positive, got {options.minutes:g}")
     if options.dry_run and not ranks.alone:
-        raise UsageError("--dry-run measures the steps of one process; leave torchrun out")
+        raise UsageError("--dry-run measures a single process; run it without torchrun")
     if options.data is not None and not options.data.strip():
         raise UsageError("--data is empty; name a data set, a folder or a file")
 
@@ -128,8 +128,7 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
     if options.config and held_ipc not in (None, config.ipc):
         say(
             f"note: settings that depend on the budget are those of {held_ipc} images per class, "
-            "as "
-            f"{options.config} has them; --recipe {config.recipe} chooses them for {config.ipc}"
+            f"as {options.config} has them; --recipe {config.recipe} chooses them for {config.ipc}"
         )
     for note in [*data.notes, *notes_of(found.choices, config.ipc)]:
         say(f"note: {note}")
@@ -150,8 +149,8 @@ def _condense_one(
     status = folder.status(config)
     ranks.agree(
         status,
-        f"the processes do not see the same run folder {folder.path}; it "
-        "must be on a file system that all machines share",
+        f"the processes do not share the same run folder {folder.path}; it must be on a file "
+        "system that all machines share",
     )
     if status != "new":
         folder.check_data(data)
@@ -206,7 +205,7 @@ def _plan(order: _Order, config: RunConfig, folder: RunFolder, status: Status, n
         ranks=order.ranks,
     )
     if status != "new" and folder.checkpoints.files:
-        order.say(f"continuing {folder.path}, by the plan that it was started with")
+        order.say(f"continuing {folder.path}, with its original plan")
     return plan
 
 
@@ -215,8 +214,8 @@ def _announce(order: _Order, config: RunConfig, plan: Plan) -> None:
     data, ranks, say = order.data, order.ranks, order.say
     say(
         f"condensing {data.name} ({len(data.train)} images, {data.train.classes} classes) to "
-        f"{config.ipc} per class: {config.recipe}, {config.iterations} iterations, "
-        f"seed {config.seed}"
+        f"{config.ipc} per class: {config.recipe}, {config.iterations} iterations, seed "
+        f"{config.seed}"
     )
     say(f"plan: {plan.describe()}")
     _say_where(data, plan, say)
@@ -252,7 +251,7 @@ def _say_how_it_ended(
 def _dry_run(
     data: Data, config: RunConfig, plan: Plan, folder: RunFolder, options: Any, say: Any
 ) -> dict[str, Any]:
-    """What the run would take."""
+    """Estimate what the run would take."""
     found = dry_run(data, config, plan)
     each = f"{found.step_seconds:.3g} s per step"
     each += f", {found.steps} steps per iteration" if found.steps > 1 else ""
@@ -262,8 +261,8 @@ def _dry_run(
     if options.minutes is not None and options.minutes * 60 < found.seconds:
         part = round(config.iterations * options.minutes * 60 / found.seconds)
         say(f"  --minutes {options.minutes:g}: about {part} of {config.iterations} iterations")
-    where = f"on {plan.device}" if plan.device != "cpu" else "of the whole process"
-    say(f"memory: {size_text(found.memory_bytes)} at most in these steps, {where}")
+    where = f"on {plan.device}" if plan.device != "cpu" else "for the whole process"
+    say(f"memory: {size_text(found.memory_bytes)} peak in these steps, {where}")
     say(
         f"result: {size_text(found.stored_bytes)}, {found.decoded_images} training images, in "
         f"{folder.path}"
@@ -280,7 +279,7 @@ def _split(classes: int, ranks: int) -> str:
 
 
 def _say_where(data: Data, plan: Plan, say: Any) -> None:
-    """Tell when the training images are too large for the device."""
+    """Say so when the training images are too large for the device."""
     if plan.device != "cpu" and data.train.stays_on_host(plan.device):
         say(
             f"note: the training images ({size_text(data.train.nbytes)}) stay on the host and are "

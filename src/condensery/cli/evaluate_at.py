@@ -16,7 +16,7 @@ from condensery.utils.text import table
 
 
 def asked(folder: RunFolder, options: Any) -> dict[str, Any]:
-    """What to evaluate and how: as the command says, or as the run was started with."""
+    """What to evaluate and how: as the command says, or as the run started with."""
     at = parse_iterations(options.evaluate_at)
     if not at:
         held = folder.facts().get("evaluate_at")
@@ -44,7 +44,10 @@ def evaluated(
     at = [k for k in wanted["at"] if kept_at(folder.path, k) is not None]
     lacking = [str(k) for k in wanted["at"] if k not in at]
     if lacking:
-        say(f"no set was kept at iteration {', '.join(lacking)}; sets are kept as a run goes by")
+        say(
+            f"no set was kept at iteration {', '.join(lacking)}; sets are only kept while a run "
+            "is in progress"
+        )
     keep_memory()
     how = {name: wanted[name] for name in ("protocol", "n", "epochs")}
     where = _where(folder, options)

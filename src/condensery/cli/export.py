@@ -52,7 +52,7 @@ def export(options: Any) -> int:
 def _pack(condensed: CondensedSet, options: Any, say: Any) -> int:
     """Write a new set folder whose images were shrunk afterwards (IDC, table 6)."""
     if options.stored or options.verify or (options.iterations, options.seed) != (None, None):
-        raise UsageError("--to packed takes --factor and --out, and no other flag of export")
+        raise UsageError("--to packed takes --factor and --out, and no other export flags")
     packed = condensed.packed(2 if options.factor is None else options.factor)
     folder, about = Path(options.out), packed.about
     with whole_folder(folder) as temporary:

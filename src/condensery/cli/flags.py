@@ -11,16 +11,16 @@ class DataFlags:
     """How data is read."""
 
     size: int | None = None
-    """Side in pixels that pictures are brought to; needed when a folder's pictures differ."""
+    """Side length in pixels to resize pictures to; required when their sizes differ."""
     channels: Literal[1, 3] | None = None
     """1 for grey, 3 for colour; detected by default."""
     sample_rate: int | None = None
-    """Samples per second that recordings are brought to; those of the first one, at most 16000, by
-    default."""
+    """Sample
+    rate to resample recordings to; by default that of the first one, at most 16000."""
     zca: bool = False
-    """Whiten the images by the training split (ZCA, IDC's appendix E.6)."""
+    """Whiten the images with statistics of the training split (ZCA, IDC's appendix E.6)."""
     no_flip: bool = False
-    """Never flip left and right when augmenting (for digits, text and the like)."""
+    """Never flip images horizontally when augmenting (for digits, text and the like)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +40,9 @@ class PlanFlags:
     plan: str = "auto"
     """Execution plan: auto, exact, or a YAML file."""
     device: str | None = None
-    """Torch device, such as cpu or cuda:0; the first GPU when there is one."""
+    """Torch device, such as cpu or cuda:0; by default the first GPU, if any."""
     threads: int | None = None
-    """CPU threads; all that the process may use by default."""
+    """CPU threads; by default all that the process may use."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class CheckpointFlags:
     checkpoint_every: str | None = None
     """Time or number between checkpoints: 60s (default), 10m, 200it (outer iterations), 50steps."""
     minutes: float | None = None
-    """End with a finished set after this many minutes in all, each of --sets; resume continues."""
+    """Time limit in minutes for each of --sets; the set is finished then, and resume continues."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,27 +66,27 @@ class CondenseFlags(OutputFlags, PlanFlags, DataFlags, CheckpointFlags):
     recipe: str | None = None
     """Method: the name of a recipe (default dm) or a YAML file."""
     config: str | None = None
-    """Repeat the run whose recipe.yaml this is; other flags change it."""
+    """Repeat the run that wrote this recipe.yaml; other flags override it."""
     data: str | None = None
     """What to condense (default digits): see `condensery data --help`."""
     ipc: int | None = None
     """Budget: images per class (default 10)."""
     iterations: int | None = None
-    """Outer iterations; fewer truncate the recipe's schedule, 0 writes the untrained start."""
+    """Outer iterations; fewer truncate the recipe's schedule, 0 writes the initial set."""
     until: Literal["iterations", "converged"] | None = None
-    """converged: stop before the last iteration when the matching loss has stopped falling."""
+    """converged: stop early once the matching loss has stopped falling."""
     window: int | None = None
-    """Outer iterations that --until converged compares (default a twentieth of the recipe's)."""
+    """Outer iterations per window that --until converged compares (default 5 % of the recipe's)."""
     real_batch: int | None = None
-    """Real images per class in one step (DM: 256); a class with fewer gives all it has."""
+    """Real images per class in one step (DM: 256); a smaller class is used whole."""
     sets: int = 1
     """Independent sets, with seeds seed … seed+N-1, in OUT/0 … OUT/N-1."""
     seed: int | None = None
     """Random seed (default 0)."""
     out: str | None = None
-    """Run folder (default runs/DATA-RECIPE-ipcN); the same command continues an unfinished run."""
+    """Run folder (default runs/DATA-RECIPE-ipcN); run the same command again to continue."""
     evaluate_at: str | None = None
-    """Keep the set at these outer iterations, such as 0,100,1000, and evaluate them in the end."""
+    """Keep the set at these outer iterations, such as 0,100,1000, and evaluate them at the end."""
     evaluate_protocol: str = "dsa"
     """With --evaluate-at: the protocol."""
     evaluate_nets: int = 3
@@ -99,21 +99,21 @@ class CondenseFlags(OutputFlags, PlanFlags, DataFlags, CheckpointFlags):
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeFlags(OutputFlags, CheckpointFlags):
-    """Continue a run from its last checkpoint, by the plan that it was started with.
+    """Continue a run from its last checkpoint, with its original plan.
 
     A run that was killed before its first checkpoint starts over. A finished one stays as it is,
     unless more iterations are requested.
     """
 
     iterations: int | None = None
-    """Outer iterations in all; they may grow."""
+    """Total outer iterations; may be increased."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoolFlags(OutputFlags, PlanFlags, DataFlags):
-    """Train networks on the real training split and keep them, to condense through.
+    """Train networks on the real training split and keep them for condensing.
 
-    A part of each class is held out; every snapshot carries its accuracy on that part. Use one with
+    Part of each class is held out; every snapshot records its accuracy on it. Use one with
     condense --supply.kind pool --supply.path OUT, whole or a band: --supply.above 40
     --supply.below 50.
     """
@@ -123,13 +123,13 @@ class PoolFlags(OutputFlags, PlanFlags, DataFlags):
     net: str | None = None
     """The network, such as convnet3:width=64; chosen by image size by default."""
     count: int = 10
-    """Networks in all; a finished pool may grow."""
+    """Total networks; a finished pool can grow."""
     epochs: int | None = None
     """Epochs of each network (default 20)."""
     snapshots: list[float] | None = None
-    """When weights are kept, in epochs, such as 0 0.5 1 5; the last epoch by default."""
+    """Epochs at which weights are kept, such as 0 0.5 1 5; by default the last."""
     held_out: float | None = None
-    """Share of each class's training images that accuracies are taken on (default 0.1)."""
+    """Share of each class's training images held out to measure accuracy (default 0.1)."""
     rate: float | None = None
     """Learning rate, constant (default 0.01)."""
     momentum: float | None = None
@@ -145,12 +145,12 @@ class PoolFlags(OutputFlags, PlanFlags, DataFlags):
     checkpoint_every: str | None = None
     """Time or epochs between checkpoints: 60s (default), 10m, 5it (epochs)."""
     out: str | None = None
-    """The pool's folder (default runs/DATA-NET-pool); the same command continues it."""
+    """The pool's folder (default runs/DATA-NET-pool); run the same command again to continue."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelectFlags(OutputFlags, PlanFlags, DataFlags):
-    """Select real images: the baselines that a condensed set has to beat.
+    """Select real images: the baselines a condensed set has to beat.
 
     random; herding: the kept images' mean feature follows the class mean; k-center: no image is far
     from a kept one in feature space; forgetting: the images that are learned and forgotten most
@@ -170,7 +170,7 @@ class SelectFlags(OutputFlags, PlanFlags, DataFlags):
     epochs: int | None = None
     """Epochs of its training (default: about 600 000 images, at least 5 and at most 30 epochs)."""
     rate: float | None = None
-    """Largest learning rate of its training, which rises to it and falls to 0 (default 0.05)."""
+    """Peak learning rate of its training, which rises to it and falls to 0 (default 0.05)."""
     batch: int | None = None
     """Images per step of its training (default 128)."""
     augmentation: Literal["none", "batch_op", "image_op", "idc", "photos"] | None = None
@@ -188,16 +188,16 @@ class EvaluateFlags(OutputFlags, PlanFlags, DataFlags):
     """
 
     data: str | None = None
-    """Data set whose test split is used; the one the first set was made from by default."""
+    """Data set whose test split is used; by default the source of the first set."""
     net: list[str] | None = None
     """Networks, such as convnet3 mlp resnet18:norm=batch; chosen by image size by default."""
     nets: int = 5
     """Networks per set."""
     protocol: str = "dsa"
-    """How networks are trained: dc, dsa, gm, idc or idc_steps; dc+augmentation=none changes a
-    constant, and the result says so."""
+    """How networks are trained: dc, dsa, gm, idc or idc_steps; dc+augmentation=none
+    overrides a constant, and the result says so."""
     epochs: int | None = None
-    """Train this many epochs on each set; the result says so. whole(epochs=N) has its own."""
+    """Epochs to train on each set; the result's protocol says so. whole(epochs=N) sets its own."""
     seed: int = 0
     """Seed of initialisation, shuffling and augmentation."""
 
@@ -210,15 +210,15 @@ _Words: TypeAlias = list[str] | None
 class ReproduceFlags(OutputFlags, PlanFlags):
     """Rerun numbers that the papers print, and compare.
 
-    TABLE is a paper and a table of it, such as dc/table1. A row's sets are condensed as the paper
-    did, networks are trained on them by the paper's protocol, and ours stands beside theirs. The
-    same command continues.
+    TABLE is a paper and a table of it, such as dc/table1. A row's sets are condensed as in the
+    paper, networks are trained on them with the paper's protocol, and our number is shown beside
+    theirs. Run the same command again to continue.
     """
 
     row: _Words = None
-    """Rows, such as mnist/1/dc (see --list); by default all that can be run."""
+    """Rows, such as mnist/1/dc (see --list); by default all that can run."""
     list: bool = False
-    """List the table's rows with their published values and what would be run."""
+    """List the table's rows, their published values and what would run."""
     status: bool = False
     """Report which rows were reproduced, and why the others were not."""
     results: str | None = None
@@ -226,15 +226,15 @@ class ReproduceFlags(OutputFlags, PlanFlags):
     markdown: str | None = None
     """With --status: write the page of results to this file."""
     scale: float = 1.0
-    """Shorten the schedule: outer iterations, and drops of the pixel rate, times this."""
+    """Scale the schedule by this factor: outer iterations and pixel-rate drops."""
     sets: int | None = None
-    """Sets; as many as the paper made by default."""
+    """Number of sets; by default the paper's."""
     nets: int | None = None
-    """Networks per set; as many as the paper trained by default."""
+    """Networks per set; by default the paper's."""
     epochs: int | None = None
-    """Epochs of the networks; the protocol's by default."""
+    """Epochs of the networks; by default the protocol's."""
     data: str | None = None
-    """Another data set in place of the published one."""
+    """Use this data set instead of the published one."""
     seed: int = 0
     """Random seed."""
     out: str | None = None
@@ -245,28 +245,28 @@ class ReproduceFlags(OutputFlags, PlanFlags):
 class CompareFlags(OutputFlags, PlanFlags, DataFlags):
     """Train networks on several sets, through several networks and protocols, into one table.
 
-    A set is what evaluate takes, or comes from elsewhere: an .npz file, a folder of class folders
-    of pictures, or a .pt file of the published programs. NAME=PATH gives a row its name. Every
-    network's accuracy is kept, and networks already evaluated are not trained again.
+    A set is anything evaluate takes, or a set from elsewhere: an .npz file, a folder of class
+    folders of pictures, or a .pt file written by the papers' programs. NAME=PATH gives a row its
+    name. Every network's accuracy is kept, and networks already evaluated are not trained again.
     """
 
     data: str | None = None
-    """Data set whose test split is used; the one the first set was made from by default."""
+    """Data set whose test split is used; by default the source of the first set."""
     net: list[str] | None = None
     """Networks, such as convnet3 mlp resnet18:norm=batch; chosen by image size by default."""
     nets: int = 5
     """Networks per set; raising it trains only the missing ones."""
     protocol: list[str] | None = None
     """How networks are trained, one or several: dc, dsa (default), gm, idc or idc_steps;
-    dc+augmentation=none changes a constant, and the result says so."""
+    dc+augmentation=none overrides a constant, and the result says so."""
     epochs: int | None = None
-    """Train this many epochs on each set; the result says so. whole(epochs=N) has its own."""
+    """Epochs to train on each set; the result's protocol says so. whole(epochs=N) sets its own."""
     reference: str | None = None
-    """Name of the row that the others are compared with, tested on the means of sets."""
+    """Name of the row the others are compared with; tests use set means."""
     seed: int = 0
     """Seed of initialisation, shuffling and augmentation."""
     out: str | None = None
-    """Folder that keeps accuracies (default runs/compare); the same command continues from it."""
+    """Folder that keeps accuracies (default runs/compare); the same command continues."""
     csv: str | None = None
     """Write the table to this file as comma-separated values."""
     markdown: str | None = None
@@ -291,19 +291,19 @@ class ExportFlags(OutputFlags, PlanFlags, DataFlags):
     out: str = "exported"
     """File or folder to write."""
     factor: int | None = None
-    """With packed: this many images a side in place of one."""
+    """With packed: images per side packed into each stored image."""
     iterations: int | None = None
     """With wav: iterations of Griffin-Lim (default 100)."""
     seed: int | None = None
-    """With wav: where its first phases come from (default 0)."""
+    """With wav: seed of the initial phases (default 0)."""
     stored: bool = False
     """With npz: the stored tensors instead of the decoded images."""
     verify: bool = False
-    """Measure what 8 bits cost in accuracy: train on both, and test on the real test split."""
+    """Measure the accuracy lost to 8 bits: train on both and test on the real test split."""
     data: str | None = None
-    """With --verify: the data set; the one that the set was made from by default."""
+    """With --verify: the data set; by default the source of the set."""
     nets: int = 5
-    """With --verify: networks each."""
+    """With --verify: networks per set."""
     epochs: int | None = None
     """With --verify: fewer epochs than protocol dsa's."""
 
@@ -314,6 +314,6 @@ class DataCommandFlags(OutputFlags, DataFlags):
 
     SPEC is digits; a known name (mnist, fashion_mnist, usps, svhn, cifar10, cifar100,
     tiny_imagenet, imagenet1k, imagenet10, imagenet100, mini_speech_commands); hub:owner/name; a
-    folder of class folders of pictures, or of parquet or arrow files; or a .npz file. Names are
-    looked for in $CONDENSERY_DATA before the hub.
+    folder of class folders of pictures, or a folder of parquet or arrow files; or a .npz file.
+    Names are looked up in $CONDENSERY_DATA before the hub.
     """

@@ -93,7 +93,7 @@ def _results_folder(options: Any) -> Path | None:
         folder = Path(options.results)
         if not folder.is_dir():
             raise UsageError(
-                f"--results {folder} is not a folder; name one with results of reproduce"
+                f"--results {folder} is not a folder; pass one with results of reproduce"
             )
         return folder
     home = checkout()
@@ -105,7 +105,7 @@ def _results_folder(options: Any) -> Path | None:
 
 def _status(options: Any) -> int:
     if options.row or options.list:
-        raise UsageError("--status is of whole tables; leave --row and --list out")
+        raise UsageError("--status covers whole tables; leave out --row and --list")
     if options.table:
         table(options.table)  # there has to be one
     if options.markdown:
@@ -119,7 +119,7 @@ def _status(options: Any) -> int:
     say(status_table(found))
     if folder is None:
         say(
-            "no results: an installed package has none; name a folder of them with --results, "
+            "no results: an installed package has none; pass a folder of results with --results, "
             "such as runs/reproduce/results"
         )
     else:
@@ -159,8 +159,8 @@ def _wanted(options: Any, say: Any) -> list[tuple[Published, Experiment]]:
         say(f"left out: {len(skipped)} of {len(rows)} rows: {shown}")
     if not out:
         raise UsageError(
-            f"none of these rows of {options.table} can be run; --list says why of each, and "
-            "--row has the data of a named one downloaded"
+            f"no rows of {options.table} can be run; --list gives the reasons, and --row downloads "
+            "the data of the rows it names"
         )
     return out
 
@@ -261,6 +261,6 @@ def _estimate(
     if condensing:
         parts.insert(0, f"{time_text(sets)} for {plural(len(condensing), 'set')} to condense")
     how.say(
-        f"{plural(len(wanted), 'row')}, about {time_text(sets + networks)} estimated "
-        f"from plain passes on this machine: {', '.join(parts)}"
+        f"{plural(len(wanted), 'row')}, about {time_text(sets + networks)} estimated from plain "
+        f"passes on this machine: {', '.join(parts)}"
     )

@@ -46,7 +46,7 @@ def data_of(names: list[str], options: Any) -> Data:
     if sets:
         config = load_sets(sets[0])[0].about.config
     elif named and not options.data:
-        raise UsageError(f"{named[0]} does not say what it was made from; name it with --data")
+        raise UsageError(f"{named[0]} does not record its source; name it with --data")
     spec = options.data or _spec_of(sets, config)
     try:
         return load(
@@ -78,7 +78,7 @@ def _spec_of(sets: list[str], config: Mapping[str, Any]) -> str:
     place = Path(sets[0])
     spec = spec_of(place, config)
     if spec is None:
-        raise UsageError(f"{place} does not say where its data are; name them with --data")
+        raise UsageError(f"{place} does not record where its data are; name them with --data")
     return spec
 
 

@@ -33,8 +33,8 @@ def show(options: Any) -> int:
     several = f" (the first of {len(found)} sets)" if len(found) > 1 else ""
     lines = [
         f"{path}{several}: {about.method} of {about.source.name}",
-        f"  stored        {stored.shape[0] * stored.shape[1]} × {shape}, "
-        f"{about.ipc} per class in {len(stored)} classes, {size_text(condensed.stored_bytes)}"
+        f"  stored        {stored.shape[0] * stored.shape[1]} × {shape}, {about.ipc} per class in "
+        f"{len(stored)} classes, {size_text(condensed.stored_bytes)}"
         + (f", {size_text(extra)} of them the formation's weights" if extra else ""),
         f"  decoded       {len(condensed)} training images",
         f"  source        {about.source.images} images, {size_text(about.source.bytes)}: "

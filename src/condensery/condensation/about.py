@@ -24,7 +24,7 @@ def about_run(
         train: what was condensed.
         config: of the run.
         iterations: outer iterations done.
-        flip: whether augmentation might flip left and right.
+        flip: whether augmentation might flip images horizontally.
         zca: whether the images were whitened.
         rate: samples per second of recordings.
     """

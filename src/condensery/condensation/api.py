@@ -38,12 +38,12 @@ def condense(
         recipe: a recipe's name, file or content.
         ipc: budget, full-size images' worth of stored numbers per class.
         iterations: outer iterations; fewer than the recipe's truncate it, 0 gives its start.
-        until: ``converged`` stops before the last iteration when the loss has stopped falling.
+        until: ``converged`` stops early once the loss has stopped falling.
         seed: random seed.
-        size: side in pixels that pictures are brought to.
+        size: side length in pixels to resize pictures to.
         channels: 1 for grey, 3 for colour.
-        rate: samples per second that recordings are brought to.
-        flip: whether augmentation may flip left and right.
+        rate: sample rate to resample recordings to.
+        flip: whether augmentation may flip images horizontally.
         plan: ``auto``, ``exact``, a YAML file, or a :class:`condensery.runtime.Plan`.
         device: torch device; the first GPU, or the CPU, by default.
         threads: CPU threads.

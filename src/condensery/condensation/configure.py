@@ -74,7 +74,7 @@ def load_for_run(
     )
     ranks.agree(
         data.train.fingerprint,
-        f"the processes have read different images as --data {how.data}; give every machine the "
+        f"the processes read different images from --data {how.data}; give every machine the "
         "same files",
     )
     return data
@@ -117,8 +117,8 @@ def resolved(
     asked = given.get("sample_rate", base.get("sample_rate"))
     if asked not in (None, data.rate):
         raise UsageError(
-            f"sample_rate {asked} is requested, and the data were read with {data.rate or 'none'}; "
-            "give rate= where they are loaded"
+            f"sample_rate {asked} is requested, but the data were read with {data.rate or 'none'}; "
+            "pass rate= to load"
         )
     cased = with_cases(base, facts)
     raw = merge(cased, [("data", data.spec), *given.items()])

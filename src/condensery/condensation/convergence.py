@@ -67,7 +67,7 @@ class Convergence:
         return {"waiting": waiting, "before": list(self._before)}
 
     def load_state(self, state: dict[str, Any], like: Tensor) -> None:
-        """Take :meth:`state` back; losses are typed and placed as ``like``."""
+        """Restore :meth:`state`; losses are typed and placed as ``like``."""
         self._waiting = [like.new_tensor(value) for value in state["waiting"]]
         self._before = [float(value) for value in state["before"]]
 

@@ -1,4 +1,4 @@
-"""Whether a run is still well: finite numbers, and a loss that has not run away."""
+"""Detecting divergence: NaN or inf, and a loss that runs away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop: every method is this one, with four choices."""
+"""The loop that every method shares, with four choices."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .supply_inputs import SupplyInputs
 
 @dataclass(frozen=True)
 class Report:
-    """What the loop tells about the iterations since its last report."""
+    """What the loop reports about the iterations since its last report."""
 
     iteration: int
     """Outer iterations done."""
@@ -262,7 +262,7 @@ class Condenser:
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from :meth:`state`."""
+        """Restore :meth:`state`."""
         self._parameters.load_state(state)
         self.iteration = int(state["iteration"])
         self.step_in_iteration = int(state["step_in_iteration"])
@@ -286,7 +286,7 @@ def _refuse_what_cannot_be_split(objective: Objective, config: RunConfig, ranks:
     """What an objective remembers would differ from rank to rank."""
     if not ranks.alone and not getattr(objective, "splits", not objective.state()):
         raise UsageError(
-            f"objective {config.objective.kind} remembers something of the classes, and its "
-            "classes cannot be split over processes; run it in one, without torchrun (or with "
+            f"objective {config.objective.kind} keeps per-class state, so its classes cannot be "
+            "split over processes; run it in a single process, without torchrun (or with "
             "--nproc-per-node 1)"
         )

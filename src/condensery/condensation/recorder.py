@@ -30,8 +30,8 @@ _REPORTS = 200
 _SHARE = 50.0
 
 _REPEATS = (
-    "this network's batch norm takes the images of all classes together, so every process does all "
-    "of a step's work: more of them do not make it faster"
+    "this network's batch norm takes the images of all classes together, so every process repeats "
+    "the whole step; adding processes does not speed it up"
 )
 
 #: What may fail when something is written.
@@ -39,7 +39,7 @@ WRITING = (OSError, UsageError)
 
 
 class TimeUp(Exception):  # noqa: N818  (not an error)
-    """The minutes of a run are over."""
+    """The time limit of a run is reached."""
 
 
 class Recorder:
@@ -85,7 +85,7 @@ class Recorder:
 
         Raises:
             Interrupted: when a signal asked to stop.
-            TimeUp: when the run's minutes are over.
+            TimeUp: when the time limit is reached.
         """
         if run.step_in_iteration == 0:
             self._iteration(run)

@@ -90,15 +90,15 @@ class RunFolder:
             return "finished"
         if not self.checkpoints.files:
             raise UsageError(
-                f"{self.path} is finished and its last checkpoint is "
-                "missing, so it cannot be continued; choose another --out"
+                f"{self.path} is finished and its last checkpoint is missing, so it cannot be "
+                "continued; choose another --out"
             )
         return "timed" if ended == "minutes" else "grown"
 
     def reopen(self, config: RunConfig) -> None:
-        """Go on with a run whose iterations grow, or that ended at a time.
+        """Reopen a run whose iterations grow, or that reached its time limit.
 
-        Its set so far, where it was finished, joins those of its checkpoints.
+        Its set so far, if it was finished, is kept among its checkpoints.
         """
         if not self.writes:
             return
@@ -119,7 +119,7 @@ class RunFolder:
         return note_facts(self.path)
 
     def plan(self) -> Plan | None:
-        """The plan that the run was started with.
+        """The plan that the run started with.
 
         Raises:
             UsageError: when it cannot be run here.
@@ -130,7 +130,7 @@ class RunFolder:
         try:
             plan: Plan = make(Plan, held, "plan")
         except UsageError as error:
-            raise UsageError(f"the plan that {self.path} was started with: {error}") from error
+            raise UsageError(f"the plan that {self.path} started with: {error}") from error
         return plan
 
     def check_data(self, data: Data) -> None:
@@ -142,7 +142,7 @@ class RunFolder:
         held = self.facts().get("fingerprint")
         if held not in (None, data.train.fingerprint):
             raise DataError(
-                f"the training images of {data.name} are not those that {self.path} was started "
+                f"the training images of {data.name} are not those that {self.path} started "
                 "with; choose another --out"
             )
 
@@ -217,7 +217,7 @@ class RunFolder:
         write_text(file, "".join(kept))
 
     def abandon(self) -> None:
-        """Take back what :meth:`begin` and the first picture wrote."""
+        """Remove what :meth:`begin` and the first picture wrote."""
         if not self.writes:
             return
         for name in ("recipe.yaml", "run.json", "metrics.jsonl", "images.png"):

@@ -30,7 +30,7 @@ def plan_of_run(
     choices: Choices,
     ranks: Ranks,
 ) -> Plan:
-    """The plan that a run was started with, or that of a new one; the same on all ranks.
+    """The plan that a run started with, or that of a new one; the same on all ranks.
 
     Args:
         data: what is condensed.

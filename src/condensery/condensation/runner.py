@@ -60,7 +60,7 @@ def carry_out(
     Raises:
         Interrupted: when a signal asked to stop; the run can be continued.
         UsageError: when another process has the folder.
-        DivergedError: when learning produced NaN or inf; the last good state stays.
+        DivergedError: when training produced NaN or inf; the last good state is kept.
         ResourceError: when memory, or room for the result, ran out.
     """
     run = Condenser(data, config, plan, ranks)  # an invalid run leaves no folder behind
@@ -98,14 +98,13 @@ def _begin(
         if status in ("timed", "grown"):
             raise DataError(
                 f"{folder.path} is finished, and cannot be continued because its checkpoints are "
-                "damaged; "
-                "its set stays as it is"
+                "damaged; its set is left as it is"
             ) from error
         raise
     run.ranks.agree(
         None if state is None else state["steps"],
-        f"the processes do not see the same checkpoint in {folder.path}; it "
-        "must be on a file system that all machines share",
+        f"the processes do not share the same checkpoint in {folder.path}; it must be on a file "
+        "system that all machines share",
     )
     for note in notes if run.ranks.first else ():
         print(f"condensery: {note}", file=sys.stderr, flush=True)
@@ -126,7 +125,7 @@ def _begin(
 
 
 def _write_first(run: Condenser, data: Data, folder: RunFolder, facts: Mapping[str, Any]) -> None:
-    """What is known before the first iteration, and the start.
+    """What is known before the first iteration, and the initial set.
 
     Raises:
         ResourceError: when it cannot be written.
@@ -145,7 +144,7 @@ def _write_first(run: Condenser, data: Data, folder: RunFolder, facts: Mapping[s
 
 
 def _guarded(run: Condenser, recorder: Recorder, folder: RunFolder) -> tuple[CondensedSet, Ended]:
-    """Run to the end, or to the end of its time; what goes wrong is told with what is kept."""
+    """Run to the end, or to the end of its time; errors say what is kept."""
     try:
         if not run.finished and recorder.over():
             raise TimeUp
@@ -194,8 +193,8 @@ def _shortage(run: Condenser, folder: RunFolder) -> ResourceError:
         folder.abandon()
         return ResourceError(f"out of memory in the first step; use less with {words}")
     return ResourceError(
-        f"out of memory at step {run.steps + 1}; the last checkpoint is kept, and the same "
-        f"command continues from it. To use less, start with another --out and one of: {words}"
+        f"out of memory at step {run.steps + 1}; the last checkpoint is kept: run the same command "
+        f"again to continue. To use less, start with another --out and one of: {words}"
     )
 
 

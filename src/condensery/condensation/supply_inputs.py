@@ -1,4 +1,4 @@
-"""What a supply is served with: the synthetic set, samples of the real one, and training."""
+"""What a supply gets to work with: the synthetic set, samples of the real one, and training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SupplyInputs:
         plan: how networks are trained.
         formation: decodes the stored tensors.
         parameters: have them.
-        flip: whether augmentation may flip left and right.
+        flip: whether augmentation may flip images horizontally.
         ranks: those that share the run.
     """
 

@@ -57,8 +57,8 @@ def _check_ground(content: Mapping[str, Any], path: Path) -> None:
     if named != path.stem:
         raise unknown_name("recipe", named, recipe_names())
     raise UsageError(
-        f"recipe {path} lacks {', '.join(lacking)}; add them, or name the "
-        "recipe it extends, such as recipe: dm"
+        f"recipe {path} lacks {', '.join(lacking)}; add them, or name the recipe it extends, such "
+        "as recipe: dm"
     )
 
 
@@ -105,8 +105,7 @@ def read_config(path: Path) -> dict[str, Any]:
     if "packed" in base:
         raise UsageError(
             f"--config {path} belongs to a set that was packed after training; name the run that "
-            "it "
-            "was packed from"
+            "it was packed from"
         )
     lacking = [name for name in CHOICES if name not in base]
     if lacking:

@@ -89,28 +89,28 @@ class Scalars:
     data: str
     """What to condense; see ``condensery data``."""
     size: int | None = None
-    """Side in pixels that pictures are brought to."""
+    """Side length in pixels to resize pictures to."""
     channels: int | None = None
     """1 for grey, 3 for colour."""
     sample_rate: int | None = None
-    """Samples per second that recordings are brought to; their own by default."""
+    """Sample rate to resample recordings to; their own by default."""
     flip: bool | None = None
-    """Whether augmentation may flip left and right; the data set's own rule by default."""
+    """Whether augmentation may flip images horizontally; the data set's own rule by default."""
     zca: bool = False
-    """Whether images are whitened by the training split."""
+    """Whether images are whitened with statistics of the training split."""
     ipc: int = 10
     """Budget: full-size images' worth of stored numbers per class."""
     seed: int = 0
     """Random seed."""
     iterations: int = 1000
-    """Outer iterations; 0 writes the untrained start."""
+    """Outer iterations; 0 writes the initial set."""
     until: Literal["iterations", "converged"] = "iterations"
     """``converged``: stop before the last iteration when the loss has stopped falling."""
     window: int | None = None
     """Outer iterations of a window of ``converged``; by default a twentieth of the recipe's own
     schedule, which a smaller ``iterations`` does not change."""
     real_batch: int = 256
-    """Real images per class in one step; a class with fewer gives all it has."""
+    """Real images per class in one step; a smaller class is used whole."""
     synthetic_batch: int | None = None
     """Most training images per class that a step takes of the synthetic set; all by default."""
 

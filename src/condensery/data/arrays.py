@@ -77,8 +77,8 @@ def _checked(split: tuple[Any, Any], which: str) -> tuple[Tensor, NDArray[Any]]:
     numbers = as_labels(labels, which)
     if len(tensor) != len(numbers):
         raise DataError(
-            f"the {which} data have {len(tensor)} images but {len(numbers)} labels; "
-            "one label per image is needed"
+            f"the {which} data have {len(tensor)} images but {len(numbers)} labels; one label per "
+            "image is needed"
         )
     if not len(tensor):
         raise DataError(f"the {which} split has no images; check the source")
@@ -87,8 +87,8 @@ def _checked(split: tuple[Any, Any], which: str) -> tuple[Tensor, NDArray[Any]]:
         if not good.all():
             row = int((~good).nonzero()[0])
             raise DataError(
-                f"{which} image {row} holds NaN or an infinite value (as float32); "
-                "remove or repair it"
+                f"{which} image {row} holds NaN or an infinite value (as float32); remove or "
+                "repair it"
             )
     return tensor, numbers
 
@@ -120,8 +120,8 @@ def _layout(images: Tensor, which: str) -> Tensor:
         images = images[:, None]
     if images.dim() != 4 or 0 in images.shape[1:]:
         raise DataError(
-            f"the {which} images have shape {tuple(images.shape)}; "
-            "N×C×H×W, N×H×W or N×H×W×C is needed"
+            f"the {which} images have shape {tuple(images.shape)}; N×C×H×W, N×H×W or N×H×W×C is "
+            "needed"
         )
     if images.shape[3] in (1, 3) and images.shape[1] not in (1, 3):
         images = images.permute(0, 3, 1, 2)
@@ -133,8 +133,8 @@ def _shaped(images: Tensor, size: int | None, channels: int | None) -> Tensor:
     if channels is not None and images.shape[1] != channels:
         if {images.shape[1], channels} != {1, 3}:
             raise DataError(
-                f"images of {images.shape[1]} channels cannot become {channels}; "
-                "leave --channels out"
+                f"images of {images.shape[1]} channels cannot become {channels}; leave --channels "
+                "out"
             )
         if channels == 3:
             images = images.expand(-1, 3, -1, -1).contiguous()

@@ -36,7 +36,7 @@ class Entry:
     std: tuple[float, ...] | None = None
     """Published standard deviation per channel."""
     flip: bool = True
-    """Whether augmentation may flip left and right."""
+    """Whether augmentation may flip images horizontally."""
     size: int | None = None
     """Side in pixels when the user names none."""
     part_of: str | None = None
@@ -44,7 +44,7 @@ class Entry:
     subset: Mapping[str, str] | None = field(default=None)
     """Identifier → word of the classes of a part, in order."""
     rate: int | None = None
-    """Samples per second that recordings are brought to."""
+    """Sample rate to resample recordings to."""
     one_of: int = 5
     """One in this many is set aside for testing, where there is no test split."""
 

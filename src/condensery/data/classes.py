@@ -116,8 +116,8 @@ def _place(labels: NDArray[Any], present: NDArray[Any], names: Sequence[str] | N
         value = foreign[0]
         name = names[value] if names is not None and labels.dtype.kind != "U" else value
         raise DataError(
-            f"class '{name}' has test images but no training images; "
-            "add training images or leave it out of the test split"
+            f"class '{name}' has test images but no training images; add training images or leave "
+            "it out of the test split"
         )
     return np.searchsorted(present, labels).astype(np.int64)
 
@@ -137,8 +137,8 @@ def hold_out(
     held = np.sort(np.concatenate(test))
     if not len(held):
         raise DataError(
-            "no test split can be drawn, because every class has one image only; "
-            "add images or give a test split"
+            "no test split can be drawn because every class has only one image; add images or "
+            "provide a test split"
         )
     return np.setdiff1d(np.arange(len(labels)), held), held
 
@@ -160,8 +160,8 @@ def choose(names: Sequence[str], wanted: Mapping[str, str]) -> list[int]:
         position = first.get(identifier, first.get(word.lower(), any_word.get(word.lower())))
         if position is None:
             raise DataError(
-                f"the source has no class {identifier} ('{word}'), which the subset needs; "
-                "check that it is the whole collection"
+                f"the source has no class {identifier} ('{word}'), which the subset needs; check "
+                "that it is the complete collection"
             )
         chosen.append(position)
     return chosen

@@ -59,9 +59,9 @@ def _load(repository: str, config: str | None, name: str) -> Any:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         which = f"'{repository}'" + (f" ({config})" if config else "")
         raise DataError(
-            f"hub data set {which} is unavailable: {first.rstrip('.')}. "
-            "Check the name, the network and, where the data set is gated, that you have access; "
-            f"or put its parquet files into $CONDENSERY_DATA/{name}"
+            f"hub data set {which} is unavailable: {first.rstrip('.')}. Check the name, the "
+            "network and, where the data set is gated, that you have access; or put its parquet "
+            f"files into $CONDENSERY_DATA/{name}"
         ) from error
     finally:
         if not quiet:

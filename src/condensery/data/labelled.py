@@ -120,13 +120,13 @@ class LabelledSet:
     def __post_init__(self) -> None:
         if self.images.dim() != 4 or self.images.dtype not in (torch.uint8, torch.float32):
             raise DataError(
-                "images must be N×C×H×W of uint8 or float32, "
-                f"got {tuple(self.images.shape)} of {self.images.dtype}"
+                f"images must be N×C×H×W of uint8 or float32, got {tuple(self.images.shape)} of "
+                f"{self.images.dtype}"
             )
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             raise DataError(
-                f"labels must be {len(self.images)} int64 numbers, one per image, "
-                f"got {tuple(self.labels.shape)} of {self.labels.dtype}"
+                f"labels must be {len(self.images)} int64 numbers, one per image, got "
+                f"{tuple(self.labels.shape)} of {self.labels.dtype}"
             )
         if not len(self.mean) == len(self.std) == self.images.shape[1] or min(self.std) <= 0:
             raise DataError(
@@ -153,8 +153,8 @@ class LabelledSet:
         """
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(class_names):
             raise DataError(
-                f"labels must lie in 0 … {len(class_names) - 1}, "
-                f"got {int(labels.min())} … {int(labels.max())}"
+                f"labels must lie in 0 … {len(class_names) - 1}, got {int(labels.min())} … "
+                f"{int(labels.max())}"
             )
         images = images.contiguous()
         if mean is None or std is None:
@@ -286,7 +286,7 @@ class Data:
     spec: str
     """What the user requested, as it was written."""
     flip: bool
-    """Whether augmentation may flip left and right."""
+    """Whether augmentation may flip images horizontally."""
     net: str
     """Default network."""
     notes: tuple[str, ...] = ()

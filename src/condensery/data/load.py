@@ -50,9 +50,9 @@ def load(
             Where there is no test split a stratified fifth of the training images is set aside.
         size: side in pixels to bring the images to; spectrograms of recordings have 64.
         channels: 1 (grey) or 3 (colour) to convert to.
-        rate: samples per second to bring recordings to; by default those of the first recording, at
+        rate: sample rate to resample recordings to; by default that of the first recording, at
             most 16000.
-        flip: whether augmentation may flip left and right; by default the data set's own rule.
+        flip: whether augmentation may flip images horizontally; by default the data set's own rule.
         zca: whether images are whitened by the training split (IDC, appendix E.6).
         cache: whether decoded pictures are kept in, and taken from, the user's cache folder.
 
@@ -68,8 +68,8 @@ def load(
     if isinstance(data, (str, Path)):
         if test is not None:
             raise UsageError(
-                "test= applies to arrays, tensors and data sets in memory; "
-                "put the images of a folder under train/ and test/ instead"
+                "test= applies to arrays, tensors and data sets in memory; put the images of a "
+                "folder under train/ and test/ instead"
             )
         made = _named(data, Wanted(size=size, channels=channels, rate=rate), flip, cache)
     else:
@@ -148,10 +148,10 @@ def _again(
     if size not in (None, height) or size not in (None, width) or channels not in (None, c):
         raise UsageError(
             f"this data set was loaded as {c}×{height}×{width}; load it again from its source "
-            "to give it another size or other channels"
+            "to change its size or channels"
         )
     if rate not in (None, data.rate):
-        raise UsageError("this data set is already loaded; load it again to give it another rate")
+        raise UsageError("this data set is already loaded; load it again to change its rate")
     return data if flip in (None, data.flip) else replace(data, flip=bool(flip))
 
 
@@ -209,7 +209,7 @@ def _known(name: str, entry: Entry) -> tuple[PictureSource, Mapping[str, str] | 
             return folders.source(folder, name), entry.subset
     if whole.hub is None:
         raise DataError(
-            f"'{name}' is not downloaded by this library; put it into $CONDENSERY_DATA/{name} as "
+            f"'{name}' is not downloaded by this library; put it in $CONDENSERY_DATA/{name} as "
             "parquet files or class folders"
         )
     columns = {"image": whole.image, "label": whole.label}

@@ -39,7 +39,7 @@ def in_memory(data: Any, test: Any, size: int | None, channels: int | None) -> t
 
 def _two(data: Any, which: str) -> tuple[Any, Any]:
     if len(data) != 2:
-        raise DataError(f"the {which} data must be two things, (images, labels), got {len(data)}")
+        raise DataError(f"the {which} data must be a pair (images, labels), got {len(data)}")
     return data[0], data[1]
 
 

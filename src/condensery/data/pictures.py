@@ -216,7 +216,7 @@ def _block(
     if shape is not None and stack.shape != shape:
         raise DataError(
             f"test images are {_size(stack.shape)} but training images {_size(shape)}; "
-            f"bring them to one size, for example with --size {usual_side(max(shape))}"
+            f"resize them to one size, for example with --size {usual_side(max(shape))}"
         )
     if channels is None and stack.grey and stack.colour:
         notes.append(f"grey {split} images among colour ones, converted to RGB: {stack.grey}")

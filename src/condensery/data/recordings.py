@@ -50,7 +50,7 @@ def decode(splits: Splits, name: str, wanted: Wanted, store: Store | None = None
     padding = f", padded with zeros to {SIDE}×{SIDE}" if n < SIDE else ""
     how = (
         f"recordings became log-magnitude spectrograms: {SIDE} frequencies × {n} frames "
-        f"(n_fft {WINDOW}, hop {HOP}){padding}, resized to {size}×{size}; their phases are gone"
+        f"(n_fft {WINDOW}, hop {HOP}){padding}, resized to {size}×{size}; phases are discarded"
     )
     notes = (*division.notes, how, *train.notes, *test.notes)
     return Pair(first, second, notes, train.rate)

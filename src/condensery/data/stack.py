@@ -99,8 +99,8 @@ def _sizes_differ(stack: Stack, array: PixelArray, rest: Iterator[Item], split: 
     sizes = ", ".join(f"{w}×{h}" for (h, w), _ in seen.most_common(5))
     smallest = min(min(s) for s in seen)
     return DataError(
-        f"the {split} images differ in size ({sizes}{', …' * (len(seen) > 5)}); choose one to "
-        f"bring them to, for example --size {usual_side(smallest)}"
+        f"the {split} images differ in size ({sizes}{', …' * (len(seen) > 5)}); choose a size, for "
+        f"example --size {usual_side(smallest)}"
     )
 
 

@@ -93,9 +93,9 @@ class Memory:
         memory, wanted = physical_memory(), self._room * images[0].nbytes
         if memory is not None and wanted > memory:
             raise DataError(
-                f"the decoded images need {size_text(wanted)} and this machine has "
-                f"{size_text(memory)} of memory; have them kept in the cache, with "
-                "CONDENSERY_CACHE on a disk with room for them, or give a smaller --size"
+                f"the decoded images need {size_text(wanted)}, but this machine has "
+                f"{size_text(memory)} of memory; keep them in the cache, with CONDENSERY_CACHE on "
+                "a disk with enough room, or give a smaller --size"
             )
 
     def widen(self) -> None:
@@ -156,7 +156,7 @@ class File:
         free = shutil.disk_usage(self.path.parent).free
         if wanted > free:
             raise WriteError(
-                f"{size_text(wanted)} are needed and {size_text(free)} of the disk are free"
+                f"{size_text(wanted)} are needed but only {size_text(free)} of disk space is free"
             )
 
     def widen(self) -> None:

@@ -182,7 +182,7 @@ def _several(names: Sequence[str] | str, what: str) -> list[str]:
         raise UsageError(f"a comparison needs at least one {what}")
     twice = next((name for name in chosen if chosen.count(name) > 1), None)
     if twice is not None:
-        raise UsageError(f"{what} {twice} was named twice; leave one out")
+        raise UsageError(f"{what} {twice} is named twice; remove one")
     return chosen
 
 
@@ -190,7 +190,7 @@ def _check_names(rows: Sequence[Row]) -> None:
     names = [row.name for row in rows]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise UsageError(f"two rows are called {twice}; give each a name of its own: NAME=PATH")
+        raise UsageError(f"two rows are named {twice}; give each its own name: NAME=PATH")
 
 
 def _named(reference: str, rows: Sequence[Row]) -> str:

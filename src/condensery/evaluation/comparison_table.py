@@ -98,8 +98,8 @@ def _notes(comparison: Comparison) -> list[str]:
     )
     if any(one.these_sets_only for one in held):
         notes.append(
-            f"{_MARK} a row has one set: tested on networks, which speaks of these sets only, not "
-            "of the methods that made them"
+            f"{_MARK} a row has one set: tested on networks, which says something about these sets "
+            "only, not about the methods that made them"
         )
     reasons = sorted({one.why_not for one in held if one.why_not is not None})
     notes += [f"- not tested: {reason}" for reason in reasons]

@@ -109,8 +109,8 @@ def _feed(
             code = worker.wait()
             done.put(
                 ResourceError(
-                    f"a process that trained networks ended before its work did (exit {code}); "
-                    "where memory is short, --threads 1 takes one process"
+                    f"a process that trained networks ended early (exit {code}); if memory is "
+                    "short, --threads 1 uses a single process"
                 )
             )
             return

@@ -95,7 +95,7 @@ def rows_of(sets: Any, data: Data) -> list[Row]:
         single = isinstance(sets, str | Path | CondensedSet | Row)
         rows = [Row.of(item, data) for item in ([sets] if single else sets)]
     if not rows:
-        raise UsageError("no set to evaluate was named")
+        raise UsageError("name at least one set to evaluate")
     return rows
 
 
@@ -112,7 +112,7 @@ def whole_epochs(item: Any) -> int | None:
     found = re.fullmatch(r"whole(?:\(epochs=(\d+)\))?", item) if isinstance(item, str) else None
     if found is None or Path(item).exists():
         if isinstance(item, str) and item.startswith("whole(") and not Path(item).exists():
-            raise UsageError(f"'{item}' is not understood; write whole(epochs=N)")
+            raise UsageError(f"'{item}' is not valid; write whole(epochs=N)")
         return None
     if found[1] is not None and int(found[1]) < 1:
         raise UsageError(f"{item} needs at least 1 epoch")
@@ -131,8 +131,8 @@ def _check_alike(name: str, sets: Sequence[CondensedSet], finished: bool) -> Non
         different = _kind_difference(sets[0], one) or _made_otherwise(sets[0], one, finished)
         if different:
             raise DataError(
-                f"row {name} holds sets that differ in {different}; sets "
-                "in a row must share method and settings; list them separately"
+                f"row {name} holds sets that differ in {different}; sets in a row must share "
+                "method and settings; list them separately"
             )
 
 
@@ -160,8 +160,8 @@ def _check_alike_foreign(name: str, sets: Sequence[Candidate]) -> None:
             different = "their normalisation"
         if different:
             raise DataError(
-                f"row {name} holds sets that differ in {different}; sets "
-                "in a row must share method and settings; list them separately"
+                f"row {name} holds sets that differ in {different}; sets in a row must share "
+                "method and settings; list them separately"
             )
 
 
@@ -197,7 +197,7 @@ def _made_otherwise(one: CondensedSet, other: CondensedSet, finished: bool) -> s
         return f"{different.field} ({different.held} and {different.wanted})"
     if a.iterations == b.iterations:
         return ""
-    # Runs end where their loss settles, or when their minutes are over.
+    # Runs end where their loss settles, or at their time limit.
     settled = mine.get("until") == "converged"
     in_time = finished and a.config.get("iterations") == b.config.get("iterations")
     return "" if settled or in_time else f"iterations ({a.iterations} and {b.iterations})"
@@ -208,20 +208,20 @@ def _check(name: str, one: CondensedSet, data: Data) -> None:
     about = one.about
     if about.class_names != data.train.class_names:
         raise DataError(
-            f"set {name} was made for the classes of {about.source.name}, "
-            f"which are not those of {data.name}"
+            f"set {name} was made for the classes of {about.source.name}, which are not those of "
+            f"{data.name}"
         )
     shape = tuple(one.images.shape[1:])
     if shape != data.train.shape:
         raise DataError(
             f"set {name} holds images of {shape_text(shape)}, but {data.name} has "
-            f"{shape_text(data.train.shape)}; give the --size and --channels it was made with"
+            f"{shape_text(data.train.shape)}; use the --size and --channels it was made with"
         )
     if bool(about.config.get("zca")) != data.zca:
         which = "whitened" if data.zca else "not whitened"
         raise DataError(
-            f"the images of {data.name} are {which} here, and those of set {name} "
-            "were not so: evaluate with the flags that it was made with"
+            f"the images of {data.name} are {which} here, and those of set {name} were not: "
+            "evaluate with the flags it was made with"
         )
     rate = about.config.get("sample_rate")
     if rate is not None and rate != data.rate:
@@ -234,6 +234,6 @@ def _check(name: str, one: CondensedSet, data: Data) -> None:
     known = data.known_as and about.config.get("data") == data.known_as
     if about.source.fingerprint != data.train.fingerprint and not known:
         raise DataError(
-            f"set {name} was made from other training images than those of "
-            f"{data.name} now, so some may be in its test split; condense it again"
+            f"set {name} was made from training images other than those of {data.name} now, so "
+            "some of them may be in its test split; condense it again"
         )

@@ -112,5 +112,5 @@ def _why_not(ours: Sequence[float], theirs: Sequence[float], units: Units) -> st
     if min(len(ours), len(theirs)) < 2:
         return f"a test needs at least 2 {units} in each row"
     if max(np.std(ours), np.std(theirs)) < _SAME:
-        return f"the {units} of a row do not differ at all"
+        return f"the {units} of a row are all equal"
     return None

@@ -30,7 +30,7 @@ class Augmentation(Protocol):
         """What a resumed run needs."""
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take :meth:`state` back."""
+        """Restore :meth:`state`."""
 
 
 @dataclass(kw_only=True)

@@ -48,7 +48,7 @@ class Task:
     seed: int
     """Random seed."""
     flip: bool
-    """Whether augmentation may flip left and right."""
+    """Whether augmentation may flip images horizontally."""
     device: torch.device
     """Where stored tensors and networks live."""
     dtype: torch.dtype

@@ -174,7 +174,7 @@ def _read(paper: str) -> list[Published]:
     ).read_text("utf-8")
     reader = csv.DictReader(text.splitlines())
     if tuple(reader.fieldnames or ()) != _COLUMNS:
-        raise ValueError(f"{paper}.csv has other columns than {', '.join(_COLUMNS)}")
+        raise ValueError(f"{paper}.csv has columns that differ from {', '.join(_COLUMNS)}")
     rows = [_row(line) for line in reader]
     places: dict[str, list[Published]] = defaultdict(list)
     for row in rows:

@@ -186,8 +186,7 @@ def _read(file: Path, folder: Path, rows: dict[str, Published]) -> Record:
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError, AttributeError) as error:
         raise DataError(
             f"{file} was not written by reproduce ({type(error).__name__}: {error}); remove it "
-            "from "
-            "the folder of results"
+            "from the folder of results"
         ) from error
 
 

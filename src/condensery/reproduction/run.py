@@ -34,7 +34,7 @@ def run_row(
     """
     other = departure(experiment.data, contents_for(experiment, amount))
     if amount.data in (None, experiment.data) and other is not None:
-        how.say(f"here: {other}, so that no result is called reproduced")
+        how.say(f"here: {other}, so no result counts as reproduced")
     found = outcome(experiment, amount, data, how)
     made = record(row, experiment, amount, found, how)
     file = how.out / "results" / result_name(row, experiment, amount)

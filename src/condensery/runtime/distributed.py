@@ -245,9 +245,9 @@ class Ranks:
             what()
         except RuntimeError as error:
             raise RanksError(
-                f"another process of this job has ended or does not answer ({_reason(error)}), so "
-                "this one ends too; the same command continues from the last checkpoint, with any "
-                "number of processes"
+                f"another process of this job has ended or does not respond ({_reason(error)}), so "
+                "this one ends too; run the same command again to continue from the last "
+                "checkpoint, with any number of processes"
             ) from error
 
 
@@ -306,6 +306,6 @@ def check_device(device: str | None, ranks: Ranks) -> None:
     """
     if device is not None and device.startswith("cuda:") and not ranks.alone:
         raise UsageError(
-            f"--device {device} would put every process on one GPU; with --device cuda each "
-            "process takes its own"
+            f"--device {device} would put every process on one GPU; use --device cuda to give each "
+            "its own"
         )

@@ -71,8 +71,7 @@ class Plan:
                 raise UsageError(f"plan.{name} must be at least 1, got {getattr(self, name)}")
         if self.processes > 1 and self.networks > 1:
             raise UsageError(
-                "plan.processes and plan.networks are two ways to train several networks; "
-                "leave one of them at 1"
+                "plan.processes and plan.networks are alternatives; leave one of them at 1"
             )
         if self.together and not self.compile:
             raise UsageError(
@@ -281,6 +280,6 @@ def _check_device(device: str) -> None:
     """Raise if plans are not made for a device, or it is not available."""
     found = re.fullmatch(r"cpu|cuda(?::(\d+))?", device)
     if found is None:
-        raise UsageError(f"device '{device}' is not known; use cpu, cuda or cuda:N")
+        raise UsageError(f"device '{device}' is not supported; use cpu, cuda or cuda:N")
     if device != "cpu" and int(found[1] or 0) >= torch.cuda.device_count():
         raise UsageError(f"device '{device}' is not available here; use --device cpu")

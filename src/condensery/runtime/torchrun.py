@@ -37,8 +37,8 @@ def check_alone(command: str) -> None:
     """
     if launched() > 1:
         raise UsageError(
-            f"{command} works in one process, and torchrun has started {launched()}; only condense "
-            "and resume are split over processes, so leave torchrun out"
+            f"{command} runs in one process, but torchrun started {launched()}; only condense "
+            "and resume can be split over processes, so run it without torchrun"
         )
 
 

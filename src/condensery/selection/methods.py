@@ -41,9 +41,9 @@ def select_random(
         data: anything that :func:`condensery.load` takes.
         ipc: images per class.
         seed: which draw.
-        size: side in pixels that pictures are brought to.
+        size: side length in pixels to resize pictures to.
         channels: 1 for grey, 3 for colour.
-        rate: samples per second that recordings are brought to.
+        rate: sample rate to resample recordings to.
 
     Raises:
         DataError: when a class has fewer images than the budget.
@@ -73,7 +73,7 @@ def select_herding(
             ``load(…, rate=…)``, since ``rate`` is the training's here.
         ipc: images per class.
         seed: which network.
-        size: side in pixels that pictures are brought to.
+        size: side length in pixels to resize pictures to.
         channels: 1 for grey, 3 for colour.
         networks: shared ones of the same data; otherwise made as ``training`` says.
         **training: what :meth:`Networks.of` takes, such as ``net``, ``epochs`` and ``threads``.
@@ -159,14 +159,14 @@ def select(
     channels: int | None = None,
     **training: Any,
 ) -> CondensedSet:
-    """Real images of every class: the baselines that a condensed set has to beat.
+    """Real images of every class: the baselines a condensed set has to beat.
 
     Args:
         data: anything that :func:`condensery.load` takes.
         method: ``random``, ``herding``, ``k_center`` or ``forgetting``.
         ipc: images per class.
         seed: which draw, or which network.
-        size: side in pixels that pictures are brought to.
+        size: side length in pixels to resize pictures to.
         channels: 1 for grey, 3 for colour.
         **training: ``networks``, or what :meth:`Networks.of` takes; ``random`` trains no network.
 
@@ -287,7 +287,7 @@ def _by_network(
     if networks is None:
         networks = Networks.of(loaded, **training)
     elif training:
-        raise UsageError(f"networks are trained as they are; leave out {', '.join(training)}")
+        raise UsageError(f"these networks are already configured; leave out {', '.join(training)}")
     elif networks.data.train.fingerprint != loaded.train.fingerprint:
         raise UsageError(f"these networks are trained on {networks.data.name}, other data")
     settings = networks.settings

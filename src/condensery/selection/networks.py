@@ -103,7 +103,7 @@ class Networks:
 
         Args:
             data: anything that :func:`condensery.load` takes.
-            size: side in pixels that pictures are brought to.
+            size: side length in pixels to resize pictures to.
             channels: 1 for grey, 3 for colour.
             plan: ``auto``, ``exact``, a YAML file or a plan.
             device: torch device.

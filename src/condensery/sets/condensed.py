@@ -70,7 +70,7 @@ class About:
     std: tuple[float, ...]
     """Normalisation per channel."""
     flip: bool
-    """Whether training on it may flip left and right."""
+    """Whether training on it may flip images horizontally."""
     source: Source
     """What it stands for."""
     config: Mapping[str, Any]
@@ -92,7 +92,7 @@ class About:
         version = raw.pop("format")
         if not isinstance(version, int) or version > FORMAT:
             raise DataError(
-                f"it is in format {version}, and this condensery reads up to {FORMAT}; upgrade it"
+                f"it has format {version}, and this condensery reads up to {FORMAT}; upgrade it"
             )
         formation = dict(raw.pop("formation"))
         for name in ("class_names", "mean", "std"):
@@ -247,7 +247,7 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
         except UsageError as error:
             raise DataError(f"{file} cannot be decoded: {error}") from error
         except _WRONG as error:
-            raise DataError(f"{file} is damaged: its formation does not decode it") from error
+            raise DataError(f"{file} is damaged: its formation cannot decode it") from error
         if condensed.images.shape[1] != len(about.mean):
             raise DataError(f"{file} is damaged: {len(about.mean)} means for its channels")
         return condensed
@@ -258,7 +258,7 @@ def pack_afterwards(condensed: CondensedSet, factor: int) -> CondensedSet:
     about, (classes, held) = condensed.about, condensed.stored.shape[:2]
     if len(condensed) != classes * held:
         raise UsageError(
-            f"this set is packed already: {held} stored images per class make "
+            f"this set is already packed: {held} stored images per class make "
             f"{len(condensed) // classes}; pack a set of whole images"
         )
     if factor < 2:

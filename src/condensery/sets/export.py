@@ -56,7 +56,7 @@ def export(
         raise UsageError("--iterations and --seed of export need --to wav")
     path = Path(out)
     if not path.name:
-        raise UsageError(f"--out '{out}' is not a name to write to")
+        raise UsageError(f"--out '{out}' is not a valid name")
     if to == "wav":
         return _sounds(condensed, path, ITERATIONS if iterations is None else iterations, seed or 0)
     if to != "npz":

@@ -189,7 +189,7 @@ def _candidate(raw: _Raw, data: Data, path: Path, kind: str) -> Candidate:
     if tuple(images.shape[1:]) != data.train.shape:
         raise DataError(
             f"set {path} holds images of {shape_text(images.shape[1:])}, but {data.name} has "
-            f"{shape_text(data.train.shape)}; give the --size and --channels it was made with"
+            f"{shape_text(data.train.shape)}; use the --size and --channels it was made with"
         )
     labels = _labels(raw, data, path, len(images))
     mean, std = _normalisation(raw, data, path)
@@ -252,14 +252,13 @@ def _labels(raw: _Raw, data: Data, path: Path, images: int) -> Tensor:
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
         raise DataError(
             f"labels of {path} range from {labels.min()} to {labels.max()}, but {data.name} has "
-            "the "
-            f"classes 0 … {len(classes) - 1}"
+            f"the classes 0 … {len(classes) - 1}"
         )
     missing = np.setdiff1d(np.arange(len(classes)), labels)
     if len(missing):
         raise DataError(
-            f"set {path} has no image of class '{classes[missing[0]]}' of {data.name}; "
-            "it may be one of other data"
+            f"set {path} has no image of class '{classes[missing[0]]}' of {data.name}; it may "
+            "belong to another data set"
         )
     return torch.from_numpy(labels.astype(np.int64))
 
@@ -278,7 +277,7 @@ def _renumbered(
         odd = sorted(set(names) - set(classes)) or sorted(set(classes) - set(names))
         raise DataError(
             f"the classes of set {path} are not those of {data.name}: '{odd[0] if odd else ''}' "
-            "is in one of them only"
+            "is in only one of them"
         )
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(names):
         raise DataError(f"labels of {path} lie outside its {len(names)} class names")
@@ -298,8 +297,7 @@ def _normalisation(
         if array.shape != (data.train.shape[0],) or array.dtype.kind not in "fiu":
             raise DataError(
                 f"mean and std of {path} must have one number per channel, {data.train.shape[0]} "
-                "in "
-                "all"
+                "in all"
             )
         out.append(tuple(float(v) for v in array))
     mean, std = out

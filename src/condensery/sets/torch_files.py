@@ -58,8 +58,7 @@ def open_torch(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise DataError(
             f"{path} is rejected: it holds more than tensors, numbers and text, or is not a file "
-            "written by "
-            "torch.save; opening it could run code, so save images and labels alone"
+            "written by torch.save; opening it could run code, so save only images and labels"
         ) from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error

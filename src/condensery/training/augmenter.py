@@ -28,7 +28,7 @@ class Augmenter:
 
     Args:
         protocol: the constants.
-        flip: whether images may be flipped left and right.
+        flip: whether images may be flipped horizontally.
         mean: normalisation of the images, for augmentations that change colours.
         std: normalisation.
     """

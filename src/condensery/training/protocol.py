@@ -147,7 +147,7 @@ def _change(name: str, change: str) -> tuple[str, Any]:
     fixed = ("name", "about", "fixed_steps", "nets", "sets")
     known = [f.name for f in dataclasses.fields(Protocol) if f.name not in fixed]
     if not equals or not text:
-        raise UsageError(f"protocol '{name}': write a change as +CONSTANT=VALUE, dc+epochs=100")
+        raise UsageError(f"protocol '{name}': write an override as +CONSTANT=VALUE, dc+epochs=100")
     if key not in known:
         raise unknown_name("constant of a protocol", key, known)
     try:

@@ -41,7 +41,7 @@ class Trainer:
     Args:
         protocol: the constants.
         plan: device, pieces of a batch and whether to compile.
-        flip: whether augmentation may flip left and right.
+        flip: whether augmentation may flip images horizontally.
         seed: seed of shuffling and augmentation.
         purpose: what the draws are for, part of their address.
         dtype: type of the passes; weights keep theirs. Networks that mix examples ignore it.
@@ -338,7 +338,7 @@ class Course:
         return {name: buffer for name, buffer in found.items() if buffer is not None}
 
     def load_momenta(self, momenta: dict[str, Tensor]) -> None:
-        """Take :meth:`momenta` back."""
+        """Restore :meth:`momenta`."""
         for name, weight in self.network.named_parameters():
             if name in momenta:
                 self.optimizer.state[weight]["momentum_buffer"] = momenta[name].to(weight).clone()

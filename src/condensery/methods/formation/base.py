@@ -50,7 +50,7 @@ class Formation(Protocol):
         """What a resumed run needs beside the stored tensor."""
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take :meth:`state` back."""
+        """Restore :meth:`state`."""
 
 
 def some_of(images: Tensor, rows: Tensor | None) -> Tensor:

@@ -169,7 +169,7 @@ class Fsrcnn:
         return {name: weight.detach().clone() for name, weight in self._weights.items()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take :meth:`state` back, into the weights that are learned."""
+        """Restore :meth:`state`, into the weights that are learned."""
         with torch.no_grad():
             for name, weight in self._weights.items():
                 weight.copy_(state[name])

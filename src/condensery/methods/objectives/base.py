@@ -65,4 +65,4 @@ class Objective(Protocol):
         """What a resumed run needs."""
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take :meth:`state` back."""
+        """Restore :meth:`state`."""

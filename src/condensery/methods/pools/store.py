@@ -59,7 +59,7 @@ class PoolSettings:
     classes: int
     """Number of classes."""
     flip: bool
-    """Whether augmentation may flip left and right."""
+    """Whether augmentation may flip images horizontally."""
     seed: int = 0
     """Random seed."""
     epochs: int = 20
@@ -67,7 +67,7 @@ class PoolSettings:
     snapshots: list[float] = field(default_factory=list)
     """When weights are kept, in epochs; the last epoch when empty."""
     held_out: float = 0.1
-    """Share of each class's training images that accuracies are taken on, and nothing else."""
+    """Share of each class's training images held out to measure accuracy, and nothing else."""
     rate: float = 0.01
     """Learning rate, constant."""
     momentum: float = 0.9
@@ -146,7 +146,7 @@ class Pool:
         except DataError:
             raise
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{index} is damaged ({error}); make the pool again") from error
+            raise DataError(f"{index} is damaged ({error}); recreate the pool") from error
 
     def check(self) -> None:
         """Raise if a value of the index is invalid.
@@ -199,10 +199,10 @@ class Pool:
         try:
             content = file.read_bytes()
             if hashlib.sha256(content).hexdigest() != snapshot.sha256:
-                raise DataError(f"{file} is not the file that {INDEX} lists; make the pool again")
+                raise DataError(f"{file} does not match what {INDEX} lists; recreate the pool")
             return load_tensors(content)
         except (OSError, SafetensorError) as error:
-            raise DataError(f"{file} cannot be read ({error}); make the pool again") from error
+            raise DataError(f"{file} cannot be read ({error}); recreate the pool") from error
 
     def within(self, above: float, below: float, first: int | None = None) -> list[Snapshot]:
         """The snapshots whose accuracy lies in above ≤ a < below; 100 belongs to the last band.

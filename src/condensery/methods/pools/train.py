@@ -76,8 +76,8 @@ def divide(train: LabelledSet, share: float, seed: int) -> tuple[Tensor, Tensor]
     for c, members in enumerate(train.index):
         if len(members) < 2:
             raise DataError(
-                f"class '{train.class_names[c]}' has {len(members)} training images; a pool needs "
-                "two at least, one of them to be held out"
+                f"class '{train.class_names[c]}' has {len(members)} training images; a "
+                "pool needs at least two, one of them held out"
             )
         count = min(max(1, round(share * len(members))), len(members) - 1)
         order = stream(seed, "pool-held-out", group=c).permutation(len(members))
@@ -208,7 +208,7 @@ def _marks(settings: PoolSettings, each: int) -> dict[int, float]:
         step = math.ceil(at * each - 1e-9)
         if step in out:
             raise UsageError(
-                f"--snapshots {out[step]:g} and {at:g} fall on the same step: an epoch of these "
+                f"--snapshots {out[step]:g} and {at:g} fall on the same step: an epoch of this "
                 f"data has {each} of --batch {settings.batch}; leave one of them out"
             )
         out[step] = at
@@ -230,7 +230,7 @@ def train_pool(
 ) -> Pool:
     """Train ``count`` networks on the training split and keep their snapshots in a folder.
 
-    An unfinished pool is continued, by the plan that it was started with, from its last whole epoch
+    An unfinished pool is continued, with its original plan, from its last whole epoch
     that a checkpoint holds; a finished one may grow. A part of each class is held out for the
     accuracies; the test split is not used.
 
@@ -265,8 +265,8 @@ def train_pool(
     chosen = _plan_of(pool, data, settings, count, plan, device, threads, say)
     say(
         f"training {plural(count - done, 'network')} {settings.net} for "
-        f"{plural(settings.epochs, 'epoch')} on "
-        f"{data.name}, {settings.held_out:.0%} of each class held out: {out}"
+        f"{plural(settings.epochs, 'epoch')} on {data.name}, {settings.held_out:.0%} of each class "
+        f"held out: {out}"
     )
     say(f"plan: {chosen.describe()}")
     with stop_requests() as stops, in_use(out), chosen.applied():
@@ -330,15 +330,15 @@ def _plan_of(
     threads: int | None,
     say: Callable[[str], None],
 ) -> Plan:
-    """The plan that the pool was started with, or a new one, written beside it."""
+    """The plan that the pool started with, or a new one, written beside it."""
     facts = note_facts(pool.path).get("plan")
     if isinstance(facts, dict) and ((pool.path / "checkpoints").exists() or pool.snapshots):
-        say(f"continuing {pool.path}, by the plan that it was started with")
+        say(f"continuing {pool.path}, with its original plan")
         try:
             held: Plan = make(Plan, facts, "plan")
         except UsageError as error:
             raise UsageError(
-                f"the plan that {pool.path} was started with: {error}; choose another --out"
+                f"the plan that {pool.path} started with: {error}; choose another --out"
             ) from error
         return held
     return pool_plan(data, settings, count, plan, device, threads)

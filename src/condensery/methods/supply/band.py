@@ -58,8 +58,8 @@ def known_pool(path: str, first: int | None, fingerprint: str | None) -> tuple[i
     found = pool.fingerprint(count)
     if fingerprint not in (None, found):
         raise DataError(
-            f"{path} is not the pool that this was configured with; name that one with "
-            "--supply.path, or take this one with --supply.fingerprint null --supply.first null"
+            f"{path} is not the pool this run was configured with; name that one with "
+            "--supply.path, or accept this one with --supply.fingerprint null --supply.first null"
         )
     return count, found
 
@@ -109,7 +109,7 @@ class Band:
         if nets.is_import_path(self.spec) and module != self.spec:
             raise UsageError(
                 f"the networks of {path} are {self.spec}, code from outside this package; if you "
-                f"trust it, confirm with --supply.module {self.spec}"
+                f"trust it, pass --supply.module {self.spec}"
             )
         self._check(path)
         self.snapshots = self.pool.within(above, below, first)
@@ -117,25 +117,24 @@ class Band:
             there = ", ".join(f"{n} in {band} %" for band, n in self.pool.bands().items())
             percent = "; both are percent" if below <= 1 else ""
             raise UsageError(
-                f"no snapshot of {path} lies in supply.above {above:g} … supply.below {below:g}"
-                f"{percent}. There are {there}: choose a band among them, or keep other points "
-                "with condensery pool --snapshots"
+                f"no snapshot of {path} lies in supply.above {above:g} … supply.below "
+                f"{below:g}{percent}. There are {there}: choose a band that holds some of them, or "
+                "keep other snapshots with condensery pool --snapshots"
             )
 
     def _check(self, path: str) -> None:
         held, task = self.pool.settings, self.task
         if list(held["shape"]) != list(task.shape) or held["classes"] != task.classes:
             raise UsageError(
-                f"the networks of {path} take images of {'×'.join(map(str, held['shape']))} "
-                f"and know {held['classes']} classes; these data have "
-                f"{'×'.join(map(str, task.shape))} and {task.classes}: make a pool on these data, "
-                "read in the same way (--size, --channels)"
+                f"the networks of {path} expect images of {'×'.join(map(str, held['shape']))} and "
+                f"{held['classes']} classes; these data have {'×'.join(map(str, task.shape))} and "
+                f"{task.classes}: make a pool on this data, read the same way (--size, --channels)"
             )
         if held["fingerprint"] != task.fingerprint:
             raise UsageError(
-                f"the networks of {path} were trained on other images than those that are "
-                f"condensed (a set named {held['data']}), which may be test images; make a pool "
-                "on these data"
+                f"the networks of {path} were trained on images other than those being condensed "
+                f"(a set named {held['data']}), which may include test images; make a pool on this "
+                "data"
             )
 
     def draw(self, iteration: int) -> int:

@@ -67,4 +67,4 @@ class Supply(Protocol):
         """What a resumed run needs."""
 
     def load_state(self, state: dict[str, Any]) -> nn.Module | None:
-        """Take :meth:`state` back; the network in use then, None between outer iterations."""
+        """Restore :meth:`state`; the network in use then, None between outer iterations."""

@@ -115,7 +115,7 @@ class Dynamic:
             for name, cap in (("step_cap", self.step_cap), ("epoch_cap", self.epoch_cap))
             if cap < self.gamma
         ]
-        return [f"{one}: that queue is never full, so the cap ends every loop" for one in short]
+        return [f"{one}: that queue never fills, so the cap ends every loop" for one in short]
 
     def start(self, task: Task) -> None:
         """Remember the task; raise if the network cannot be built for it."""
@@ -197,7 +197,7 @@ class Dynamic:
         }
 
     def load_state(self, state: dict[str, Any]) -> nn.Module | None:
-        """Take :meth:`state` back."""
+        """Restore :meth:`state`."""
         self._left = [dict(one) for one in state["left"]]
         self._now = dict(state["now"])
         self._outer = Queue(self.gamma, state["outer"])

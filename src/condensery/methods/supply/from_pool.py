@@ -109,7 +109,7 @@ class FromPool:
         return {"iteration": self._iteration, "drawn": list(self._drawn)}
 
     def load_state(self, state: dict[str, Any]) -> nn.Module | None:
-        """Take :meth:`state` back."""
+        """Restore :meth:`state`."""
         self._iteration = state["iteration"]
         network = None if self._iteration is None else self.new(self._iteration)
         self._drawn = list(state["drawn"])

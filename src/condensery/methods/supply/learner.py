@@ -98,7 +98,7 @@ class Learner:
         }
 
     def load_state(self, state: dict[str, Any]) -> nn.Module | None:
-        """Take :meth:`state` back; the network in use then."""
+        """Restore :meth:`state`; the network in use then."""
         self.drop()
         if "network" in state:
             self.network = random_network(self.spec, self.task, 0)

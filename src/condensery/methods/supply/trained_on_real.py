@@ -158,7 +158,7 @@ class TrainedOnReal:
         return {"done": dict(self._done), "ready": self._ready, **self._learner.state()}
 
     def load_state(self, state: dict[str, Any]) -> nn.Module | None:
-        """Take :meth:`state` back."""
+        """Restore :meth:`state`."""
         self._done = dict(state["done"])
         self._ready = bool(state["ready"])
         return self._learner.load_state(state)

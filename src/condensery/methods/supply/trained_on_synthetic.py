@@ -93,8 +93,8 @@ class TrainedOnSynthetic:
         if is_published(ipc) or not lines:
             return []
         return [
-            f"no paper gives a schedule for {ipc} images per class: {' and '.join(lines)} lie on a "
-            "straight line between those of the budgets beside it (--supply.steps and "
+            f"no paper gives a schedule for {ipc} images per class: {' and '.join(lines)} are "
+            "interpolated linearly between the neighbouring budgets (--supply.steps and "
             "--supply.epochs set others)"
         ]
 
@@ -181,7 +181,7 @@ class TrainedOnSynthetic:
         return {"done": dict(self._done), **self._learner.state()}
 
     def load_state(self, state: dict[str, Any]) -> nn.Module | None:
-        """Take :meth:`state` back."""
+        """Restore :meth:`state`."""
         self._done = dict(state["done"])
         return self._learner.load_state(state)
 
