@@ -311,7 +311,7 @@ def test_constants(tiny_data: Data) -> None:
 
 
 class Bare(nn.Module):
-    """A network of somebody's own that names no layers."""
+    """A network of someone's own that names no layers."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()

@@ -576,11 +576,11 @@ def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "condensery_test_package"
     package.mkdir()
     (package / "__init__.py").touch()
-    (package / "somebody.py").write_text(FOREIGN)
+    (package / "someone.py").write_text(FOREIGN)
     monkeypatch.syspath_prepend(tmp_path)
 
 
-HOME = "condensery_test_package.somebody"
+HOME = "condensery_test_package.someone"
 
 
 @pytest.mark.usefixtures("foreign")

@@ -28,7 +28,7 @@ def about_run(
         zca: whether the images were whitened.
         rate: samples per second of recordings.
     """
-    # A known name goes into the file, but not where somebody keeps data of their own.
+    # A known name goes into the file, but not where users keep their own data.
     named = _without_places(config.as_dict())
     named["data"] = train.name if config.data == train.name else None
     named["zca"], named["sample_rate"] = zca, rate  # what was found, if not requested

@@ -26,7 +26,7 @@ _PICTURES = 4
 #: About this many lines of metrics per run.
 _REPORTS = 200
 
-#: A checkpoint that nobody requested at that time may take a fiftieth of a run's time.
+#: A checkpoint that was not requested at that time may take a fiftieth of a run's time.
 _SHARE = 50.0
 
 _REPEATS = (

@@ -58,7 +58,7 @@ def plan_of_run(
             found = make(Plan, changed, "plan")
     facts = folder.facts()
     if int(facts.get("begun_ranks", ranks.world)) != ranks.world:
-        # They share the processors of a machine, unless somebody has said how many threads.
+        # They share the processors of a machine, unless the number of threads was given.
         found = dataclasses.replace(
             found, threads=threads or facts.get("asked_threads") or default_threads()
         )

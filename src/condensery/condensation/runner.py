@@ -66,7 +66,7 @@ def carry_out(
     run = Condenser(data, config, plan, ranks)  # an invalid run leaves no folder behind
     held = in_use(folder.path) if ranks.first else nullcontext()
     with stop_requests(patient=not ranks.alone) as stops, held:
-        # Again: now nobody else can change it.
+        # Again: now no other process can change it.
         status = ranks.broadcast_object(folder.status(config) if ranks.first else None)
         _begin(run, data, folder, status, facts or {})
         folder.note(ranks=ranks.world, **{k: v for k, v in (facts or {}).items() if v is not None})

@@ -66,7 +66,7 @@ def choice_class(choice: str, kind: str, *, foreign: bool = True) -> type[Any]:
     Args:
         choice: ``formation``, ``objective``, ``supply`` or ``augmentation``.
         kind: a built-in name or ``package.module:Class``.
-        foreign: whether an import path is allowed; a file that somebody sent may not name one.
+        foreign: whether an import path is allowed; a file that someone else made may not name one.
     """
     known = kinds_of(choice)
     if kind not in known and (":" not in kind or not foreign):

@@ -135,7 +135,7 @@ def _is_sound(kept: Kept, splits: dict[str, LabelledSet]) -> bool:
     if state in _sound:
         return True
     for split, one in splits.items():
-        # Read and not mapped, so that no memory is held for images that nobody has requested yet.
+        # Read and not mapped, so that no memory is held for images that were not requested yet.
         read = partial(kept.parts, f"{split}.images")
         if one.nbytes <= _CHECKED:
             content = fingerprint_of(one.images, one.labels, one.class_names, read)

@@ -87,7 +87,7 @@ class Cell:
 
 
 def code_of(network: nn.Module) -> str | None:
-    """Hash of the file that defines a network of a third party's; None for one of ours."""
+    """Hash of the file that defines a third-party network; None for one of ours."""
     kind = type(network)
     if kind.__module__.partition(".")[0] == __name__.partition(".")[0]:
         return None

@@ -21,7 +21,7 @@ PACKAGE = Path(_version.__file__).resolve().parent
 def checkout() -> Path | None:
     """The checkout that this package runs from, None for an installed release.
 
-    An environment inside a third party's checkout is not a checkout of this package.
+    An environment inside another project's checkout is not a checkout of this package.
     """
     source = PACKAGE.parent
     return source.parent if source.name == "src" else None
@@ -49,7 +49,7 @@ def code() -> str | None:
 
     The commit of a clean checkout. Of a changed one, or one without git, the content of its files
     as well, so that numbers of two states of it are never taken for each other. None for an
-    installed release, which its version names. Network classes of a third party's are not in it.
+    installed release, which its version names. Third-party network classes are not included.
     """
     head = commit()
     if checkout() is None or (head is not None and not head.endswith(CHANGED)):

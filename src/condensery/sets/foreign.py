@@ -33,7 +33,7 @@ from .condensed import FILE
 from .torch_files import open_torch
 
 _TORCH = (".pt", ".pth")
-#: Files that hold a set of a third party's each.
+#: Files that each hold a third-party set.
 _FILES = (".npz", *_TORCH)
 #: StoredParameters pixels are not clamped, but hardly one of a hundred lies outside these bounds.
 _PIXELS, _NORMALISED = (-1.0, 2.0), (-10.0, 10.0)

@@ -44,9 +44,9 @@ class Protocol:
     drop_factor: float = 0.1
     """What the rate is multiplied by at each drop."""
     augmentation: Literal["none", "batch_op", "image_op", "sequence", "idc", "photos"] = "none"
-    """``batch_op``: one op a mini-batch, parameters per image (DSA); ``image_op``: one op per image
-    (DC); ``sequence``: every op, parameters per image; ``idc``: flip, colour and one of crop, scale
-    and rotate; ``photos``: resized crop, flip, colour jitter and lighting."""
+    """``batch_op``: one op per mini-batch, parameters per image (DSA); ``image_op``: one op per
+    image (DC); ``sequence``: every op, parameters per image; ``idc``: flip, colour and one of crop,
+    scale and rotate; ``photos``: resized crop, flip, colour jitter and lighting."""
     strategy: str = "color_crop_cutout_flip_scale_rotate"
     """The ops that may be drawn."""
     rotate: float = 15.0

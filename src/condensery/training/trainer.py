@@ -108,7 +108,7 @@ class Trainer:
         Every rank draws and augments the whole batch, and learns from its part of it.
 
         Returns:
-            which images the weights before it had right, N; empty where nobody watches the course.
+            which images the weights before it had right, N; empty where the course has no observer.
         """
         watched = course.watch is not None
         loss = self.loss(course.network, None if course.whole else self.dtype, watched=watched)
@@ -192,7 +192,7 @@ class Trainer:
 
 
 class Course:
-    """A network while it is trained: its weights, their optimiser, and who watches its epochs."""
+    """A network in training: its weights, their optimiser, and an observer of its batches."""
 
     def __init__(
         self, trainer: Trainer, network: nn.Module, watch: BatchObserver | None = None

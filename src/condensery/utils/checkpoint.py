@@ -69,7 +69,7 @@ class Every:
     steps: int | None = None
     """By pixel steps."""
     asked: bool = False
-    """Whether somebody requested it; otherwise checkpoints that take long come more rarely."""
+    """Whether someone requested it; otherwise checkpoints that take long come more rarely."""
 
     @classmethod
     def parse(cls, text: str | None) -> Every:

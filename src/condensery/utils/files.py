@@ -58,7 +58,7 @@ def remove_leftovers(folder: Path, older_than: float = 0) -> None:
 
     Args:
         folder: need not exist.
-        older_than: seconds for which nothing of it changed; 0 where nobody else writes there.
+        older_than: seconds for which nothing of it changed; 0 where no other process writes there.
     """
     for path in folder.glob(f".*{_TEMPORARY}*"):
         try:

@@ -5,22 +5,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from condensery.errors import UsageError
+from condensery.methods.objectives import Objective
 from condensery.nets import mixes_examples
 from condensery.runtime.compile import compiled
 from condensery.runtime.plan import Plan
 
 from .layout import Batch
-
-if TYPE_CHECKING:
-    # Interfaces of the rooms above, for types alone: imports run down.
-    from condensery.methods.objectives import Objective
 
 Weights = dict[str, Tensor]
 Call = Callable[[Weights, Tensor, Tensor, Tensor], Tensor]

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from condensery.augment.draws import to_device
 from condensery.errors import UsageError
+from condensery.methods.objectives import Objective
 from condensery.methods.task import Step
 from condensery.runtime.distributed import Ranks, share
 
 from .calls import View
 from .layout import Batch
-
-if TYPE_CHECKING:
-    # Interfaces of the rooms above, for types alone: imports run down.
-    from condensery.methods.objectives import Objective
 
 
 class Real(Protocol):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from condensery.data import LabelledSet
 from condensery.methods.augmentation import Augmentation
+from condensery.methods.formation import Formation
+from condensery.methods.objectives import Objective
 from condensery.methods.task import Step, Task
 from condensery.runtime.distributed import ALONE, Ranks
 from condensery.runtime.plan import Plan
@@ -20,11 +21,6 @@ from .calls import Calls, View
 from .draws import StepDraws, augment_classes, draw_step
 from .gradient import Block, StepGradient
 from .layout import Batch, Layout, filled, share_matrix, unfilled
-
-if TYPE_CHECKING:
-    # Interfaces of the rooms above, for types alone: imports run down.
-    from condensery.methods.formation import Formation
-    from condensery.methods.objectives import Objective
 
 #: Synthetic calls hold a graph and are followed by their backward pass: a larger chunk pays.
 _SYNTHETIC_CHUNKS = 2

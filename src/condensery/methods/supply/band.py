@@ -85,7 +85,7 @@ class Band:
         above: least accuracy in percent.
         below: accuracies from here on are left out; at 100 none is.
         first: how many of the pool's snapshots are used.
-        module: import path of the pool's network, where it is one: a pool that somebody sent may
+        module: import path of the pool's network, where it is one: a pool from someone else must
             not name code to run.
         task: what the networks are for.
 

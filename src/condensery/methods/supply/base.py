@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from condensery.methods.task import Task
-
-if TYPE_CHECKING:
-    # The room above, for types alone: the loop hands its training routine down.
-    from condensery.training.protocol import Protocol as TrainingProtocol
-    from condensery.training.trainer import Course, Subset, TrainingSet
+from condensery.training.protocol import Protocol as TrainingProtocol
+from condensery.training.trainer import Course, Subset, TrainingSet
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class Dynamic:
     batch: int = 256
     """Synthetic images per step of the network."""
     augmentation: Literal["none", "batch_op"] = "none"
-    """``batch_op``: one op a mini-batch with parameters of its own for each image (DSA)."""
+    """``batch_op``: one op per mini-batch with parameters of its own for each image (DSA)."""
     strategy: str = "color_crop_cutout_flip_scale_rotate"
     """The ops of ``batch_op``; flip goes where data may not be flipped."""
     freeze_with: int = 16

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,10 @@ from condensery.config.sgd import SGD
 from condensery.errors import UsageError
 from condensery.methods.task import Task
 from condensery.training.protocol import Protocol
+from condensery.training.trainer import Course
 
 from .base import Context
 from .random_networks import random_network
-
-if TYPE_CHECKING:
-    from condensery.training.trainer import Course
 
 
 def check_learning(supply: Any, least: Mapping[str, int]) -> None:

@@ -48,8 +48,8 @@ class TrainedOnReal:
     batch: int = 64
     """Real images per step of the network."""
     augmentation: Literal["none", "batch_op", "image_op", "sequence", "photos"] = "sequence"
-    """``sequence``: every op of the strategy, parameters for each image; ``batch_op``: one op a
-    mini-batch; ``image_op``: one op per image; ``photos``: as larger images are tested."""
+    """``sequence``: every op of the strategy, parameters for each image; ``batch_op``: one
+    op per mini-batch; ``image_op``: one op per image; ``photos``: as larger images are tested."""
     strategy: str = "color_crop"
     """The ops; flip goes where data may not be flipped."""
     cutmix: float = 0.5

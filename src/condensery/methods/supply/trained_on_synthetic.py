@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -13,14 +13,12 @@ from condensery import nets
 from condensery.errors import UsageError
 from condensery.methods.task import Task
 from condensery.training.protocol import Protocol
+from condensery.training.trainer import Course
 
 from .base import Context
 from .learner import Learner, check_learning, protocol_of
 from .random_networks import freeze_batch_norm, still
 from .schedules import fixed_schedule, is_published
-
-if TYPE_CHECKING:
-    from condensery.training.trainer import Course
 
 
 @dataclass(kw_only=True)
@@ -59,7 +57,7 @@ class TrainedOnSynthetic:
     batch: int = 256
     """Synthetic images per step of the network."""
     augmentation: Literal["none", "batch_op"] = "none"
-    """``batch_op``: one op a mini-batch with parameters of its own for each image (DSA)."""
+    """``batch_op``: one op per mini-batch with parameters of its own for each image (DSA)."""
     strategy: str = "color_crop_cutout_flip_scale_rotate"
     """The ops of ``batch_op``; flip goes where data may not be flipped."""
     freeze_with: int = 16
