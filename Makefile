@@ -24,6 +24,7 @@ test: lint types unit
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	PYTHONPATH=src $(BIN)/lint-imports
 
 types: $(INSTALLED)
 	$(BIN)/mypy

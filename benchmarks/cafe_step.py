@@ -27,12 +27,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy, group_norm
 
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
+from condensery.condensation.matching.draws import draw_step
 from condensery.data import load
-from condensery.engine import Plan, exact_plan
-from condensery.engine.batches import draw_step
-from condensery.engine.host import keep_memory
-from condensery.loop import Condenser
-from condensery.planning import configure
+from condensery.runtime.malloc import keep_memory
+from condensery.runtime.plan import Plan, exact_plan
 
 from measure import (
     cpu_seconds,
@@ -84,8 +84,8 @@ def twin_match(run: Condenser, network: nn.Module, k: int) -> Tensor:
 
 
 def twin_check(run: Condenser, network: nn.Module, number: int) -> float:
-    """The accuracy on 128 images a class, 256 at a time."""
-    images, labels = run._query(run.config.supply.settings["query"], number).all()
+    """The accuracy on 128 images per class, 256 at a time."""
+    images, labels = run.context().query(run.config.supply.settings["query"], number).all()
     with torch.no_grad():
         pairs = zip(images.split(256), labels.split(256), strict=True)
         right = sum(int((network(x).argmax(1) == y).sum()) for x, y in pairs)
@@ -96,7 +96,7 @@ def twin_epoch(run: Condenser, network: nn.Module) -> None:
     """One epoch on the synthetic set."""
     network.train().requires_grad_(True)
     sgd = torch.optim.SGD(network.parameters(), lr=run.config.supply.settings["rate"])
-    images, labels = run._synthetic()
+    images, labels = run.context().synthetic()
     order = torch.randperm(len(images))
     for rows in order.split(run.config.supply.settings["batch"]):
         sgd.zero_grad()
@@ -136,11 +136,11 @@ def parts_of(name: str) -> dict[str, Part]:
         return run.supply._learner.course(run.context(), network)  # type: ignore[attr-defined]
 
     def check(run: Condenser, network: nn.Module, k: int) -> float:
-        query = run._query(run.config.supply.settings["query"], k)
+        query = run.context().query(run.config.supply.settings["query"], k)
         return float(course(run, network).accuracy(query))
 
     def epoch(run: Condenser, network: nn.Module, k: int) -> None:
-        course(run, network).epochs(*run._synthetic(), range(k, k + 1), (0, 0))
+        course(run, network).epochs(*run.context().synthetic(), range(k, k + 1), (0, 0))
 
     def match(run: Condenser, network: nn.Module, k: int) -> Tensor:
         found: Tensor = run.matcher.gradient(network, run.stored.detach(), k, 0)[1]

@@ -21,12 +21,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from condensery.engine import Plan, exact_plan
-from condensery.engine.batches import draw_step
-from condensery.engine.host import keep_memory
-from condensery.loop import Condenser
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
+from condensery.condensation.matching.draws import draw_step
 from condensery.nets import embed
-from condensery.planning import configure
+from condensery.runtime.malloc import keep_memory
+from condensery.runtime.plan import Plan, exact_plan
 
 from measure import (
     cpu_seconds,

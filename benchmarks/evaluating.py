@@ -29,15 +29,15 @@ from torch.nn.functional import cross_entropy
 
 from condensery import select_random
 from condensery.augment import augment_batch, parse_strategy
-from condensery.bench import Bench, measure_all
 from condensery.data import Data, load
-from condensery.engine import Plan, exact_plan
-from condensery.engine.host import keep_memory
-from condensery.evaluation import How, cell_of
+from condensery.evaluation.evaluator import Evaluator, measure_all
+from condensery.evaluation.rows import Row
+from condensery.evaluation.run import EvaluationSettings, cell_of
 from condensery.nets import build
-from condensery.randomness import stream
-from condensery.rows import Row
-from condensery.train import Course, Split, Tensors
+from condensery.runtime.malloc import keep_memory
+from condensery.runtime.plan import Plan, exact_plan
+from condensery.runtime.randomness import stream
+from condensery.training.trainer import Course, Split, Tensors
 
 from measure import cpu_seconds, forward_operations, peak_memory_mb, product_rate, write_report
 
@@ -90,15 +90,17 @@ def contestants(data: Data, ipc: int) -> dict[str, tuple[Epochs, Callable[[], fl
     out = {"twin": (epochs, lambda: twin_test(network, data))}
     for name, plan in plans().items():
         row = Row.named("set", chosen, data)
-        bench = Bench(cell_of(row, data, "convnet3", "dsa", How(1, plan=plan)))
-        course = Course(bench.trainer, build("convnet3", bench.shape, bench.classes))
+        evaluator = Evaluator(
+            cell_of(row, data, "convnet3", "dsa", EvaluationSettings(1, plan=plan))
+        )
+        course = Course(evaluator.trainer, build("convnet3", evaluator.shape, evaluator.classes))
         source = Tensors(chosen.images, chosen.labels)
 
         def train(count: int, course: Course = course, source: Tensors = source) -> None:
             for epoch in range(count):
                 course.epoch(source, stream(0, "training", 0, epoch), 0)
 
-        def test(course: Course = course, split: Split = bench.test) -> float:
+        def test(course: Course = course, split: Split = evaluator.test) -> float:
             return course.accuracy(split)
 
         out[name] = (train, test)
@@ -172,7 +174,9 @@ def by_the_clock(data: Data, ipc: int, networks: int, epochs: int) -> dict[str, 
     }
     out: dict[str, Any] = {"images": ipc * data.train.classes, "networks": networks}
     for name, plan in wanted.items():
-        cell = cell_of(row, data, "convnet3", "dsa", How(networks, epochs=epochs, plan=plan))
+        cell = cell_of(
+            row, data, "convnet3", "dsa", EvaluationSettings(networks, epochs=epochs, plan=plan)
+        )
         list(measure_all(cell, [(0, k) for k in range(plan.processes)]))  # fills compiler's caches
         began = time.perf_counter()
         accuracies = [m.accuracy for _, m in measure_all(cell, [(0, k) for k in range(networks)])]

@@ -28,14 +28,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 from condensery.augment import augment_batch, parse_strategy
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
+from condensery.condensation.matching.draws import draw_step
 from condensery.data import Data, load
-from condensery.engine import Plan, exact_plan
-from condensery.engine.batches import draw_step
-from condensery.engine.host import keep_memory
-from condensery.loop import Condenser
 from condensery.nets.sizes import first_padding
-from condensery.planning import configure
-from condensery.randomness import stream
+from condensery.runtime.malloc import keep_memory
+from condensery.runtime.plan import Plan, exact_plan
+from condensery.runtime.randomness import stream
 
 from measure import (
     cpu_seconds,
@@ -99,7 +99,7 @@ def twin_epochs(run: Condenser, network: nn.Module, epochs: int) -> None:
     settings = run.config.supply.settings
     network.train().requires_grad_(True)
     sgd = torch.optim.SGD(network.parameters(), lr=settings["rate"], momentum=settings["momentum"])
-    images, labels = run._synthetic()
+    images, labels = run.context().synthetic()
     strategy = parse_strategy(settings["strategy"])
     for epoch in range(epochs):
         rng = stream(0, "twin", epoch)
@@ -114,8 +114,8 @@ def twin_epochs(run: Condenser, network: nn.Module, epochs: int) -> None:
 
 def plan_epochs(run: Condenser, network: nn.Module, epochs: int) -> None:
     """The same by the plan."""
-    course = run._course(network, run.supply._protocol)  # type: ignore[attr-defined]
-    course.epochs(*run._synthetic(), range(epochs), (0, 0))
+    course = run.context().course(network, run.supply._protocol)  # type: ignore[attr-defined]
+    course.epochs(*run.context().synthetic(), range(epochs), (0, 0))
 
 
 def plan_step(run: Condenser, network: nn.Module, k: int) -> Tensor:

@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from condensery.augment import augment_sequence, cutmix, parse_strategy
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
+from condensery.condensation.matching.draws import draw_step
 from condensery.data import load
-from condensery.engine import Plan, exact_plan
-from condensery.engine.batches import draw_step
-from condensery.engine.host import keep_memory
-from condensery.loop import Condenser
-from condensery.planning import configure
-from condensery.randomness import stream
+from condensery.runtime.malloc import keep_memory
+from condensery.runtime.plan import Plan, exact_plan
+from condensery.runtime.randomness import stream
 
 from measure import (
     cpu_seconds,
@@ -224,7 +224,7 @@ def errors(spec: str, ipc: int, networks: int) -> dict[str, Any]:
 def report(row: dict[str, Any]) -> None:
     """A row for people."""
     print(
-        f"IPC {row['ipc']}, {row['taken_a_class']} images a class: floor "
+        f"IPC {row['ipc']}, {row['taken_a_class']} images per class: floor "
         f"{row['floor_bfloat16_s']:.2f} s bfloat16, {row['floor_float32_s']:.2f} s float32"
     )
     for name, one in row["rows"].items():

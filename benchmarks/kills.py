@@ -21,8 +21,8 @@ from typing import Any
 
 import torch
 
-from condensery.cli import main as condensery
-from condensery.files import whole_file
+from condensery.cli.main import main as condensery
+from condensery.utils.files import whole_file
 
 from measure import write_report
 
@@ -45,7 +45,7 @@ def child(arguments: list[str], slowly: bool) -> None:
     """The command in a process of its own, with slow writing where it is asked."""
     torch.set_num_threads(1)
     if slowly:
-        from condensery import checkpoint
+        from condensery.utils import checkpoint
 
         @contextlib.contextmanager
         def torn(path: Path) -> Iterator[Path]:
@@ -61,7 +61,7 @@ def child(arguments: list[str], slowly: bool) -> None:
 def killed(arguments: list[str], out: Path, dice: random.Random, writing: bool) -> dict[str, Any]:
     """Start a command and kill it; where it was, and what it was doing."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["condensery.commands", "condensery.running"])
+    context.set_forkserver_preload(["condensery.cli.condense"])
     process = context.Process(target=child, args=(arguments, writing))
     process.start()
     wait = dice.uniform(0.0, 0.4)

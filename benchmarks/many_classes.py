@@ -2,7 +2,7 @@
 
     python benchmarks/many_classes.py --classes 200 --size 64 --memory 1 --out result.json
 
-Noise images at ten images a class; the whole process counts: Python, torch, data, compiled code.
+Noise images at ten images per class; the whole process counts: Python, torch, data, compiled code.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
 from condensery.data import load
-from condensery.engine import Plan
-from condensery.engine.host import keep_memory
-from condensery.engine.plan import fast_bfloat16
-from condensery.loop import Condenser
-from condensery.planning import configure
+from condensery.runtime.malloc import keep_memory
+from condensery.runtime.plan import Plan, fast_bfloat16
 
 from measure import write_report
 

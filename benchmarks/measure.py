@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from condensery.condensation.loop import Condenser
+from condensery.condensation.matching.draws import draw_step
 from condensery.data import Data, load
-from condensery.engine.batches import draw_step
-from condensery.files import write_json
-from condensery.loop import Condenser
 from condensery.nets.sizes import first_padding
-from condensery.provenance import commit, machine, versions
+from condensery.runtime.provenance import commit, machine, versions
+from condensery.utils.files import write_json
 
 
 def write_report(path: Path, facts: dict[str, Any]) -> None:
@@ -102,5 +102,5 @@ def _with_rows_of(matcher: Any, other: Any, network: Any, stored: Tensor, k: int
         rows = draw_step(train, augmentation, other, *address).rows
         return dataclasses.replace(mine, rows=rows)
 
-    with mock.patch("condensery.engine.matching.draw_step", swapped):
+    with mock.patch("condensery.condensation.matching.matcher.draw_step", swapped):
         return matcher.gradient(network, stored, k, 0)[1]  # type: ignore[no-any-return]

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 from condensery import evaluate, load
-from condensery.condensed import CondensedSet
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
 from condensery.data import Data
-from condensery.engine import exact_plan
-from condensery.engine.host import keep_memory
-from condensery.loop import Condenser
-from condensery.planning import configure
+from condensery.runtime.malloc import keep_memory
+from condensery.runtime.plan import exact_plan
+from condensery.sets.condensed import CondensedSet
 
 from measure import write_report
 
@@ -31,7 +31,7 @@ NET = "convnet2:width=32"
 
 
 def class_by_class(run: Condenser) -> None:
-    """Replace the optimiser's step by one that goes from class to class."""
+    """Replace the optimiser's step by one that ranges from class to class."""
     momentum, rate = run.config.optimizer.momentum, run.config.optimizer.rate
     buffer = torch.zeros_like(run.stored.detach())
 
@@ -48,7 +48,7 @@ def class_by_class(run: Condenser) -> None:
 
 
 def condensed(data: Data, seed: int, steps: int, rate: float, by_class: bool) -> CondensedSet:
-    """One short run of ``idc`` at one image a class."""
+    """One short run of ``idc`` at one image per class."""
     small: dict[str, Any] = {"ipc": 1, "iterations": int(steps > 0), "seed": seed}
     small |= {"supply.steps": max(steps, 1), "supply.net": NET, "supply.images": 200}
     run = Condenser(data, configure(data, "idc", {**small, "optimizer.rate": rate}), exact_plan())

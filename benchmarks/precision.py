@@ -18,8 +18,8 @@ import torch
 from scipy import stats
 
 from condensery import condense, evaluate, load, select_random
-from condensery.engine import Plan
-from condensery.engine.host import keep_memory
+from condensery.runtime.malloc import keep_memory
+from condensery.runtime.plan import Plan
 
 from measure import write_report
 

@@ -21,12 +21,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
 from condensery.data import load
-from condensery.engine import Plan
-from condensery.engine.host import keep_memory
-from condensery.loop import Condenser
-from condensery.planning import configure
-from condensery.ranks import joined
+from condensery.runtime.distributed import joined
+from condensery.runtime.malloc import keep_memory
+from condensery.runtime.plan import Plan
 
 from measure import noise_data, write_report
 
@@ -144,7 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--recipe", nargs="+", default=["dm", "dc"])
     parser.add_argument("--ipc", type=int, default=10)
-    parser.add_argument("--data", help="real data; noise of CIFAR-10's shape when not given")
+    parser.add_argument("--data", help="real data; noise of CIFAR-10's shape by default")
     parser.add_argument("--epochs", type=int, help="of what the network learns after a step")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--compile", action="store_true")
@@ -164,7 +164,7 @@ def main() -> None:
             f"{row['one_process_two_threads_s']:.2f} s; two processes, one thread each "
             f"{row['two_processes_one_thread_s']:.2f} s, {row['ratio']:.2f}× "
             f"({row['ratio_range'][0]:.2f} … {row['ratio_range'][1]:.2f}), "
-            f"{row['bytes_per_step']:.0f} bytes a step",
+            f"{row['bytes_per_step']:.0f} bytes per step",
             flush=True,
         )
     if options.out:

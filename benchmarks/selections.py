@@ -16,8 +16,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from condensery.condensed import load_sets
 from condensery.selection import SELECTIONS
+from condensery.sets.condensed import load_sets
 
 from measure import write_report
 from several import known, run

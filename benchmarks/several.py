@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from condensery.cli import main as condensery
+from condensery.cli.main import main as condensery
 
 from measure import write_report
 

@@ -21,13 +21,13 @@ from typing import Any
 import torch
 
 from condensery import select_random
-from condensery.bench import Bench
-from condensery.crowd import Crowd
 from condensery.data import Data, load
-from condensery.engine import Plan, choose_plan, exact_plan
-from condensery.engine.host import keep_memory
-from condensery.evaluation import How, cell_of
-from condensery.rows import Row
+from condensery.evaluation.evaluator import Evaluator
+from condensery.evaluation.rows import Row
+from condensery.evaluation.run import EvaluationSettings, cell_of
+from condensery.runtime.malloc import keep_memory
+from condensery.runtime.plan import Plan, choose_plan, exact_plan
+from condensery.training.stacked import StackedNetworks
 
 from measure import noise_data, write_report
 
@@ -40,16 +40,16 @@ def ways(data: Data, ipc: int, networks: int, device: str) -> dict[str, Way]:
     auto = choose_plan("auto", shape=data.train.shape, images=1e9, device=device, threads=1)
     fast = dataclasses.replace(auto, update_dtype="float32", real_dtype="float32", tf32=False)
 
-    def bench_of(plan: Plan) -> Bench:
-        return Bench(cell_of(row, data, "convnet3", "dsa", How(1, plan=plan)))
+    def evaluator_of(plan: Plan) -> Evaluator:
+        return Evaluator(cell_of(row, data, "convnet3", "dsa", EvaluationSettings(1, plan=plan)))
 
     def alone(plan: Plan) -> Way:
-        bench = bench_of(plan)
-        return lambda epochs: one_by_one(bench, networks, epochs)
+        evaluator = evaluator_of(plan)
+        return lambda epochs: one_by_one(evaluator, networks, epochs)
 
     def together(plan: Plan) -> Way:
-        bench = bench_of(plan)
-        return lambda epochs: at_once(bench, networks, epochs)
+        evaluator = evaluator_of(plan)
+        return lambda epochs: at_once(evaluator, networks, epochs)
 
     return {
         "eager, one after another": alone(exact_plan(device, 1)),
@@ -58,26 +58,26 @@ def ways(data: Data, ipc: int, networks: int, device: str) -> dict[str, Way]:
     }
 
 
-def shortened(bench: Bench, epochs: int) -> Any:
-    """The bench's trainer with a protocol of so many epochs."""
-    bench.trainer.protocol = bench.cell.training.changed(epochs=epochs)
-    return bench.trainer
+def shortened(evaluator: Evaluator, epochs: int) -> Any:
+    """The evaluator's trainer with a protocol of this many epochs."""
+    evaluator.trainer.protocol = evaluator.cell.training.changed(epochs=epochs)
+    return evaluator.trainer
 
 
-def one_by_one(bench: Bench, networks: int, epochs: int) -> None:
+def one_by_one(evaluator: Evaluator, networks: int, epochs: int) -> None:
     """Train networks one after another."""
-    trainer = shortened(bench, epochs)
-    with bench.cell.plan.applied():
+    trainer = shortened(evaluator, epochs)
+    with evaluator.cell.plan.applied():
         for number in range(networks):
-            trainer.train(bench._new(0, number), bench._source(0), number)
+            trainer.train(evaluator._new(0, number), evaluator._source(0), number)
 
 
-def at_once(bench: Bench, networks: int, epochs: int) -> None:
+def at_once(evaluator: Evaluator, networks: int, epochs: int) -> None:
     """Train networks in one call."""
-    trainer = shortened(bench, epochs)
-    with bench.cell.plan.applied():
-        built = [bench._new(0, number) for number in range(networks)]
-        Crowd(trainer, built).train(bench._source(0), range(networks))
+    trainer = shortened(evaluator, epochs)
+    with evaluator.cell.plan.applied():
+        built = [evaluator._new(0, number) for number in range(networks)]
+        StackedNetworks(trainer, built).train(evaluator._source(0), range(networks))
 
 
 def seconds_of(work: Callable[[], None], device: str) -> float:
@@ -129,7 +129,7 @@ def measure(data: Data, ipc: int, networks: int, device: str, rounds: int) -> di
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", help="random images of CIFAR-10's shape when not given")
+    parser.add_argument("--data", help="random images of CIFAR-10's shape by default")
     parser.add_argument("--ipc", type=int, nargs="+", default=[1, 10, 50])
     parser.add_argument("--networks", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)

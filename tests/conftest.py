@@ -24,7 +24,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plans take one thread where none is named: tests run side by side."""
-    monkeypatch.setattr("condensery.engine.plan.default_threads", lambda: 1)
+    monkeypatch.setattr("condensery.runtime.plan.default_threads", lambda: 1)
 
 
 @pytest.fixture

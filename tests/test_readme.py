@@ -1,4 +1,4 @@
-"""What the README tells a newcomer works as it stands."""
+"""What the README tells a newcomer works as written."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from condensery.cli import _parse, main
-from condensery.config import choice_class, kinds_of
-from condensery.engine import exact_plan
-from condensery.engine.batches import draw_step
-from condensery.loop import Condenser
+from condensery.cli.main import _parse, main
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
+from condensery.condensation.matching.draws import draw_step
+from condensery.config.build import choice_class, kinds_of
+from condensery.config.recipes import CHOICES
 from condensery.nets import embed
-from condensery.planning import configure
-from condensery.recipe import CHOICES
-
-from .conftest import tiny
+from condensery.runtime.plan import exact_plan
+from tests.conftest import tiny
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])

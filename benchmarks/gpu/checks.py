@@ -36,13 +36,12 @@ import torch
 from torch import Tensor
 
 from condensery import evaluate, select_random
-from condensery.checkpoint import load_state, save_state
+from condensery.condensation.configure import configure, plan_for
+from condensery.condensation.loop import Condenser
 from condensery.data import Data, load
-from condensery.engine import Plan, choose_plan, exact_plan
-from condensery.engine.plan import fast_bfloat16, has_compiler
-from condensery.loop import Condenser
-from condensery.planning import configure, plan_for
-from condensery.provenance import commit
+from condensery.runtime.plan import Plan, choose_plan, exact_plan, fast_bfloat16, has_compiler
+from condensery.runtime.provenance import commit
+from condensery.utils.checkpoint import load_state, save_state
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 

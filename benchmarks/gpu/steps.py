@@ -30,13 +30,13 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, cross_entropy, unfold
 
 from condensery import nets, select_random
-from condensery.bench import Bench
-from condensery.crowd import Crowd
-from condensery.engine import Plan, exact_plan
-from condensery.evaluation import How, cell_of
-from condensery.loop import Condenser
-from condensery.planning import configure
-from condensery.rows import Row
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
+from condensery.evaluation.evaluator import Evaluator
+from condensery.evaluation.rows import Row
+from condensery.evaluation.run import EvaluationSettings, cell_of
+from condensery.runtime.plan import Plan, exact_plan
+from condensery.training.stacked import StackedNetworks
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -404,13 +404,13 @@ class Steps:
             return run.matcher.gradient(network, run.stored.detach(), k, 0)[1]
 
         def epoch(k: int) -> None:
-            course().epochs(*run._synthetic(), range(k, k + 1), (0, 0))
+            course().epochs(*run.context().synthetic(), range(k, k + 1), (0, 0))
 
         held: list[Any] = []
 
         def course() -> Any:
             if not held:
-                held.append(run._course(network, supply._protocol))
+                held.append(run.context().course(network, supply._protocol))
             return held[0]
 
         if recipe == "idc":
@@ -423,7 +423,7 @@ class Steps:
             query = run.config.supply.settings["query"]
             return {
                 "match": match,
-                "check": lambda k: course().accuracy(run._query(query, k)),
+                "check": lambda k: course().accuracy(run.context().query(query, k)),
                 "epoch": epoch,
             }
         fresh: dict[str, Call] = {"new and match": lambda k: run.step()}
@@ -502,7 +502,7 @@ class Steps:
         found: list[Plan] = []
 
         def automatic() -> str:
-            how = How(20, plan="auto", device=self.device, threads=1)
+            how = EvaluationSettings(20, plan="auto", device=self.device, threads=1)
             found.append(uncompiled(cell_of(row, self.data, self.net, "dsa", how).plan))
             return found[0].describe()
 
@@ -538,11 +538,15 @@ class Steps:
 
     def _bench(self, row: Row, plan: Plan, networks: int) -> Call:
         """Networks under a plan, in one call where there are several; made when first called."""
-        held: list[Bench] = []
+        held: list[Evaluator] = []
 
         def work(epochs: int) -> None:
             if not held:
-                held.append(Bench(cell_of(row, self.data, self.net, "dsa", How(1, plan=plan))))
+                held.append(
+                    Evaluator(
+                        cell_of(row, self.data, self.net, "dsa", EvaluationSettings(1, plan=plan))
+                    )
+                )
             bench = held[0]
             trainer = bench.trainer
             trainer.protocol = bench.cell.training.changed(epochs=epochs)
@@ -551,7 +555,7 @@ class Steps:
                 if networks == 1:
                     trainer.train(built[0], bench._source(0), 0)
                 else:
-                    Crowd(trainer, built).train(bench._source(0), range(networks))
+                    StackedNetworks(trainer, built).train(bench._source(0), range(networks))
 
         return work
 

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from condensery.augment import augment_batch, augment_sequence, cutmix, parse_strategy
-from condensery.engine.batches import draw_step
-from condensery.loop import Condenser
+from condensery.condensation.loop import Condenser
+from condensery.condensation.matching.draws import draw_step
 from condensery.nets import embed
-from condensery.randomness import stream
+from condensery.runtime.randomness import stream
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -135,7 +135,7 @@ def supply_epochs(run: Condenser, network: nn.Module, epochs: int) -> None:
     augmented = settings.get("augmentation") == "batch_op"
     train_epochs(
         network,
-        *run._synthetic(),
+        *run.context().synthetic(),
         epochs,
         rate=settings["rate"],
         momentum=settings["momentum"],
@@ -229,7 +229,7 @@ def cafe_match(run: Condenser, network: nn.Module, k: int) -> Tensor:
 
 def cafe_check(run: Condenser, network: nn.Module, number: int) -> float:
     """The accuracy on some images a class, 256 at a time, read once."""
-    images, labels = run._query(run.config.supply.settings["query"], number).all()
+    images, labels = run.context().query(run.config.supply.settings["query"], number).all()
     with torch.no_grad():
         pairs = zip(images.split(256), labels.split(256), strict=True)
         right = torch.stack([(network(x).argmax(1) == y).sum() for x, y in pairs]).sum()

@@ -13,42 +13,43 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from .comparison import Comparison as Comparison
-    from .comparison import compare as compare
-    from .condensed import CondensedSet as CondensedSet
-    from .condensed import load_sets as load_sets
-    from .condensing import condense as condense
+    from condensery.evaluation.comparison_table import Comparison as Comparison
+    from condensery.evaluation.result import Result as Result
+
+    from .condensation.api import condense as condense
+    from .condensation.loop import Condenser as Condenser
     from .data import Data as Data
     from .data import LabelledSet as LabelledSet
     from .data import load as load
     from .errors import DataError as DataError
     from .errors import UsageError as UsageError
-    from .evaluation import Result as Result
-    from .evaluation import evaluate as evaluate
-    from .exports import export as export
-    from .loop import Condenser as Condenser
+    from .evaluation.comparison import compare as compare
+    from .evaluation.run import evaluate as evaluate
     from .selection import select as select
     from .selection import select_forgetting as select_forgetting
     from .selection import select_herding as select_herding
     from .selection import select_k_center as select_k_center
     from .selection import select_random as select_random
+    from .sets.condensed import CondensedSet as CondensedSet
+    from .sets.condensed import load_sets as load_sets
+    from .sets.export import export as export
 
 # Public names are imported when they are first used, so that the command answers at once.
 _PUBLIC = {
-    "Comparison": "comparison",
-    "compare": "comparison",
-    "Condenser": "loop",
-    "condense": "condensing",
-    "CondensedSet": "condensed",
-    "load_sets": "condensed",
+    "Comparison": "evaluation.comparison_table",
+    "compare": "evaluation.comparison",
+    "Condenser": "condensation.loop",
+    "condense": "condensation.api",
+    "CondensedSet": "sets.condensed",
+    "load_sets": "sets.condensed",
     "Data": "data",
     "LabelledSet": "data",
     "load": "data",
     "DataError": "errors",
     "UsageError": "errors",
-    "Result": "evaluation",
-    "evaluate": "evaluation",
-    "export": "exports",
+    "Result": "evaluation.result",
+    "evaluate": "evaluation.run",
+    "export": "sets.export",
     "select": "selection",
     "select_forgetting": "selection",
     "select_herding": "selection",

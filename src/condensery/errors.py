@@ -8,15 +8,15 @@ from collections.abc import Iterable
 
 
 class UsageError(ValueError):
-    """A request that cannot be carried out as it stands; the message says what to change."""
+    """A request that cannot be carried out; the message says what to change."""
 
 
 class DataError(ValueError):
-    """Data that cannot be used as it stands; the message names the file or class and the remedy."""
+    """Data that cannot be used; the message names the file or class and the remedy."""
 
 
 class DivergedError(ValueError):
-    """Learning left the finite numbers; the message says where and what to change."""
+    """Training produced NaN or inf; the message says where and what to change."""
 
 
 class ResourceError(ValueError):
@@ -37,7 +37,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 class RanksError(RuntimeError):
-    """Another process of the same job is gone; the message says how to go on."""
+    """Another process of the same job is gone; the message says how to continue."""
 
 
 def unknown_name(kind: str, got: str, known: Iterable[str]) -> UsageError:
@@ -48,7 +48,7 @@ def unknown_name(kind: str, got: str, known: Iterable[str]) -> UsageError:
     """
     names = sorted(known)
     if not names:
-        return UsageError(f"there is no {kind} '{got}': nothing can be set there")
+        return UsageError(f"there is no {kind} '{got}': it has no settings")
     near = difflib.get_close_matches(got, names, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else "."
     return UsageError(f"there is no {kind} '{got}'{hint} Known: {', '.join(names)}")

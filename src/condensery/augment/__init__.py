@@ -4,29 +4,14 @@ In matching, the real and the synthetic batch of a class get the same draw (diff
 augmentation, DSA); when networks are trained, each image gets parameters of its own.
 """
 
-from typing import Any
-
-from .choices import Augmentation, NoAugmentation, SiameseOp, SiameseSequence
 from .draws import Draw, cat, sample_all, sample_one
 from .ops import apply
 from .photos import augment_photos
 from .strategy import Strategy, parse_strategy
 from .training import augment_batch, augment_each, augment_idc, augment_sequence, cutmix
 
-#: What a recipe calls each kind of augmentation while matching.
-KINDS: dict[str, type[Any]] = {
-    "none": NoAugmentation,
-    "siamese_op": SiameseOp,
-    "siamese_sequence": SiameseSequence,
-}
-
 __all__ = [
-    "KINDS",
-    "Augmentation",
     "Draw",
-    "NoAugmentation",
-    "SiameseOp",
-    "SiameseSequence",
     "Strategy",
     "apply",
     "augment_batch",

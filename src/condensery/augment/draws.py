@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from condensery.devices import to_device as to_device
 from condensery.errors import UsageError, unknown_name
+from condensery.runtime.devices import to_device as to_device
 
 from .strategy import VALUES, Strategy
 

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from condensery.devices import to_device
-from condensery.kernels import kernels, may_fuse
+from condensery.runtime.devices import to_device
+from condensery.runtime.kernels import kernels, may_fuse
 
 from .draws import Draw
 from .strategy import Strategy

@@ -37,7 +37,7 @@ def apply(images: Tensor, draw: Draw, strategy: Strategy) -> Tensor:
 
     Args:
         images: N×C×H×W, float, normalised; never changed in place.
-        draw: values of one op, one row for the whole batch or a row an image.
+        draw: values of one op, one row for the whole batch or a row per image.
         strategy: the magnitudes; its ``ops`` do not matter here.
 
     Returns:

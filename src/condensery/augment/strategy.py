@@ -49,7 +49,7 @@ class Strategy:
             if op not in VALUES:
                 raise unknown_name("augmentation op", op, VALUES)
             if self.ops.count(op) > 1:
-                raise UsageError(f"augmentation op '{op}' is named twice; name it once")
+                raise UsageError(f"augmentation op '{op}' is named twice; remove one")
         for item in dataclasses.fields(self):
             if item.name == "ops":
                 continue

@@ -31,7 +31,7 @@ class Share:
     """Some images of a batch, and the op that they get in a round."""
 
     draw: Draw
-    """A row an image."""
+    """A row per image."""
     rows: _Rows
     """Which images."""
 

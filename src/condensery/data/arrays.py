@@ -61,7 +61,7 @@ def pair(
         if test_images.shape[1:] != images.shape[1:] or test_images.dtype != images.dtype:
             raise DataError(
                 f"test images are {tuple(test_images.shape[1:])} of {test_images.dtype} but "
-                f"training images {tuple(images.shape[1:])} of {images.dtype}; make them alike"
+                f"training images {tuple(images.shape[1:])} of {images.dtype}; make them match"
             )
     train_set = LabelledSet.of(images, y, labels.names, name)
     test_set = LabelledSet.of(
@@ -77,18 +77,18 @@ def _checked(split: tuple[Any, Any], which: str) -> tuple[Tensor, NDArray[Any]]:
     numbers = as_labels(labels, which)
     if len(tensor) != len(numbers):
         raise DataError(
-            f"the {which} data have {len(tensor)} images but {len(numbers)} labels; "
-            "one label an image is needed"
+            f"the {which} data have {len(tensor)} images but {len(numbers)} labels; one label per "
+            "image is needed"
         )
     if not len(tensor):
-        raise DataError(f"the {which} split has no images at all; check the source")
+        raise DataError(f"the {which} split has no images; check the source")
     if tensor.is_floating_point():
         good = tensor.isfinite().flatten(1).all(dim=1)
         if not good.all():
             row = int((~good).nonzero()[0])
             raise DataError(
-                f"{which} image {row} holds NaN or an infinite value (as float32); "
-                "remove or repair it"
+                f"{which} image {row} holds NaN or an infinite value (as float32); remove or "
+                "repair it"
             )
     return tensor, numbers
 
@@ -120,8 +120,8 @@ def _layout(images: Tensor, which: str) -> Tensor:
         images = images[:, None]
     if images.dim() != 4 or 0 in images.shape[1:]:
         raise DataError(
-            f"the {which} images have shape {tuple(images.shape)}; "
-            "N×C×H×W, N×H×W or N×H×W×C is needed"
+            f"the {which} images have shape {tuple(images.shape)}; N×C×H×W, N×H×W or N×H×W×C is "
+            "needed"
         )
     if images.shape[3] in (1, 3) and images.shape[1] not in (1, 3):
         images = images.permute(0, 3, 1, 2)
@@ -133,8 +133,8 @@ def _shaped(images: Tensor, size: int | None, channels: int | None) -> Tensor:
     if channels is not None and images.shape[1] != channels:
         if {images.shape[1], channels} != {1, 3}:
             raise DataError(
-                f"images of {images.shape[1]} channels cannot become {channels}; "
-                "leave --channels out"
+                f"images of {images.shape[1]} channels cannot become {channels}; leave --channels "
+                "out"
             )
         if channels == 3:
             images = images.expand(-1, 3, -1, -1).contiguous()

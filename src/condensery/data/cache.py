@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from condensery.errors import UsageError
-from condensery.files import LONG_AGO, remove_leftovers, whole_file
+from condensery.utils.files import LONG_AGO, remove_leftovers, whole_file
 
 from . import pictures, recordings
 from .labelled import LabelledSet, fingerprint_of
-from .pictures import Pair, Source, Wanted
+from .pictures import Pair, PictureSource, Wanted
 from .store import File, Kept, Store, WriteError
 
 _FORMAT = 3  # raise it whenever the same files would decode to other pixels or facts, or lie
@@ -38,7 +38,7 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("condensery"))
 
 
-def decoded(source: Source, wanted: Wanted, *, cache: bool) -> Pair:
+def decoded(source: PictureSource, wanted: Wanted, *, cache: bool) -> Pair:
     """Both splits of a source, from the cache where they lie in it.
 
     Images out of the cache are mapped: a row is read when it is used. Decoding needs memory for a
@@ -135,7 +135,7 @@ def _is_sound(kept: Kept, splits: dict[str, LabelledSet]) -> bool:
     if state in _sound:
         return True
     for split, one in splits.items():
-        # Read and not mapped, so that no memory is held for images that nobody has asked for yet.
+        # Read and not mapped, so that no memory is held for images that were not requested yet.
         read = partial(kept.parts, f"{split}.images")
         if one.nbytes <= _CHECKED:
             content = fingerprint_of(one.images, one.labels, one.class_names, read)

@@ -36,7 +36,7 @@ class Entry:
     std: tuple[float, ...] | None = None
     """Published standard deviation per channel."""
     flip: bool = True
-    """Whether augmentation may flip left and right."""
+    """Whether augmentation may flip images horizontally."""
     size: int | None = None
     """Side in pixels when the user names none."""
     part_of: str | None = None
@@ -44,9 +44,9 @@ class Entry:
     subset: Mapping[str, str] | None = field(default=None)
     """Identifier → word of the classes of a part, in order."""
     rate: int | None = None
-    """Samples a second that recordings are brought to."""
+    """Sample rate to resample recordings to."""
     one_of: int = 5
-    """One of so many is set aside for testing, where there is no test split."""
+    """One in this many is set aside for testing, where there is no test split."""
 
 
 @cache
@@ -100,7 +100,7 @@ def lies_here(name: str) -> bool:
 
 
 def known_names() -> list[str]:
-    """Every name that can be asked for: the catalogue's, ``digits`` and the local folders'."""
+    """Every name that can be requested: the catalogue's, ``digits`` and the local folders'."""
     names = {"digits", *entries()}
     root = os.environ.get("CONDENSERY_DATA")
     if root and Path(root).expanduser().is_dir():

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condensery.errors import DataError
-from condensery.randomness import stream
+from condensery.runtime.randomness import stream
+from condensery.utils.text import plural
 
 Rows = NDArray[np.int64]
 
@@ -32,7 +33,7 @@ def as_labels(values: Any, split: str) -> NDArray[Any]:
         labels = labels[:, 0]
     if labels.ndim != 1:
         raise DataError(
-            f"the {split} labels have shape {labels.shape}; one label an image is needed "
+            f"the {split} labels have shape {labels.shape}; one label per image is needed "
             "(take the argmax of one-hot labels)"
         )
     if labels.dtype.kind == "b":
@@ -64,7 +65,7 @@ def number(
     """
     notes: list[str] = []
     if not len(train):
-        raise DataError("the training split has no images at all; check the source")
+        raise DataError("the training split has no images; check the source")
     if names is not None and train.dtype.kind != "U":
         known: NDArray[Any] = np.arange(len(names))
         for split, labels in (("training", train), ("test", test)):
@@ -73,7 +74,7 @@ def number(
         shown = [str(names[v]) for v in present]
         if len(present) < len(names):
             empty = [names[v] for v in np.setdiff1d(known, present)]
-            notes.append(f"left out, having no training images: {_few(empty, 'class', 'classes')}")
+            notes.append(f"left out for lack of training images: {_few(empty, 'class', 'classes')}")
     else:
         present = np.unique(train)
         shown = [str(v) for v in present]
@@ -115,8 +116,8 @@ def _place(labels: NDArray[Any], present: NDArray[Any], names: Sequence[str] | N
         value = foreign[0]
         name = names[value] if names is not None and labels.dtype.kind != "U" else value
         raise DataError(
-            f"class '{name}' has test images but no training images; "
-            "add training images or leave it out of the test split"
+            f"class '{name}' has test images but no training images; add training images or leave "
+            "it out of the test split"
         )
     return np.searchsorted(present, labels).astype(np.int64)
 
@@ -136,8 +137,8 @@ def hold_out(
     held = np.sort(np.concatenate(test))
     if not len(held):
         raise DataError(
-            "no test split can be drawn, because every class has one image only; "
-            "add images or give a test split"
+            "no test split can be drawn because every class has only one image; add images or "
+            "provide a test split"
         )
     return np.setdiff1d(np.arange(len(labels)), held), held
 
@@ -159,8 +160,8 @@ def choose(names: Sequence[str], wanted: Mapping[str, str]) -> list[int]:
         position = first.get(identifier, first.get(word.lower(), any_word.get(word.lower())))
         if position is None:
             raise DataError(
-                f"the source has no class {identifier} ('{word}'), which the subset needs; "
-                "check that it is the whole collection"
+                f"the source has no class {identifier} ('{word}'), which the subset needs; check "
+                "that it is the complete collection"
             )
         chosen.append(position)
     return chosen
@@ -168,4 +169,4 @@ def choose(names: Sequence[str], wanted: Mapping[str, str]) -> list[int]:
 
 def _few(names: Sequence[str], one: str, many: str) -> str:
     shown = ", ".join(f"'{n}'" for n in names[:5])
-    return f"{len(names)} {one if len(names) == 1 else many} ({shown}{', …' * (len(names) > 5)})"
+    return f"{plural(len(names), one, many)} ({shown}{', …' * (len(names) > 5)})"

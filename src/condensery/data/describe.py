@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from condensery.utils.text import size_text
+
 from .labelled import Data, LabelledSet
 
 
@@ -48,7 +50,7 @@ def describe(data: Data) -> list[str]:
     channels, height, width = train.shape
     names = ", ".join(train.class_names[:10]) + ", …" * (train.classes > 10)
     how = "published" if data.published else "measured on training"
-    sound = [f"recordings: one second each, {data.rate} samples a second"] if data.rate else []
+    sound = [f"recordings: one second each, {data.rate} samples per second"] if data.rate else []
     return [
         f"data: {data.name}" + (f" ({data.spec})" if data.spec != data.name else ""),
         f"train: {_counted(train)}",
@@ -68,7 +70,7 @@ def describe(data: Data) -> list[str]:
 def _counted(part: LabelledSet) -> str:
     least, most = min(part.counts), max(part.counts)
     each = f"{least}" if least == most else f"{least} to {most}"
-    return f"{len(part)} images, {each} a class"
+    return f"{len(part)} images, {each} per class"
 
 
 def _channels(n: int) -> str:
@@ -77,19 +79,3 @@ def _channels(n: int) -> str:
 
 def _numbers(values: tuple[float, ...]) -> str:
     return " ".join(f"{v:.4f}" for v in values)
-
-
-def size_text(n: int) -> str:
-    """Decimal units, as disks are sold.
-
-    >>> size_text(47040000), size_text(12)
-    ('47.0 MB', '12 bytes')
-    """
-    if n < 1000:
-        return f"{n} bytes"
-    size, unit = float(n), "bytes"
-    for name in ("kB", "MB", "GB", "TB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, name
-    return f"{size:.1f} {unit}"

@@ -12,7 +12,7 @@ from condensery.errors import DataError
 
 from . import images, sound
 from .classes import Rows
-from .pictures import Pictures, Source, Splits
+from .pictures import Pictures, PictureSource, Splits
 from .stack import Item
 from .tables import file_table, split_of, splits_of
 
@@ -20,21 +20,23 @@ _TABLES = (".parquet", ".arrow")
 _IGNORED = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
-def source(root: Path, name: str) -> Source:
+def source(root: Path, name: str) -> PictureSource:
     """Pictures or recordings in a folder, or in one ``.parquet`` or ``.arrow`` file.
 
     Raises:
         DataError: when there is nothing in it to read.
     """
     if root.is_file():
-        return Source(name, _fingerprint([root], root.parent), lambda: _tables([root], root.parent))
+        return PictureSource(
+            name, _fingerprint([root], root.parent), lambda: _tables([root], root.parent)
+        )
     files = list(_walk(root))
     tables = [f for f in files if _is_table(f)]
     if tables:
-        return Source(name, _fingerprint(tables, root), lambda: _tables(tables, root))
+        return PictureSource(name, _fingerprint(tables, root), lambda: _tables(tables, root))
     if not files:
         raise DataError(f"folder '{root.name}' is empty; class folders of images are needed")
-    return Source(name, _fingerprint(files, root), lambda: _class_folders(root, files))
+    return PictureSource(name, _fingerprint(files, root), lambda: _class_folders(root, files))
 
 
 def _is_table(path: Path) -> bool:
@@ -79,11 +81,11 @@ def _tables(files: Sequence[Path], root: Path) -> Splits:
     if "train" not in by_split:
         if not unnamed:
             raise DataError(
-                f"folder '{root.name}' has no training files; call them train-*.parquet"
+                f"folder '{root.name}' has no training files; name them train-*.parquet"
             )
         by_split["train"] = unnamed
     elif unnamed:
-        notes.append(f"left out, being of no split: '{unnamed[0].name}' ({len(unnamed)} in all)")
+        notes.append(f"left out, in no known split: '{unnamed[0].name}' ({len(unnamed)} in all)")
     test = by_split.get("test") or by_split.get("validation")
     if "test" in by_split and "validation" in by_split:
         notes.append("left out: the validation split")
@@ -95,9 +97,9 @@ def _tables(files: Sequence[Path], root: Path) -> Splits:
 
 
 def _class_folders(root: Path, files: Sequence[Path]) -> Splits:
-    """One folder a class, under ``train`` and ``test`` or right here."""
+    """One folder per class, under ``train`` and ``test`` or right here."""
     kinds = [f.suffix.lower() for f in files]
-    # A few pictures among recordings are no data set, and the other way round.
+    # A few pictures among recordings do not make a data set, and the other way round.
     sounds = sum(k in sound.EXTENSIONS for k in kinds) > sum(k in images.EXTENSIONS for k in kinds)
     kind = "recording" if sounds else "image"
     inner = [p for p in sorted(root.iterdir()) if p.is_dir() and not _hidden(p)]
@@ -133,7 +135,7 @@ class _Listing:
         if not folders:
             raise DataError(
                 f"folder '{root.name}' has no class folders; put the {kind}s of each class into a "
-                "folder that bears its name"
+                "folder that is named after it"
             )
         self.others += loose
         self.names = tuple(p.name for p in folders) if names is None else names
@@ -163,7 +165,7 @@ class _Listing:
         if not self.others:
             return ()
         shown = ", ".join(p.name for p in self.others[:5]) + ", …" * (len(self.others) > 5)
-        return (f"left out, not being {self.kind}s: {shown} ({len(self.others)} in all)",)
+        return (f"left out, not {self.kind}s: {shown} ({len(self.others)} in all)",)
 
     def pictures(self) -> Pictures:
         """The images with their labels."""

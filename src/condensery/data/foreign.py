@@ -35,8 +35,8 @@ def from_npz(path: Path, **options: Any) -> Pair:
                     break
             else:
                 raise DataError(
-                    f"'{path.name}' holds {', '.join(sorted(held)) or 'nothing'}; "
-                    "images and labels (or x_train and y_train) are needed"
+                    f"'{path.name}' holds {', '.join(sorted(held)) or 'nothing'}; images and "
+                    "labels (or x_train and y_train) are needed"
                 )
             train = (file[names[0]], file[names[1]])
             if (names[2] in held) != (names[3] in held):
@@ -69,7 +69,9 @@ def from_torch(
     names = tuple(str(n) for n in names) if names else None
     if isinstance(first, list):
         if second is not None and not isinstance(second, list):
-            raise DataError("training images are pictures but test images arrays; make them alike")
+            raise DataError(
+                "training images are pictures but test images are arrays; make them match"
+            )
         held = None if second is None else _pictures(second, test_labels, "test")
         splits = Splits(_pictures(first, labels, "training"), held, names)
         return decode(splits, name, Wanted(size=size, channels=channels))
@@ -116,7 +118,7 @@ def _read(
             )
         if arrays and (pictures or arrays[-1].shape != arrays[0].shape):
             raise DataError(
-                f"{which} image {i} is not like the first; let the data set's transform "
-                "bring all to one size and type"
+                f"{which} image {i} differs from the first; let the data set's transform "
+                "give all images one size and type"
             )
     return (torch.stack(arrays), labels) if arrays else (pictures, labels)

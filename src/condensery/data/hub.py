@@ -9,7 +9,7 @@ from typing import Any
 
 from condensery.errors import DataError
 
-from .pictures import Source, Splits
+from .pictures import PictureSource, Splits
 from .tables import Table, split_of, splits_of
 
 
@@ -22,7 +22,7 @@ def source(
     label: str | None = None,
     train: str | None = None,
     test: str | None = None,
-) -> Source:
+) -> PictureSource:
     """A repository of the hub; downloaded, where it has not been, without running its code.
 
     Args:
@@ -35,7 +35,7 @@ def source(
         test: name of the test split, where it is known.
 
     Raises:
-        DataError: when it cannot be had, naming the remedy.
+        DataError: when it is unavailable, naming the remedy.
     """
     held = _load(repository, config, name)
     chosen, notes = _choose(held, repository, train, test)
@@ -45,7 +45,7 @@ def source(
         second = tables[1] if len(tables) > 1 else None
         return splits_of(tables[0], second, image=image, label=label, notes=notes)
 
-    return Source(name, _fingerprint(repository, config, held), read)
+    return PictureSource(name, _fingerprint(repository, config, held), read)
 
 
 def _load(repository: str, config: str | None, name: str) -> Any:
@@ -59,9 +59,9 @@ def _load(repository: str, config: str | None, name: str) -> Any:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         which = f"'{repository}'" + (f" ({config})" if config else "")
         raise DataError(
-            f"hub data set {which} cannot be had: {first.rstrip('.')}. "
-            "Check the name, the network and, where the data set is gated, that you have access; "
-            f"or put its parquet files into $CONDENSERY_DATA/{name}"
+            f"hub data set {which} is unavailable: {first.rstrip('.')}. Check the name, the "
+            "network and, where the data set is gated, that you have access; or put its parquet "
+            f"files into $CONDENSERY_DATA/{name}"
         ) from error
     finally:
         if not quiet:

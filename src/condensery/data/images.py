@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from PIL import Image
 
-Pixels: TypeAlias = NDArray[np.uint8]
+PixelArray: TypeAlias = NDArray[np.uint8]
 """H×W (grey) or H×W×3 (RGB)."""
 
-Content: TypeAlias = "bytes | Path | Image.Image | Pixels | Exception"
+Content: TypeAlias = "bytes | Path | Image.Image | PixelArray | Exception"
 """Where one picture's pixels come from; an exception says that they could not be had."""
 
 EXTENSIONS = frozenset(
@@ -27,7 +27,7 @@ EXTENSIONS = frozenset(
 )
 """File names that are taken for pictures in a folder."""
 
-# What the libraries below raise for bytes that are no picture, a torn one or a bomb.
+# What the libraries below raise for bytes that are not a picture, a torn one or a bomb.
 _BROKEN = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, EOFError)
 
 
@@ -35,7 +35,7 @@ class UnreadableError(Exception):
     """A picture, or a recording, that cannot be decoded."""
 
 
-def pixels(content: Content, size: int | None) -> Pixels:
+def pixels(content: Content, size: int | None) -> PixelArray:
     """Decode one picture.
 
     EXIF orientation is applied, transparency is laid over white, 16 bits are scaled to 8. With
@@ -61,7 +61,7 @@ def pixels(content: Content, size: int | None) -> Pixels:
         raise UnreadableError(str(error)) from error
 
 
-def _guarded(image: Image.Image, size: int | None) -> Pixels:
+def _guarded(image: Image.Image, size: int | None) -> PixelArray:
     try:
         if size is not None and image.format == "JPEG":
             # The decoder may skip frequencies that the reduction would throw away.
@@ -117,7 +117,7 @@ def _square(image: Image.Image, size: int) -> Image.Image:
     return ImageOps.fit(image, (size, size), method=Image.Resampling.BICUBIC)
 
 
-def as_channels(array: Pixels, channels: int) -> Pixels:
+def as_channels(array: PixelArray, channels: int) -> PixelArray:
     """H×W or H×W×3 → channels×H×W; colour becomes grey by ITU-R 601 luma."""
     if channels == 3:
         if array.ndim == 2:

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from condensery.devices import fits, to_device
 from condensery.errors import DataError
+from condensery.runtime.devices import fits, to_device
 
 #: Positions of images.
 Rows: TypeAlias = np.ndarray[tuple[int], np.dtype[np.int64]]
 
-_CHUNK = 2**24  # numbers looked at together when the pixels are measured
+_CHUNK = 2**24  # numbers processed together when the pixels are measured
 
 
 @lru_cache(maxsize=64)
@@ -36,7 +36,7 @@ Parts: TypeAlias = Callable[[int], Iterable[Tensor]]
 
 
 def _each(images: Tensor) -> int:
-    """Images that are looked at together."""
+    """Images that are processed together."""
     return max(1, _CHUNK // images[:1].numel())
 
 
@@ -67,7 +67,7 @@ def measure(
 
     Args:
         images: all of them.
-        parts: the same in pieces, where they had better not be looked at together.
+        parts: the same in pieces, where they had better not be processed together.
     """
     read, each = parts or images.split, _each(images)
     if images.dtype == torch.uint8:
@@ -123,13 +123,13 @@ class LabelledSet:
     def __post_init__(self) -> None:
         if self.images.dim() != 4 or self.images.dtype not in (torch.uint8, torch.float32):
             raise DataError(
-                "images must be N×C×H×W of uint8 or float32, "
-                f"got {tuple(self.images.shape)} of {self.images.dtype}"
+                f"images must be N×C×H×W of uint8 or float32, got {tuple(self.images.shape)} of "
+                f"{self.images.dtype}"
             )
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             raise DataError(
-                f"labels must be {len(self.images)} int64 numbers, one an image, "
-                f"got {tuple(self.labels.shape)} of {self.labels.dtype}"
+                f"labels must be {len(self.images)} int64 numbers, one per image, got "
+                f"{tuple(self.labels.shape)} of {self.labels.dtype}"
             )
         if not len(self.mean) == len(self.std) == self.images.shape[1] or min(self.std) <= 0:
             raise DataError(
@@ -152,12 +152,12 @@ class LabelledSet:
         """A set with its fingerprint computed, and normalisation measured where none is given.
 
         A channel without any variation gets std 1. ``parts`` gives the images in pieces, where
-        they had better not be looked at together.
+        they had better not be processed together.
         """
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(class_names):
             raise DataError(
-                f"labels must lie in 0 … {len(class_names) - 1}, "
-                f"got {int(labels.min())} … {int(labels.max())}"
+                f"labels must lie in 0 … {len(class_names) - 1}, got {int(labels.min())} … "
+                f"{int(labels.max())}"
             )
         images = images.contiguous()
         if mean is None or std is None:
@@ -264,7 +264,7 @@ class LabelledSet:
         Args:
             device: where to.
             share: of the device's free memory that images may take; beyond it they stay on the
-                host. ``$CONDENSERY_DEVICE_SHARE``, or a half, when not given.
+                host. ``$CONDENSERY_DEVICE_SHARE``, or a half, by default.
         """
         stay = self.stays_on_host(device, share)
         images = self.images if stay else self.images.to(device)
@@ -292,9 +292,9 @@ class Data:
     name: str
     """Short name."""
     spec: str
-    """What the user asked for, as it was written."""
+    """What the user requested, as it was written."""
     flip: bool
-    """Whether augmentation may flip left and right."""
+    """Whether augmentation may flip images horizontally."""
     net: str
     """Default network."""
     notes: tuple[str, ...] = ()
@@ -302,7 +302,7 @@ class Data:
     published: bool = False
     """Whether mean and std are published constants; otherwise they are measured on ``train``."""
     rate: int | None = None
-    """Samples a second of the recordings that the images are spectrograms of; none of pictures."""
+    """Sample rate of the recordings behind the spectrograms; None for pictures."""
     zca: bool = False
     """Whether the images are whitened."""
 
@@ -334,11 +334,11 @@ def default_net(height: int, width: int) -> str:
 
 
 def require_per_class(train: LabelledSet, ipc: int, *, noise: bool = True) -> None:
-    """Refuse a budget that some class cannot fill with real images.
+    """Raise if some class has too few real images for a budget.
 
     Args:
         train: the training split.
-        ipc: images a class.
+        ipc: images per class.
         noise: whether a start from noise would be a remedy.
 
     Raises:
@@ -348,7 +348,7 @@ def require_per_class(train: LabelledSet, ipc: int, *, noise: bool = True) -> No
         if count < ipc:
             raise DataError(
                 f"class '{name}' has {count} training image{'s' if count != 1 else ''}, fewer than "
-                f"the {ipc} asked for; use --ipc {count} or less"
+                f"the {ipc} requested; use --ipc {count} or less"
                 + (", or --formation.start_from noise" if noise else "")
                 if count
                 else f"class '{name}' has no training images; add some or leave the class out"

@@ -17,7 +17,7 @@ from . import arrays, catalogue, folders, foreign, hub, memory
 from .cache import decoded
 from .catalogue import Entry
 from .labelled import Data, LabelledSet, default_net
-from .pictures import NoRecordingsError, Pair, Source, Wanted
+from .pictures import NoRecordingsError, Pair, PictureSource, Wanted
 from .spectrograms import MOST_RATE
 from .whitening import whitened
 
@@ -50,9 +50,9 @@ def load(
             Where there is no test split a stratified fifth of the training images is set aside.
         size: side in pixels to bring the images to; spectrograms of recordings have 64.
         channels: 1 (grey) or 3 (colour) to convert to.
-        rate: samples a second to bring recordings to; by default those of the first recording, at
+        rate: sample rate to resample recordings to; by default that of the first recording, at
             most 16000.
-        flip: whether augmentation may flip left and right; by default the data set's own rule.
+        flip: whether augmentation may flip images horizontally; by default the data set's own rule.
         zca: whether images are whitened by the training split (IDC, appendix E.6).
         cache: whether decoded pictures are kept in, and taken from, the user's cache folder.
 
@@ -68,8 +68,8 @@ def load(
     if isinstance(data, (str, Path)):
         if test is not None:
             raise UsageError(
-                "test= goes with arrays, tensors and data sets in memory; "
-                "put the images of a folder under train/ and test/ instead"
+                "test= applies to arrays, tensors and data sets in memory; put the images of a "
+                "folder under train/ and test/ instead"
             )
         made = _named(data, Wanted(size=size, channels=channels, rate=rate), flip, cache)
     else:
@@ -95,7 +95,7 @@ def _check(size: int | None, channels: int | None, rate: int | None) -> None:
         raise UsageError(f"channels must be 1 or 3, got {channels}")
     if rate is not None and not 1000 <= rate <= MOST_RATE:
         raise UsageError(
-            f"the sample rate must be from 1000 to {MOST_RATE} samples a second, got {rate}"
+            f"the sample rate must be from 1000 to {MOST_RATE} samples per second, got {rate}"
         )
 
 
@@ -114,7 +114,7 @@ def _finish(
         still = _constant_channels(train)
         if still:
             notes.append(
-                f"channel {', '.join(map(str, still))} is the same everywhere in training; its std "
+                f"channel {', '.join(map(str, still))} is constant in training; its std "
                 "was set to 1"
             )
     if min(test.counts) == 0:
@@ -144,14 +144,14 @@ def _again(
     """A data set that has been loaded already."""
     c, height, width = data.train.shape
     if test is not None:
-        raise UsageError("this data set has its test split already; leave test= out")
+        raise UsageError("this data set already has a test split; leave test= out")
     if size not in (None, height) or size not in (None, width) or channels not in (None, c):
         raise UsageError(
-            f"this data set was loaded as {c}×{height}×{width}; load it anew from its source "
-            "to give it another size or other channels"
+            f"this data set was loaded as {c}×{height}×{width}; load it again from its source "
+            "to change its size or channels"
         )
     if rate not in (None, data.rate):
-        raise UsageError("this data set was loaded already; load it anew to give it another rate")
+        raise UsageError("this data set is already loaded; load it again to change its rate")
     return data if flip in (None, data.flip) else replace(data, flip=bool(flip))
 
 
@@ -197,7 +197,7 @@ def _named(given: str | Path, wanted: Wanted, flip: bool | None, cache: bool) ->
     return _finish(decoded(source, wanted, cache=cache), name, spec, flip)
 
 
-def _known(name: str, entry: Entry) -> tuple[Source, Mapping[str, str] | None]:
+def _known(name: str, entry: Entry) -> tuple[PictureSource, Mapping[str, str] | None]:
     """Where a data set of the catalogue lies, and which of its classes are meant."""
     folder = catalogue.local(name)
     if folder is not None:
@@ -209,7 +209,7 @@ def _known(name: str, entry: Entry) -> tuple[Source, Mapping[str, str] | None]:
             return folders.source(folder, name), entry.subset
     if whole.hub is None:
         raise DataError(
-            f"'{name}' is not downloaded by this library; put it into $CONDENSERY_DATA/{name} as "
+            f"'{name}' is not downloaded by this library; put it in $CONDENSERY_DATA/{name} as "
             "parquet files or class folders"
         )
     columns = {"image": whole.image, "label": whole.label}
@@ -217,11 +217,11 @@ def _known(name: str, entry: Entry) -> tuple[Source, Mapping[str, str] | None]:
     return hub.source(whole.hub, whole.config, name, **columns, **splits), entry.subset
 
 
-def _hub(spec: str) -> Source:
+def _hub(spec: str) -> PictureSource:
     match = re.fullmatch(r"hub:([\w.-]+/[\w.-]+)(?::([\w.-]+))?", spec)
     if match is None:
         raise DataError(
-            f"'{spec}' is no hub address; write hub:owner/name or hub:owner/name:config"
+            f"'{spec}' is not a hub address; write hub:owner/name or hub:owner/name:config"
         )
     repository, config = match.groups()
     return hub.source(repository, config, repository.split("/")[1])

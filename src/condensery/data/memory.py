@@ -32,14 +32,14 @@ def in_memory(data: Any, test: Any, size: int | None, channels: int | None) -> t
         name = re.sub(r"\W+", "_", type(data).__name__).lower()
         return foreign.from_torch(data, test, name, size, channels), name
     raise DataError(
-        f"a {type(data).__name__} is no data set; give a name, a path, (images, labels), a "
+        f"a {type(data).__name__} is not a data set; give a name, a path, (images, labels), a "
         "LabelledSet or a torch Dataset"
     )
 
 
 def _two(data: Any, which: str) -> tuple[Any, Any]:
     if len(data) != 2:
-        raise DataError(f"the {which} data must be two things, (images, labels), got {len(data)}")
+        raise DataError(f"the {which} data must be a pair (images, labels), got {len(data)}")
     return data[0], data[1]
 
 
@@ -71,6 +71,6 @@ def _labelled(train: LabelledSet, test: Any, size: int | None, channels: int | N
     if (test.shape, test.class_names) != (train.shape, train.class_names):
         raise DataError(
             f"the test set has shape {test.shape} and {test.classes} classes but the training set "
-            f"{train.shape} and {train.classes}; make shapes and class names alike"
+            f"{train.shape} and {train.classes}; make shapes and class names match"
         )
     return Pair(train, replace(test, mean=train.mean, std=train.std))

@@ -21,11 +21,11 @@ _MOST_UNREADABLE = 0.1  # more than this, and the source itself is in doubt
 
 
 class NoRecordingsError(UsageError):
-    """A sample rate is asked for, and there are pictures."""
+    """A sample rate is requested, and there are pictures."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"a sample rate goes with recordings, but '{name}' holds images; leave --sample-rate "
+            f"a sample rate applies to recordings, but '{name}' holds images; leave --sample-rate "
             "(rate= of load) out"
         )
 
@@ -61,15 +61,15 @@ class Wanted:
     channels: int | None = None
     """1 or 3; ``None``: 1 where every training picture is grey."""
     rate: int | None = None
-    """Samples a second of recordings; ``None`` keeps their own."""
+    """Samples per second of recordings; ``None`` keeps their own."""
     subset: Mapping[str, str] | None = None
     """Identifier → word of the classes to keep, in their new order."""
     one_of: int = 5
-    """One of so many is set aside for testing, where there is no test split."""
+    """One in this many is set aside for testing, where there is no test split."""
 
 
 @dataclass(frozen=True)
-class Source:
+class PictureSource:
     """Where pictures come from; nothing is read until ``read`` is called."""
 
     name: str
@@ -86,11 +86,11 @@ class Pair:
     test: LabelledSet
     notes: tuple[str, ...] = ()
     rate: int | None = None
-    """Samples a second, where the images are spectrograms of recordings."""
+    """Samples per second, where the images are spectrograms of recordings."""
 
 
 @dataclass(frozen=True)
-class Part:
+class SplitRows:
     """The rows of a split that are wanted."""
 
     pictures: Pictures
@@ -103,8 +103,8 @@ class Part:
 class Division:
     """Which rows go where, before decoding."""
 
-    train: Part
-    test: Part
+    train: SplitRows
+    test: SplitRows
     names: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -123,7 +123,7 @@ def decode(splits: Splits, name: str, wanted: Wanted, store: Store | None = None
         splits: what to decode.
         name: short name.
         wanted: size, channels and classes.
-        store: where decoded images go; memory when not given.
+        store: where decoded images go; memory by default.
     """
     if wanted.rate is not None:
         raise NoRecordingsError(name)
@@ -156,22 +156,22 @@ def divide(splits: Splits, wanted: Wanted) -> Division:
     train_rows = np.flatnonzero(train_labels >= 0)
     if splits.test is None or labels.test is None:
         kept, held = hold_out(train_labels[train_rows], len(names), one_of=wanted.one_of)
-        test = Part(splits.train, train_rows[held], train_labels)
+        test = SplitRows(splits.train, train_rows[held], train_labels)
         train_rows = train_rows[kept]
         notes.append(drawn_note(len(test.rows), wanted.one_of))
     else:
         test_numbers = place[labels.test]
-        test = Part(splits.test, np.flatnonzero(test_numbers >= 0), test_numbers)
-    train = Part(splits.train, train_rows, train_labels)
+        test = SplitRows(splits.test, np.flatnonzero(test_numbers >= 0), test_numbers)
+    train = SplitRows(splits.train, train_rows, train_labels)
     for part, split in ((train, "training"), (test, "test")):
         if not len(part.rows):
-            raise DataError(f"the {split} split has no images at all; check the source")
+            raise DataError(f"the {split} split has no images; check the source")
     return Division(train, test, names, tuple(notes))
 
 
 def one_set(
     store: Store,
-    part: Part,
+    part: SplitRows,
     kept: NDArray[np.bool_],
     names: tuple[str, ...],
     name: str,
@@ -197,7 +197,7 @@ def drawn_note(n: int, one_of: int = 5) -> str:
 
 def _block(
     store: Store,
-    part: Part,
+    part: SplitRows,
     names: tuple[str, ...],
     size: int | None,
     channels: int | None,
@@ -216,7 +216,7 @@ def _block(
     if shape is not None and stack.shape != shape:
         raise DataError(
             f"test images are {_size(stack.shape)} but training images {_size(shape)}; "
-            f"bring them to one size, for example with --size {usual_side(max(shape))}"
+            f"resize them to one size, for example with --size {usual_side(max(shape))}"
         )
     if channels is None and stack.grey and stack.colour:
         notes.append(f"grey {split} images among colour ones, converted to RGB: {stack.grey}")

@@ -12,7 +12,7 @@ from condensery.errors import UsageError
 
 from . import store as stores
 from .images import UnreadableError
-from .pictures import Pair, Part, Splits, Wanted, divide, judge, one_set
+from .pictures import Pair, SplitRows, Splits, Wanted, divide, judge, one_set
 from .sound import samples
 from .spectrograms import HOP, SIDE, SIZE, USUAL_RATE, WINDOW, frames, one_second, spectrogram
 from .store import Memory, Store
@@ -50,14 +50,14 @@ def decode(splits: Splits, name: str, wanted: Wanted, store: Store | None = None
     padding = f", padded with zeros to {SIDE}×{SIDE}" if n < SIDE else ""
     how = (
         f"recordings became log-magnitude spectrograms: {SIDE} frequencies × {n} frames "
-        f"(n_fft {WINDOW}, hop {HOP}){padding}, resized to {size}×{size}; their phases are gone"
+        f"(n_fft {WINDOW}, hop {HOP}){padding}, resized to {size}×{size}; phases are discarded"
     )
     notes = (*division.notes, how, *train.notes, *test.notes)
     return Pair(first, second, notes, train.rate)
 
 
 def _block(
-    store: Store, part: Part, names: tuple[str, ...], size: int, rate: int | None, split: str
+    store: Store, part: SplitRows, names: tuple[str, ...], size: int, rate: int | None, split: str
 ) -> _Block:
     """Decode some rows of a split, leaving out what cannot be read."""
     room = len(part.rows)

@@ -39,7 +39,7 @@ _PLAIN = (0x01, 0x03)  # integers and floating numbers, which scipy reads
 _EXTENSIBLE = 0xFFFE
 _OPEN_END = 0x7FFF0000  # programs that write to a pipe declare such a length, or a larger one
 _RATES = (1000, 768_000)
-# What scipy raises for bytes that are no WAV file, or a damaged one.
+# What scipy raises for bytes that are not a WAV file, or a damaged one.
 _BROKEN = (ValueError, struct.error, OSError, EOFError, ArithmeticError, LookupError, NameError)
 
 
@@ -69,7 +69,7 @@ def samples(content: Content, name: str) -> tuple[Samples, int]:
     if not x.size:
         raise UnreadableError("no samples")
     if not _RATES[0] <= rate <= _RATES[1]:
-        raise UnreadableError(f"{rate} samples a second, by its header")
+        raise UnreadableError(f"{rate} samples per second, by its header")
     mono = x.mean(axis=1) if x.ndim == 2 else x
     if not np.isfinite(mono).all():
         raise UnreadableError("NaN or an infinite value")

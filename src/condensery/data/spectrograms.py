@@ -14,7 +14,7 @@ from .sound import Samples
 WINDOW, HOP, SIDE = 255, 128, 128
 """Samples of a window and between two windows; frequencies, and frames after padding."""
 SIZE = 64
-"""Side of the images when none is asked for."""
+"""Side of the images when none is requested."""
 USUAL_RATE = 16_000
 MOST_RATE = HOP * SIDE  # one second more often sampled would have more frames than the image
 LEAST = 1e-3
@@ -22,7 +22,7 @@ LEAST = 1e-3
 
 
 def frames(rate: int) -> int:
-    """Frames of one second: one for every 128 samples begun.
+    """Frames of one second: one for every 128 samples started.
 
     >>> frames(16000), frames(8000)
     (125, 63)

@@ -12,7 +12,7 @@ import numpy as np
 from condensery.errors import DataError
 
 from . import store as stores
-from .images import Content, Pixels, UnreadableError, as_channels, pixels
+from .images import Content, PixelArray, UnreadableError, as_channels, pixels
 from .store import Store
 
 Item: TypeAlias = tuple[str, Content]
@@ -26,15 +26,15 @@ class Stack:
         self.store, self.channels = store, channels
         self.size: tuple[int, int] | None = None
         self.n = self.grey = self.colour = 0
-        self._held: list[Pixels] = []
+        self._held: list[PixelArray] = []
         self._depth = channels or 1
         store.begin(room)
 
-    def fits(self, array: Pixels) -> bool:
+    def fits(self, array: PixelArray) -> bool:
         """Whether a picture has the size of those before."""
         return self.size is None or array.shape[:2] == self.size
 
-    def add(self, array: Pixels) -> None:
+    def add(self, array: PixelArray) -> None:
         """Put a picture on top."""
         in_colour = array.ndim == 3
         self.colour, self.grey = self.colour + in_colour, self.grey + (not in_colour)
@@ -57,7 +57,7 @@ class Stack:
     @property
     def shape(self) -> tuple[int, int, int]:
         """C×H×W of the pictures."""
-        assert self.size is not None  # a split of which nothing can be read was refused before
+        assert self.size is not None  # a split of which nothing can be read was rejected before
         return (self._depth, *self.size)
 
 
@@ -88,7 +88,7 @@ def stack_up(
     return stack, bad
 
 
-def _sizes_differ(stack: Stack, array: Pixels, rest: Iterator[Item], split: str) -> DataError:
+def _sizes_differ(stack: Stack, array: PixelArray, rest: Iterator[Item], split: str) -> DataError:
     """The refusal, with what a look at the next images adds."""
     seen: Counter[tuple[int, ...]] = Counter({stack.shape[1:]: stack.n, array.shape[:2]: 1})
     for _, content in islice(rest, 200):
@@ -99,8 +99,8 @@ def _sizes_differ(stack: Stack, array: Pixels, rest: Iterator[Item], split: str)
     sizes = ", ".join(f"{w}×{h}" for (h, w), _ in seen.most_common(5))
     smallest = min(min(s) for s in seen)
     return DataError(
-        f"the {split} images differ in size ({sizes}{', …' * (len(seen) > 5)}); choose one to "
-        f"bring them to, for example --size {usual_side(smallest)}"
+        f"the {split} images differ in size ({sizes}{', …' * (len(seen) > 5)}); choose a size, for "
+        f"example --size {usual_side(smallest)}"
     )
 
 

@@ -19,10 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from condensery.devices import physical_memory
 from condensery.errors import DataError
-
-from .describe import size_text
+from condensery.runtime.devices import physical_memory
+from condensery.utils.text import size_text
 
 CHUNK = 2**24
 """Bytes of decoded images that are held before they are put away."""
@@ -52,7 +51,7 @@ class Store(Protocol):
     """Takes the images of one split after the other."""
 
     def begin(self, room: int) -> None:
-        """Begin a split of at most so many images."""
+        """Start a split of at most this many images."""
 
     def add(self, images: NDArray[Any]) -> None:
         """Put away n×C×H×W more of them."""
@@ -64,7 +63,7 @@ class Store(Protocol):
         """All of the split, N×C×H×W."""
 
     def parts(self, rows: int) -> Iterator[Tensor]:
-        """The split in order, so many images at a time, without holding all of it."""
+        """The split in order, this many images at a time, without holding all of it."""
 
 
 class Memory:
@@ -75,7 +74,7 @@ class Memory:
         self._out: NDArray[Any] | None = None
 
     def begin(self, room: int) -> None:
-        """Begin a split of at most so many images."""
+        """Start a split of at most this many images."""
         self._room, self._n, self._out = room, 0, None
 
     def add(self, images: NDArray[Any]) -> None:
@@ -94,9 +93,9 @@ class Memory:
         memory, wanted = physical_memory(), self._room * images[0].nbytes
         if memory is not None and wanted > memory:
             raise DataError(
-                f"the decoded images need {size_text(wanted)} and this machine has "
-                f"{size_text(memory)} of memory; have them kept in the cache, with "
-                "CONDENSERY_CACHE on a disk with room for them, or give a smaller --size"
+                f"the decoded images need {size_text(wanted)}, but this machine has "
+                f"{size_text(memory)} of memory; keep them in the cache, with CONDENSERY_CACHE on "
+                "a disk with enough room, or give a smaller --size"
             )
 
     def widen(self) -> None:
@@ -106,13 +105,13 @@ class Memory:
 
     def images(self) -> Tensor:
         """All of the split, N×C×H×W."""
-        assert self._out is not None  # a split of which nothing can be read was refused before
+        assert self._out is not None  # a split of which nothing can be read was rejected before
         if self._n < self._room:  # what could not be read
             self._out, self._room = self._out[: self._n].copy(), self._n
         return torch.from_numpy(self._out)
 
     def parts(self, rows: int) -> Iterator[Tensor]:
-        """The split in order, so many images at a time."""
+        """The split in order, this many images at a time."""
         yield from self.images().split(rows)
 
 
@@ -132,7 +131,7 @@ class File:
         self._type = np.dtype(np.uint8)
 
     def begin(self, room: int) -> None:
-        """Begin a split of at most so many images."""
+        """Start a split of at most this many images."""
         self._start, self._n, self._room, self._shape = self._file.tell(), 0, room, ()
 
     def add(self, images: NDArray[Any]) -> None:
@@ -157,7 +156,7 @@ class File:
         free = shutil.disk_usage(self.path.parent).free
         if wanted > free:
             raise WriteError(
-                f"{size_text(wanted)} are needed and {size_text(free)} of the disk are free"
+                f"{size_text(wanted)} are needed but only {size_text(free)} of disk space is free"
             )
 
     def widen(self) -> None:
@@ -182,14 +181,14 @@ class File:
 
     def images(self) -> Tensor:
         """All of the split, N×C×H×W, mapped."""
-        assert self._shape  # a split of which nothing can be read was refused before
+        assert self._shape  # a split of which nothing can be read was rejected before
         with _writing():
             self._file.flush()
         kind = torch.uint8 if self._type == np.uint8 else torch.float32
         return mapped(self.path, self._start, (self._n, *self._shape), kind)
 
     def parts(self, rows: int) -> Iterator[Tensor]:
-        """The split in order, so many images at a time, each read anew."""
+        """The split in order, this many images at a time, each read anew."""
         with _writing():
             self._file.flush()
         kind = torch.uint8 if self._type == np.uint8 else torch.float32

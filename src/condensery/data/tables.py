@@ -64,8 +64,8 @@ def file_table(paths: Sequence[Path], where: str) -> Table:
         for path in paths[1:]:
             if _schema(path).names != schema.names:
                 raise DataError(
-                    f"'{path.name}' has other columns than '{paths[0].name}'; "
-                    "the files of a split must be alike"
+                    f"'{path.name}' has columns that differ from '{paths[0].name}'; the files of a "
+                    "split must have the same columns"
                 )
     except (pa.ArrowException, OSError) as error:
         raise _broken(where, error) from error
@@ -138,7 +138,7 @@ def splits_of(
         held_columns = _columns(test, *columns)
         if getattr(test.features[held_columns[1]], "names", None) != names:
             raise DataError(
-                f"{test.where} names its classes differently from {train.where}; make them alike"
+                f"{test.where} names its classes differently from {train.where}; make them match"
             )
         held = _pictures(test, *held_columns)
     sounds = _is_sound(train, content)
@@ -163,7 +163,7 @@ def _columns(table: Table, image: str | None, label: str | None) -> tuple[str, s
         if column is None:
             raise DataError(
                 f"{table.where} has no {what} column among {', '.join(sorted(kinds))}; "
-                f"call it '{usual[0]}'" + " ('audio' for recordings)" * (what == "image")
+                f"name it '{usual[0]}'" + " ('audio' for recordings)" * (what == "image")
             )
     assert found is not None
     assert found_label is not None
@@ -189,8 +189,8 @@ def _labels(table: Table, column: str) -> NDArray[np.int64] | NDArray[np.str_]:
     for row, value in enumerate(parts):
         if not isinstance(value, (int, str)) or isinstance(value, str) != isinstance(parts[0], str):
             raise DataError(
-                f"row {row} of {table.where} has the label {value!r}; whole numbers or strings are "
-                "needed, and none may be missing"
+                f"row {row} of {table.where} has the label {value!r}; labels must be whole numbers "
+                "or strings, with none missing"
             )
     if parts and isinstance(parts[0], str):
         return np.array(parts, dtype=np.str_)
@@ -222,6 +222,6 @@ def _item(value: Any, row: int, where: str, kind: str) -> Item:
         return name, ValueError(f"no encoded {kind}")
     feature = "Image, or pass arrays" if kind == "image" else "Audio"
     raise DataError(
-        f"{where} holds {type(value).__name__}, not encoded {kind}s; "
-        f"write it with the feature {feature}"
+        f"{where} holds {type(value).__name__}, not encoded {kind}s; write it with the feature "
+        f"{feature}"
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from condensery.devices import physical_memory
 from condensery.errors import UsageError
+from condensery.runtime.devices import physical_memory
+from condensery.utils.text import size_text
 
-from .describe import size_text
 from .labelled import LabelledSet
 
 #: Added to every eigenvalue, as a share of their mean, so that noise is not blown up.

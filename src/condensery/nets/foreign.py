@@ -39,8 +39,8 @@ def build_foreign(spec: Spec, shape: Shape, classes: int, known: Iterable[str]) 
     ]
     if lacking:
         raise UsageError(
-            f"{spec.name} needs {', '.join(lacking)}, which the data do not tell; add it to the "
-            f"network as in {spec.name}:{lacking[0]}=VALUE. It takes {_listed(takes)}"
+            f"{spec.name} needs {', '.join(lacking)}, which the data do not determine; add it to "
+            f"the network, as in {spec.name}:{lacking[0]}=VALUE. It takes {_listed(takes)}"
         )
     try:
         network = make(**given)
@@ -75,7 +75,7 @@ def _parameters(make: Callable[..., Any], path: str) -> Mapping[str, inspect.Par
         return inspect.signature(make).parameters
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"{path} does not tell what arguments it takes; wrap it in a class that does"
+            f"{path} has no readable signature; wrap it in a class that has one"
         ) from error
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, group_norm, relu
 
-from condensery.kernels import kernels, may_fuse
+from condensery.runtime.kernels import kernels, may_fuse
 
 #: Numbers of a plane that a program holds.
 _LARGEST = 4096

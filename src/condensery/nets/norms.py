@@ -35,8 +35,8 @@ def make_norm(kind: str, channels: int, size: Size) -> nn.Module:
     if kind == "instance":
         if size[0] * size[1] < 2:
             raise UsageError(
-                "norm=instance has nothing left to normalise, since the images shrink to maps of "
-                "1×1; enlarge them (--size) or use another norm such as norm=batch"
+                "norm=instance has nothing left to normalise because the images shrink to 1×1 "
+                "maps; enlarge them (--size) or use another norm such as norm=batch"
             )
         return nn.GroupNorm(channels, channels)
     if kind == "group":

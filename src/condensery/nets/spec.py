@@ -28,7 +28,7 @@ class Spec:
 
 
 def parse(text: str) -> Spec:
-    """Take a spec apart; whether its name exists is not looked at.
+    """Take a spec apart; whether its name exists is not checked.
 
     Raises:
         UsageError: for a part that is not ``key=value``, or a key given twice.

@@ -66,8 +66,8 @@ def embed(net: nn.Module, images: Tensor) -> Tensor:
         out = cast(Network, net).embed(images)
         if out.dim() != 2:
             raise UsageError(
-                f"{type(net).__name__}.embed returned {out.dim()} dimensions; it is to return "
-                "what feeds the classifier, flattened to N×d"
+                f"{type(net).__name__}.embed returned {out.dim()} dimensions; it must return the "
+                "classifier's input, flattened to N×d"
             )
         return out
     return _fed_to_last_linear(net, images)
@@ -92,7 +92,9 @@ def _fed_to_last_linear(net: nn.Module, images: Tensor) -> Tensor:
     linears = [module for module in net.modules() if isinstance(module, nn.Linear)]
     remedy = "give its class a method embed(images) that returns N×d"
     if not linears:
-        raise UsageError(f"{type(net).__name__} has no nn.Linear to take the input of; {remedy}")
+        raise UsageError(
+            f"{type(net).__name__} has no nn.Linear whose input could be used; {remedy}"
+        )
     caught: list[Tensor] = []
 
     def catch(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:

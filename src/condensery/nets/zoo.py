@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from condensery.errors import UsageError, unknown_name
-from condensery.randomness import fork_rng
+from condensery.runtime.randomness import fork_rng
 
 from .alexnet import AlexCifarNet, AlexNet
 from .convnet import ConvNet
@@ -141,7 +141,7 @@ def try_out(spec: str, shape: Shape, classes: int) -> nn.Module:
             f"{classes} classes ({words})"
         ) from error
     if not fits:
-        raise UsageError(f"the network '{spec}' must give logits of shape N×{classes}")
+        raise UsageError(f"the network '{spec}' must return logits of shape N×{classes}")
     return network
 
 
@@ -220,7 +220,7 @@ def _resolve(spec: Spec) -> tuple[str, dict[str, str | int]]:
         options["depth"] = int(spec.name.removeprefix("convnet"))
         if "depth" in spec.options:
             raise UsageError(
-                f"the network '{spec}' gives its depth twice; write convnet:depth="
+                f"the network '{spec}' sets its depth twice; write convnet:depth="
                 f"{spec.options['depth']} or {spec.name}"
             )
     defaults = _defaults(family)
@@ -240,5 +240,5 @@ def _defaults(family: str) -> dict[str, str | int]:
 
 def _count(key: str, text: str) -> int:
     if not re.fullmatch(r"[1-9]\d*", text, re.ASCII):
-        raise UsageError(f"{key} of a network is a whole number of at least 1, got '{text}'")
+        raise UsageError(f"{key} of a network must be a whole number of at least 1, got '{text}'")
     return int(text)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from condensery.published import Published
+from .published import Published
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,8 @@ class Experiment:
     def describe(self) -> str:
         """One line.
 
-        >>> from condensery.published import find
-        >>> from condensery.reproduction import experiment_of
+        >>> from condensery.reproduction.published import find
+        >>> from . import experiment_of
         >>> experiment_of(find("dc/table1", "mnist/1/random")).describe()
         'select random; convnet3, protocol dc, 5 × 20'
         """

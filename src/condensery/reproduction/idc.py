@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from condensery.published import Published
-
 from .experiment import (
     CONDENSED_THROUGH,
     SELECTIONS,
@@ -17,6 +15,7 @@ from .experiment import (
     Settings,
     quoted,
 )
+from .published import Published
 
 #: Where IDC ran the methods of others itself, and does not say how.
 _LARGE = ("imagenet10", "imagenet100", "mini_speech_commands")

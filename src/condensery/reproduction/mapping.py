@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from condensery.published import Published
-
 from .experiment import (
     CONDENSED_THROUGH,
     SELECTIONS,
@@ -19,6 +17,7 @@ from .experiment import (
     spec,
 )
 from .idc import idc
+from .published import Published
 
 #: Methods that nothing here carries out.
 _WITHOUT = {

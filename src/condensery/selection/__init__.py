@@ -1,4 +1,4 @@
-"""Selected real images as a condensed set: the baselines that a condensed set has to beat.
+"""Selected real images as a condensed set: the baselines a condensed set has to beat.
 
 Random, herding, k-center and forgetting, as the tables of DC, DM and CAFE have them. To add one: a
 function like :func:`select_herding`, and a line in ``SELECTIONS``.

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from condensery.devices import to_device
+from condensery.runtime.devices import to_device
 
 
 def herding(features: Tensor, n: int) -> Tensor:
@@ -27,7 +27,7 @@ def herding(features: Tensor, n: int) -> Tensor:
     [2, 1]
     """
     centred = features - features.mean(0)
-    # ‖Σ + φ‖² without what is the same for all: one product of a matrix and a vector a step.
+    # ‖Σ + φ‖² without what is the same for all: one product of a matrix and a vector per step.
     lengths = centred.square().sum(1)
     total = torch.zeros_like(centred[0])
     chosen = []
@@ -44,9 +44,9 @@ def k_center(features: Tensor, n: int) -> Tensor:
 
     The greedy k-center of Gonzalez (1985) and of Sener and Savarese (ICLR 2018): each further image
     is the one that is farthest from those chosen, which keeps the largest distance within twice the
-    least possible, wherever it begins. It begins at the image nearest to the class mean: the papers
-    do not say where, but their accuracies at one image a class are those of herding (MNIST 89.3 and
-    89.2, CIFAR-10 21.5 both), whose first image this is. Of images that are equally far the first
+    least possible, wherever it starts. It starts at the image nearest to the class mean: the papers
+    do not say where, but their accuracies at one image per class are those of herding (MNIST 89.3
+    and 89.2, CIFAR-10 21.5 both), whose first image this is. Of equally distant images the first
     is taken.
 
     Args:

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from condensery.condensed import About, CondensedSet, Source
-from condensery.config import Choice
+from condensery.config.schema import Choice
 from condensery.data import Data, load, require_per_class
 from condensery.errors import UsageError, unknown_name
-from condensery.formation import Pixels, random_rows
-from condensery.randomness import stream
+from condensery.methods.formation import Pixels, random_rows
+from condensery.runtime.randomness import stream
+from condensery.sets.condensed import About, CondensedSet, Source
 
 from .greedy import herding, k_center, most_forgettable
 from .networks import Networks
@@ -39,11 +39,11 @@ def select_random(
 
     Args:
         data: anything that :func:`condensery.load` takes.
-        ipc: images a class.
+        ipc: images per class.
         seed: which draw.
-        size: side in pixels that pictures are brought to.
+        size: side length in pixels to resize pictures to.
         channels: 1 for grey, 3 for colour.
-        rate: samples a second that recordings are brought to.
+        rate: sample rate to resample recordings to.
 
     Raises:
         DataError: when a class has fewer images than the budget.
@@ -71,9 +71,9 @@ def select_herding(
     Args:
         data: anything that :func:`condensery.load` takes; recordings at a rate of your own as
             ``load(…, rate=…)``, since ``rate`` is the training's here.
-        ipc: images a class.
+        ipc: images per class.
         seed: which network.
-        size: side in pixels that pictures are brought to.
+        size: side length in pixels to resize pictures to.
         channels: 1 for grey, 3 for colour.
         networks: shared ones of the same data; otherwise made as ``training`` says.
         **training: what :meth:`Networks.of` takes, such as ``net``, ``epochs`` and ``threads``.
@@ -81,7 +81,7 @@ def select_herding(
     Raises:
         DataError: when a class has fewer images than the budget.
         UsageError: for a wrong value.
-        DivergedError: when the network's training leaves the finite numbers.
+        DivergedError: when the network's training produces NaN or inf.
     """
     given = {"size": size, "channels": channels, "networks": networks, **training}
     return _by_network(data, "herding", ipc, seed, _by_features(herding), **given)
@@ -133,7 +133,7 @@ SELECTIONS: dict[str, Callable[..., CondensedSet]] = {
 
 
 def selection_named(name: str) -> str:
-    """The name of a selection as it is written here; ``k-center`` is ``k_center``.
+    """The canonical name of a selection; ``k-center`` is ``k_center``.
 
     Raises:
         UsageError: for one that does not exist, with the nearest one that does.
@@ -145,7 +145,7 @@ def selection_named(name: str) -> str:
 
 
 def trains(name: str) -> bool:
-    """Whether a selection looks at a trained network."""
+    """Whether a selection uses a trained network."""
     return name != "random"
 
 
@@ -159,14 +159,14 @@ def select(
     channels: int | None = None,
     **training: Any,
 ) -> CondensedSet:
-    """Real images of every class: the baselines that a condensed set has to beat.
+    """Real images of every class: the baselines a condensed set has to beat.
 
     Args:
         data: anything that :func:`condensery.load` takes.
         method: ``random``, ``herding``, ``k_center`` or ``forgetting``.
-        ipc: images a class.
+        ipc: images per class.
         seed: which draw, or which network.
-        size: side in pixels that pictures are brought to.
+        size: side length in pixels to resize pictures to.
         channels: 1 for grey, 3 for colour.
         **training: ``networks``, or what :meth:`Networks.of` takes; ``random`` trains no network.
 
@@ -183,7 +183,7 @@ def select(
 
 
 def refuse_training(name: str, given: dict[str, Any]) -> None:
-    """Refuse settings of a training where there is none.
+    """Raise if training settings are given where nothing is trained.
 
     Raises:
         UsageError: naming them.
@@ -195,7 +195,7 @@ def refuse_training(name: str, given: dict[str, Any]) -> None:
 
 
 def check_budget(data: Data, ipc: int) -> None:
-    """Refuse a budget before any work is done for it.
+    """Raise if a budget cannot be filled, before any work is done for it.
 
     Raises:
         UsageError: when it is less than one image.
@@ -218,7 +218,7 @@ def about_selection(
 ) -> About:
     """What a selection says of itself before anything is trained."""
     train = data.train
-    stream(seed, "selection")  # a seed that cannot be used is refused before any work
+    stream(seed, "selection")  # a seed that cannot be used is rejected before any work
     return About(
         method=method,
         formation=Choice("pixels", {"start_from": "real"}),
@@ -287,7 +287,7 @@ def _by_network(
     if networks is None:
         networks = Networks.of(loaded, **training)
     elif training:
-        raise UsageError(f"networks are trained as they are; leave out {', '.join(training)}")
+        raise UsageError(f"these networks are already configured; leave out {', '.join(training)}")
     elif networks.data.train.fingerprint != loaded.train.fingerprint:
         raise UsageError(f"these networks are trained on {networks.data.name}, other data")
     settings = networks.settings

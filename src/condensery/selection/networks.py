@@ -1,4 +1,4 @@
-"""The trained networks that selections look through."""
+"""The trained networks that selections use."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from condensery import nets
-from condensery.checkpoint import load_state, save_state
 from condensery.data import Data, cache_folder, load
-from condensery.engine import Plan, choose_plan
 from condensery.errors import DataError, DivergedError, UsageError
-from condensery.provenance import commit, versions
-from condensery.randomness import fork_rng, stream
-from condensery.train import Course, Split, Trainer
+from condensery.runtime.plan import Plan, choose_plan
+from condensery.runtime.provenance import commit, versions
+from condensery.runtime.randomness import fork_rng, stream
+from condensery.training.trainer import Course, Split, Trainer
+from condensery.utils.checkpoint import load_state, save_state
 
 from .greedy import ForgettingEvents
 from .settings import SelectionTraining, selection_training
@@ -53,7 +53,7 @@ class Networks:
     seed, plan and version; those of foreign classes, or of changed code, are not.
 
     Args:
-        data: the data set; its test split is not looked at.
+        data: the data set; its test split is not used.
         settings: how they are trained.
         plan: device, precision, chunks.
         on_part: called after each step of a training, and each class whose features were taken.
@@ -103,7 +103,7 @@ class Networks:
 
         Args:
             data: anything that :func:`condensery.load` takes.
-            size: side in pixels that pictures are brought to.
+            size: side length in pixels to resize pictures to.
             channels: 1 for grey, 3 for colour.
             plan: ``auto``, ``exact``, a YAML file or a plan.
             device: torch device.
@@ -127,7 +127,7 @@ class Networks:
         """The network of a seed: the latest one, one from the cache, or one trained now.
 
         Raises:
-            DivergedError: when training leaves the finite numbers.
+            DivergedError: when training produces NaN or inf.
         """
         if self._latest is not None and self._latest[0] == seed:
             return self._latest[1]
@@ -184,7 +184,7 @@ class Networks:
             finite = [w.isfinite().all() for w in network.state_dict().values()]
             if not bool(torch.stack(finite).all()):
                 raise DivergedError(
-                    f"the network of seed {seed} left the finite numbers; lower --rate (it is "
+                    f"the network of seed {seed} produced NaN or inf; lower --rate (it is "
                     f"{self.settings.rate:g})"
                 )
             accuracy = round(100 * int(events.right.sum()) / len(split), 4)

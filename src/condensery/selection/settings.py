@@ -1,4 +1,4 @@
-"""How the network is trained whose features, or whose forgetting, a selection looks at."""
+"""How the network is trained whose features, or whose forgetting, a selection uses."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from condensery import nets
-from condensery.config import make
+from condensery.config.build import make
+from condensery.config.sgd import SGD
 from condensery.data import Data
 from condensery.errors import UsageError
-from condensery.protocol import Protocol
-from condensery.whole import WholeSchedule
+from condensery.training.protocol import Protocol
+from condensery.training.whole_split import WholeSchedule
 
 #: Epochs are chosen so that about this many images are seen, within the bounds below.
 _IMAGES = 600_000
@@ -32,7 +33,7 @@ class SelectionTraining:
     epochs: int
     """Passes over the training split."""
     batch: int = 128
-    """Images a step."""
+    """Images per step."""
     rate: float = 0.05
     """Largest learning rate: it rises to it in the first fifth of the steps, then falls to 0."""
     momentum: float = 0.9
@@ -46,12 +47,7 @@ class SelectionTraining:
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 < self.rate < math.inf:
-            raise UsageError(f"--rate must be positive and finite, got {self.rate}")
-        if not 0 <= self.momentum < 1:
-            raise UsageError(f"momentum must lie in 0 … 1, below 1, got {self.momentum}")
-        if not 0 <= self.weight_decay < math.inf:
-            raise UsageError(f"weight_decay must be finite and not negative: {self.weight_decay}")
+        SGD.of(self, "--")
 
     @property
     def protocol(self) -> Protocol:
@@ -68,7 +64,7 @@ class SelectionTraining:
         )
 
     def schedule(self, steps: int) -> WholeSchedule:
-        """The learning rate by step, of so many steps in all."""
+        """The learning rate by step, of this many steps in all."""
         return WholeSchedule(self.protocol, steps)
 
 

@@ -1,0 +1,288 @@
+"""``condensery condense``: learns sets, or says what that would take."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from condensery.condensation.configure import load_for_run, notes_of, resolved
+from condensery.condensation.dry_run import dry_run
+from condensery.condensation.run_folder import RunFolder, Status
+from condensery.condensation.run_plan import plan_of_run
+from condensery.condensation.runner import carry_out
+from condensery.config.build import Choices
+from condensery.config.recipes import read_config, read_recipe
+from condensery.config.schema import RunConfig
+from condensery.data import Data
+from condensery.errors import UsageError
+from condensery.runtime.devices import SHARE_VARIABLE
+from condensery.runtime.distributed import Ranks, check_device, joined
+from condensery.runtime.malloc import keep_memory
+from condensery.runtime.plan import Plan
+from condensery.sets.condensed import FILE, CondensedSet
+from condensery.utils.checkpoint import Every
+from condensery.utils.signals import Interrupted
+from condensery.utils.text import plural, size_text, time_text
+
+from . import evaluate_at as curves
+from .shared import facts_of_set, folder_of, printer, write_result
+
+
+def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
+    """Learn one set, or several with consecutive seeds; in one process, or in those of torchrun."""
+    with joined() as ranks:
+        return condense_sets(options, dotted, ranks)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """A parsed command: what is condensed, how, and by which processes."""
+
+    options: Any
+    data: Data
+    config: RunConfig
+    choices: Choices
+    planned: Mapping[str, Any]
+    """Fields of the plan given on the command line."""
+    every: Every
+    ranks: Ranks
+    say: Callable[[str], None]
+
+
+def condense_sets(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> int:
+    """The sets of a command, one after another, on ranks that have joined."""
+    keep_memory()
+    order = _order(options, dotted, ranks)
+    data, config = order.data, order.config
+    name = f"{data.name}-{config.recipe}-ipc{config.ipc}"
+    out = folder_of(options.out, Path("runs") / name)
+    if options.sets > 1 and any((out / file).exists() for file in ("recipe.yaml", FILE)):
+        raise UsageError(f"--out {out} holds a run of one set; choose another for --sets")
+    results = []
+    for number in range(1 if options.dry_run else options.sets):
+        place = out / str(number) if options.sets > 1 else out
+        folder = RunFolder(place, writes=ranks.first)
+        one = dataclasses.replace(config, seed=config.seed + number)
+        try:
+            results.append(_condense_one(order, one, folder, number))
+        except Interrupted as stop:
+            if ranks.first:
+                print(
+                    f"condensery: stopped by {stop}; the same command continues {folder.path}, and "
+                    f"so does: condensery resume {out}",
+                    file=sys.stderr,
+                )
+            return 128 + stop.number
+    if not options.dry_run:
+        order.say(f"next: condensery evaluate {out}")
+    if ranks.first:
+        write_result(options, {"runs": results})
+    return 0
+
+
+def _check(options: Any, ranks: Ranks) -> None:
+    """Raise if a flag is invalid by itself."""
+    check_device(options.device, ranks)
+    if options.config and options.recipe:
+        raise UsageError("--config and --recipe are mutually exclusive: give one of them")
+    if options.sets < 1:
+        raise UsageError(f"--sets must be at least 1, got {options.sets}")
+    if options.minutes is not None and not 0 < options.minutes < float("inf"):
+        raise UsageError(f"--minutes must be positive, got {options.minutes:g}")
+    if options.dry_run and not ranks.alone:
+        raise UsageError("--dry-run measures a single process; run it without torchrun")
+    if options.data is not None and not options.data.strip():
+        raise UsageError("--data is empty; name a data set, a folder or a file")
+
+
+def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
+    """Read the recipe and the data, and resolve the configuration; tell what is worth knowing."""
+    _check(options, ranks)
+    every = Every.parse(options.checkpoint_every)
+    base = _base(options)
+    flags = {
+        "size": options.size,
+        "channels": options.channels,
+        "sample_rate": options.sample_rate,
+        "flip": False if options.no_flip else None,
+        "zca": True if options.zca else None,
+        "ipc": options.ipc,
+        "iterations": options.iterations,
+        "until": options.until,
+        "window": options.window,
+        "real_batch": options.real_batch,
+        "seed": options.seed,
+    }
+    given = {name: value for name, value in flags.items() if value is not None}
+    data = load_for_run(options.data, base, given, ranks)
+    planned = {name[5:]: value for name, value in dotted if name.startswith("plan.")}
+    settings = {name: value for name, value in dotted if not name.startswith("plan.")}
+    found = resolved(data, base, {**given, **settings})
+    config = found.config
+    say = printer(options) if ranks.first else (lambda text: None)
+    held_ipc = base.get("ipc")
+    if options.config and held_ipc not in (None, config.ipc):
+        say(
+            f"note: settings that depend on the budget are those of {held_ipc} images per class, "
+            f"as {options.config} has them; --recipe {config.recipe} chooses them for {config.ipc}"
+        )
+    for note in [*data.notes, *notes_of(found.choices, config.ipc)]:
+        say(f"note: {note}")
+    return _Order(options, data, config, found.choices, planned, every, ranks, say)
+
+
+def _base(options: Any) -> Mapping[str, Any]:
+    """The recipe or configuration that the flags change."""
+    if not options.config:
+        return read_recipe("dm" if options.recipe is None else options.recipe)
+    return read_config(Path(options.config))
+
+
+def _condense_one(
+    order: _Order, config: RunConfig, folder: RunFolder, number: int
+) -> dict[str, Any]:
+    data, options, ranks, say = order.data, order.options, order.ranks, order.say
+    status = folder.status(config)
+    ranks.agree(
+        status,
+        f"the processes do not share the same run folder {folder.path}; it must be on a file "
+        "system that all machines share",
+    )
+    if status != "new":
+        folder.check_data(data)
+    curve = curves.asked(folder, options)
+    over = options.minutes is not None and _seconds(folder) >= 60 * options.minutes
+    if status == "finished" or (status == "timed" and over):
+        more = f" in its {options.minutes:g} minutes" if status == "timed" else ""
+        say(f"{folder.path} is finished{more}; nothing to do{_more(folder, status)}")
+        condensed = CondensedSet.load(folder.path)
+    else:
+        plan = _plan(order, config, folder, status, number)
+        _announce(order, config, plan)
+        if options.dry_run:
+            return _dry_run(data, config, plan, folder, options, say)
+        condensed = carry_out(
+            data,
+            config,
+            plan,
+            folder,
+            quiet=options.quiet or not ranks.first,
+            every=order.every,
+            minutes=options.minutes,
+            ranks=ranks,
+            keep=curve.get("at", ()),
+            facts={
+                "set": number,
+                "sets": options.sets,
+                "evaluate_at": curve or None,
+                "asked_threads": options.threads,
+            },
+        )
+        if ranks.first:
+            _say_how_it_ended(folder, config, condensed, say)
+    say(f"picture: {folder.path / 'images.png'}")
+    found = ranks.on_rank_zero(lambda: curves.evaluated(data, config, folder, options, curve, say))
+    return {"out": str(folder.path), **facts_of_set(condensed), **(found or {})}
+
+
+def _plan(order: _Order, config: RunConfig, folder: RunFolder, status: Status, number: int) -> Plan:
+    options = order.options
+    plan = plan_of_run(
+        order.data,
+        config,
+        folder,
+        status=status,
+        number=number,
+        plan=options.plan,
+        device=options.device,
+        threads=options.threads,
+        changes=order.planned,
+        choices=order.choices,
+        ranks=order.ranks,
+    )
+    if status != "new" and folder.checkpoints.files:
+        order.say(f"continuing {folder.path}, with its original plan")
+    return plan
+
+
+def _announce(order: _Order, config: RunConfig, plan: Plan) -> None:
+    """Say what is about to run."""
+    data, ranks, say = order.data, order.ranks, order.say
+    say(
+        f"condensing {data.name} ({len(data.train)} images, {data.train.classes} classes) to "
+        f"{config.ipc} per class: {config.recipe}, {config.iterations} iterations, seed "
+        f"{config.seed}"
+    )
+    say(f"plan: {plan.describe()}")
+    _say_where(data, plan, say)
+    if not ranks.alone:
+        say(f"processes: {ranks.world}, {_split(data.train.classes, ranks.world)} each")
+
+
+def _seconds(folder: RunFolder) -> float:
+    return float(folder.facts().get("seconds", 0.0))
+
+
+def _more(folder: RunFolder, status: str) -> str:
+    on = f"; condensery resume {folder.path}, with more --minutes or none, continues it"
+    return on if status == "timed" else ""
+
+
+def _say_how_it_ended(
+    folder: RunFolder, config: RunConfig, condensed: CondensedSet, say: Any
+) -> None:
+    done, ended = condensed.about.iterations, folder.facts().get("ended")
+    if ended == "converged" and done < config.iterations:
+        say(f"converged after {done} of {config.iterations} iterations")
+    if ended == "minutes":
+        missed = [drop for drop in config.optimizer.drops if drop > done]
+        never = f"; scheduled rate drops at {missed} were not reached" if missed else ""
+        say(
+            f"time limit reached after {done} of {config.iterations} iterations{never}; "
+            f"condensery resume {folder.path} goes on"
+        )
+    say(f"done in {time_text(_seconds(folder))}: {folder.path}")
+
+
+def _dry_run(
+    data: Data, config: RunConfig, plan: Plan, folder: RunFolder, options: Any, say: Any
+) -> dict[str, Any]:
+    """Estimate what the run would take."""
+    found = dry_run(data, config, plan)
+    each = f"{found.step_seconds:.3g} s per step"
+    each += f", {found.steps} steps per iteration" if found.steps > 1 else ""
+    each += f", {found.network_seconds:.3g} s for a new network" if found.steps > 1 else ""
+    times = f"{options.sets} × " if options.sets > 1 else ""
+    say(f"time: about {times}{time_text(found.seconds)} ({each})")
+    if options.minutes is not None and options.minutes * 60 < found.seconds:
+        part = round(config.iterations * options.minutes * 60 / found.seconds)
+        say(f"  --minutes {options.minutes:g}: about {part} of {config.iterations} iterations")
+    where = f"on {plan.device}" if plan.device != "cpu" else "for the whole process"
+    say(f"memory: {size_text(found.memory_bytes)} peak in these steps, {where}")
+    say(
+        f"result: {size_text(found.stored_bytes)}, {found.decoded_images} training images, in "
+        f"{folder.path}"
+    )
+    say("nothing was written; leave out --dry-run to start")
+    return {"out": str(folder.path), "dry_run": found.as_dict(), "plan": plan.as_dict()}
+
+
+def _split(classes: int, ranks: int) -> str:
+    """How many classes each rank has."""
+    least, most = classes // ranks, -(-classes // ranks)
+    several = plural(most, "class", "classes")
+    return several if least == most else f"{least} or {several}"
+
+
+def _say_where(data: Data, plan: Plan, say: Any) -> None:
+    """Say so when the training images are too large for the device."""
+    if plan.device != "cpu" and data.train.stays_on_host(plan.device):
+        say(
+            f"note: the training images ({size_text(data.train.nbytes)}) stay on the host and are "
+            f"copied to {plan.device} as they are drawn; {SHARE_VARIABLE} is the share of its "
+            "free memory that they may take"
+        )

@@ -1,0 +1,319 @@
+"""The flags of every command. Each field's sentence is its help text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFlags:
+    """How data is read."""
+
+    size: int | None = None
+    """Side length in pixels to resize pictures to; required when their sizes differ."""
+    channels: Literal[1, 3] | None = None
+    """1 for grey, 3 for colour; detected by default."""
+    sample_rate: int | None = None
+    """Sample
+    rate to resample recordings to; by default that of the first one, at most 16000."""
+    zca: bool = False
+    """Whiten the images with statistics of the training split (ZCA, IDC's appendix E.6)."""
+    no_flip: bool = False
+    """Never flip images horizontally when augmenting (for digits, text and the like)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputFlags:
+    """What is written for people and programs."""
+
+    json: str | None = None
+    """Write the result to this file as JSON."""
+    quiet: bool = False
+    """Print nothing but errors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanFlags:
+    """Where and how it runs."""
+
+    plan: str = "auto"
+    """Execution plan: auto, exact, or a YAML file."""
+    device: str | None = None
+    """Torch device, such as cpu or cuda:0; by default the first GPU, if any."""
+    threads: int | None = None
+    """CPU threads; by default all that the process may use."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointFlags:
+    """When a run is kept, and how long it may take."""
+
+    checkpoint_every: str | None = None
+    """Time or number between checkpoints: 60s (default), 10m, 200it (outer iterations), 50steps."""
+    minutes: float | None = None
+    """Time limit in minutes for each of --sets; the set is finished then, and resume continues."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CondenseFlags(OutputFlags, PlanFlags, DataFlags, CheckpointFlags):
+    """Learn a tiny synthetic set from a large labelled one.
+
+    Any field of the recipe can be overridden with dots: --optimizer.rate 0.1,
+    --supply.net convnet3:width=64, --objective.kind my.module:Class.
+    """
+
+    recipe: str | None = None
+    """Method: the name of a recipe (default dm) or a YAML file."""
+    config: str | None = None
+    """Repeat the run that wrote this recipe.yaml; other flags override it."""
+    data: str | None = None
+    """What to condense (default digits): see `condensery data --help`."""
+    ipc: int | None = None
+    """Budget: images per class (default 10)."""
+    iterations: int | None = None
+    """Outer iterations; fewer truncate the recipe's schedule, 0 writes the initial set."""
+    until: Literal["iterations", "converged"] | None = None
+    """converged: stop early once the matching loss has stopped falling."""
+    window: int | None = None
+    """Outer iterations per window that --until converged compares (default 5 % of the recipe's)."""
+    real_batch: int | None = None
+    """Real images per class in one step (DM: 256); a smaller class is used whole."""
+    sets: int = 1
+    """Independent sets, with seeds seed … seed+N-1, in OUT/0 … OUT/N-1."""
+    seed: int | None = None
+    """Random seed (default 0)."""
+    out: str | None = None
+    """Run folder (default runs/DATA-RECIPE-ipcN); run the same command again to continue."""
+    evaluate_at: str | None = None
+    """Keep the set at these outer iterations, such as 0,100,1000, and evaluate them at the end."""
+    evaluate_protocol: str = "dsa"
+    """With --evaluate-at: the protocol."""
+    evaluate_nets: int = 3
+    """With --evaluate-at: networks per set."""
+    evaluate_epochs: int | None = None
+    """With --evaluate-at: fewer epochs than the protocol's."""
+    dry_run: bool = False
+    """Estimate time and memory from a few measured steps, and write nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeFlags(OutputFlags, CheckpointFlags):
+    """Continue a run from its last checkpoint, with its original plan.
+
+    A run that was killed before its first checkpoint starts over. A finished one stays as it is,
+    unless more iterations are requested.
+    """
+
+    iterations: int | None = None
+    """Total outer iterations; may be increased."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolFlags(OutputFlags, PlanFlags, DataFlags):
+    """Train networks on the real training split and keep them for condensing.
+
+    Part of each class is held out; every snapshot records its accuracy on it. Use one with
+    condense --supply.kind pool --supply.path OUT, whole or a band: --supply.above 40
+    --supply.below 50.
+    """
+
+    data: str = "digits"
+    """What to train on."""
+    net: str | None = None
+    """The network, such as convnet3:width=64; chosen by image size by default."""
+    count: int = 10
+    """Total networks; a finished pool can grow."""
+    epochs: int | None = None
+    """Epochs of each network (default 20)."""
+    snapshots: list[float] | None = None
+    """Epochs at which weights are kept, such as 0 0.5 1 5; by default the last."""
+    held_out: float | None = None
+    """Share of each class's training images held out to measure accuracy (default 0.1)."""
+    rate: float | None = None
+    """Learning rate, constant (default 0.01)."""
+    momentum: float | None = None
+    """SGD's momentum (default 0.9)."""
+    weight_decay: float | None = None
+    """SGD's weight decay (default 0.0005)."""
+    batch: int | None = None
+    """Images per step (default 256)."""
+    augmentation: Literal["none", "batch_op", "image_op", "idc", "photos"] | None = None
+    """none (default), batch_op as DSA trains, image_op as DC, idc, or photos for larger images."""
+    seed: int = 0
+    """Seed of initialisation, shuffling and the held-out split."""
+    checkpoint_every: str | None = None
+    """Time or epochs between checkpoints: 60s (default), 10m, 5it (epochs)."""
+    out: str | None = None
+    """The pool's folder (default runs/DATA-NET-pool); run the same command again to continue."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectFlags(OutputFlags, PlanFlags, DataFlags):
+    """Select real images: the baselines a condensed set has to beat.
+
+    random; herding: the kept images' mean feature follows the class mean; k-center: no image is far
+    from a kept one in feature space; forgetting: the images that are learned and forgotten most
+    often. All but random train a network on the whole training split for each set.
+    """
+
+    data: str = "digits"
+    """What to select from."""
+    ipc: int = 10
+    """Images per class."""
+    sets: int = 1
+    """Independent draws or networks, with seeds seed … seed+N-1, in OUT/0 … OUT/N-1."""
+    seed: int = 0
+    """Which draw, or which network."""
+    net: str | None = None
+    """The network to train, such as convnet3:width=64; chosen by image size by default."""
+    epochs: int | None = None
+    """Epochs of its training (default: about 600 000 images, at least 5 and at most 30 epochs)."""
+    rate: float | None = None
+    """Peak learning rate of its training, which rises to it and falls to 0 (default 0.05)."""
+    batch: int | None = None
+    """Images per step of its training (default 128)."""
+    augmentation: Literal["none", "batch_op", "image_op", "idc", "photos"] | None = None
+    """none (default), batch_op as DSA trains, image_op as DC, idc, or photos for larger images."""
+    out: str | None = None
+    """Folder of the set (default runs/DATA-METHOD-ipcN)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateFlags(OutputFlags, PlanFlags, DataFlags):
+    """Train fresh networks on sets, and test them on the real test split.
+
+    A set is a run folder, a .safetensors file, a folder of several sets (one row), or the word
+    whole: the whole training split under a short schedule of its own, whole(epochs=N).
+    """
+
+    data: str | None = None
+    """Data set whose test split is used; by default the source of the first set."""
+    net: list[str] | None = None
+    """Networks, such as convnet3 mlp resnet18:norm=batch; chosen by image size by default."""
+    nets: int = 5
+    """Networks per set."""
+    protocol: str = "dsa"
+    """How networks are trained: dc, dsa, gm, idc or idc_steps; dc+augmentation=none
+    overrides a constant, and the result says so."""
+    epochs: int | None = None
+    """Epochs to train on each set; the result's protocol says so. whole(epochs=N) sets its own."""
+    seed: int = 0
+    """Seed of initialisation, shuffling and augmentation."""
+
+
+#: A field named ``list`` hides the type in its class.
+_Words: TypeAlias = list[str] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReproduceFlags(OutputFlags, PlanFlags):
+    """Rerun numbers that the papers print, and compare.
+
+    TABLE is a paper and a table of it, such as dc/table1. A row's sets are condensed as in the
+    paper, networks are trained on them with the paper's protocol, and our number is shown beside
+    theirs. Run the same command again to continue.
+    """
+
+    row: _Words = None
+    """Rows, such as mnist/1/dc (see --list); by default all that can run."""
+    list: bool = False
+    """List the table's rows, their published values and what would run."""
+    status: bool = False
+    """Report which rows were reproduced, and why the others were not."""
+    results: str | None = None
+    """With --status: folder of results; the checkout's by default."""
+    markdown: str | None = None
+    """With --status: write the page of results to this file."""
+    scale: float = 1.0
+    """Scale the schedule by this factor: outer iterations and pixel-rate drops."""
+    sets: int | None = None
+    """Number of sets; by default the paper's."""
+    nets: int | None = None
+    """Networks per set; by default the paper's."""
+    epochs: int | None = None
+    """Epochs of the networks; by default the protocol's."""
+    data: str | None = None
+    """Use this data set instead of the published one."""
+    seed: int = 0
+    """Random seed."""
+    out: str | None = None
+    """Folder of sets and results (default runs/reproduce); the same command continues."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareFlags(OutputFlags, PlanFlags, DataFlags):
+    """Train networks on several sets, through several networks and protocols, into one table.
+
+    A set is anything evaluate takes, or a set from elsewhere: an .npz file, a folder of class
+    folders of pictures, or a .pt file written by the papers' programs. NAME=PATH gives a row its
+    name. Every network's accuracy is kept, and networks already evaluated are not trained again.
+    """
+
+    data: str | None = None
+    """Data set whose test split is used; by default the source of the first set."""
+    net: list[str] | None = None
+    """Networks, such as convnet3 mlp resnet18:norm=batch; chosen by image size by default."""
+    nets: int = 5
+    """Networks per set; raising it trains only the missing ones."""
+    protocol: list[str] | None = None
+    """How networks are trained, one or several: dc, dsa (default), gm, idc or idc_steps;
+    dc+augmentation=none overrides a constant, and the result says so."""
+    epochs: int | None = None
+    """Epochs to train on each set; the result's protocol says so. whole(epochs=N) sets its own."""
+    reference: str | None = None
+    """Name of the row the others are compared with; tests use set means."""
+    seed: int = 0
+    """Seed of initialisation, shuffling and augmentation."""
+    out: str | None = None
+    """Folder that keeps accuracies (default runs/compare); the same command continues."""
+    csv: str | None = None
+    """Write the table to this file as comma-separated values."""
+    markdown: str | None = None
+    """Write the table to this file in Markdown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowFlags(OutputFlags):
+    """Describe a condensed set: contents, size and origin; draw it."""
+
+    picture: str | None = None
+    """Draw the picture into this PNG file; the run folder's images.png by default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportFlags(OutputFlags, PlanFlags, DataFlags):
+    """Write a condensed set as plain data, to train with anything, or as another set."""
+
+    to: str = "npz"
+    """npz (float32, exact), images (8-bit PNG class folders), parquet (8-bit PNG), wav (sound of
+    spectrograms, with estimated phases), or packed (a set whose images are shrunk afterwards)."""
+    out: str = "exported"
+    """File or folder to write."""
+    factor: int | None = None
+    """With packed: images per side packed into each stored image."""
+    iterations: int | None = None
+    """With wav: iterations of Griffin-Lim (default 100)."""
+    seed: int | None = None
+    """With wav: seed of the initial phases (default 0)."""
+    stored: bool = False
+    """With npz: the stored tensors instead of the decoded images."""
+    verify: bool = False
+    """Measure the accuracy lost to 8 bits: train on both and test on the real test split."""
+    data: str | None = None
+    """With --verify: the data set; by default the source of the set."""
+    nets: int = 5
+    """With --verify: networks per set."""
+    epochs: int | None = None
+    """With --verify: fewer epochs than protocol dsa's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCommandFlags(OutputFlags, DataFlags):
+    """Describe a data set as it was read: splits, classes, sizes, normalisation, problems.
+
+    SPEC is digits; a known name (mnist, fashion_mnist, usps, svhn, cifar10, cifar100,
+    tiny_imagenet, imagenet1k, imagenet10, imagenet100, mini_speech_commands); hub:owner/name; a
+    folder of class folders of pictures, or a folder of parquet or arrow files; or a .npz file.
+    Names are looked up in $CONDENSERY_DATA before the hub.
+    """

@@ -1,0 +1,251 @@
+"""The commands, and nothing else. No torch is imported before a command needs it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from condensery.errors import wrong_value
+from condensery.utils.signals import interruptible
+
+from . import flags
+
+#: Command → its options, its positional argument if it has one, and that argument's help.
+COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
+    "condense": (flags.CondenseFlags, None, ""),
+    "resume": (flags.ResumeFlags, "run", "a run folder, or the folder of several sets"),
+    "pool": (flags.PoolFlags, None, ""),
+    "select": (flags.SelectFlags, "method", "random, herding, k-center or forgetting"),
+    "evaluate": (flags.EvaluateFlags, "set+", "a run folder, a file, a folder of sets, or whole"),
+    "compare": (
+        flags.CompareFlags,
+        "set+",
+        "what evaluate takes, or NAME=PATH; also .npz, .pt, folders",
+    ),
+    "reproduce": (flags.ReproduceFlags, "table?", "PAPER/TABLE, such as dc/table1"),
+    "show": (flags.ShowFlags, "run", "a run folder or a .safetensors file"),
+    "export": (flags.ExportFlags, "run", "a run folder or a .safetensors file"),
+    "data": (
+        flags.DataCommandFlags,
+        "spec",
+        "digits, a known name, hub:owner/name, a folder or .npz",
+    ),
+}
+
+#: Commands that several processes carry out together.
+SPLIT = ("condense", "resume")
+
+_DOTTED = re.compile(r"--(\w+(?:\.\w+)+)(?:=(.*))?", re.DOTALL)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit code: 0, 1 failure, 2 usage, 130 and 143 signals."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    # Import paths may name modules of the folder that the command is run in, as python -m does.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    with interruptible() as signals:
+        try:
+            command, values, dotted = _parse(arguments)
+            return _run(command, values, dotted)
+        except KeyboardInterrupt:
+            return _fail_alike("stopped", 128 + (signals[0] if signals else signal.SIGINT))
+        except BrokenPipeError:
+            # The reader of our output has gone, as `| head` does.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + signal.SIGPIPE
+
+
+def _run(command: str, values: Any, dotted: list[tuple[str, Any]]) -> int:
+    from condensery.errors import (
+        DataError,
+        DivergedError,
+        RanksError,
+        ResourceError,
+        UsageError,
+        out_of_memory,
+    )
+    from condensery.runtime.torchrun import check_alone
+    from condensery.utils.files import check_writable
+
+    try:
+        if command not in SPLIT:
+            check_alone(command)
+    except UsageError as error:
+        return _fail_alike(str(error), 2)
+    try:
+        for flag in ("json", "csv", "markdown"):
+            if getattr(values, flag, None) is not None:
+                check_writable(Path(getattr(values, flag)), f"--{flag}")
+        action: Callable[..., int] = getattr(import_module(f"condensery.cli.{command}"), command)
+        return action(values, dotted) if command == "condense" else action(values)
+    except UsageError as error:
+        return _fail(str(error), 2)
+    except (DataError, DivergedError, RanksError, ResourceError) as error:
+        return _fail(str(error), 1)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        return _fail("out of memory; give a smaller --size, or a plan with smaller chunks", 1)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        return _fail(f"{error.strerror or error}: {error.filename or 'input or output failed'}", 1)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"condensery: {message}", file=sys.stderr)
+    return code
+
+
+def _fail_alike(message: str, code: int) -> int:
+    """The same where torchrun has started several processes that all fail alike: one says it."""
+    from condensery.runtime.torchrun import is_first
+
+    return _fail(message, code) if is_first() else code
+
+
+def _parse(arguments: list[str]) -> tuple[str, Any, list[tuple[str, Any]]]:
+    """Command, its checked options and the recipe's dotted overrides."""
+    rest, dotted = split_dotted(arguments)
+    parser = _parser(rest)
+    try:
+        found = parser.parse_args(rest)
+    except Exception as error:  # argparse and jsonargparse raise several kinds
+        raise SystemExit(_fail_alike(_plainly(error, rest), 2)) from None
+    if dotted and found.command != "condense":
+        name = dotted[0][0]
+        raise SystemExit(_fail_alike(f"--{name} is a recipe setting; only condense takes it", 2))
+    return found.command, found[found.command], dotted
+
+
+def split_dotted(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, Any]]]:
+    """Take ``--a.b value`` and ``--a.b=value`` out of the arguments; values are read as YAML."""
+    import yaml
+
+    rest: list[str] = []
+    dotted: list[tuple[str, Any]] = []
+    waiting = list(arguments)
+    while waiting:
+        word = waiting.pop(0)
+        found = _DOTTED.fullmatch(word)
+        if not found:
+            rest.append(word)
+            continue
+        name, text = found[1], found[2]
+        if text is None:
+            if not waiting or waiting[0].startswith("--"):
+                raise SystemExit(_fail_alike(f"--{name} needs a value", 2))
+            text = waiting.pop(0)
+        try:
+            dotted.append((name, yaml.safe_load(text)))
+        except yaml.YAMLError:
+            dotted.append((name, text))
+    return rest, dotted
+
+
+def _parser(arguments: Sequence[str]) -> Any:
+    import jsonargparse
+
+    from condensery._version import __version__
+
+    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    main_parser = jsonargparse.ArgumentParser(
+        prog="condensery",
+        description="Turn a large labelled data set into a tiny synthetic one.",
+        exit_on_error=False,
+        allow_abbrev=False,
+        version=__version__,
+    )
+    subcommands = main_parser.add_subcommands(dest="command", required=True)
+    for name, (settings, positional, help_text) in COMMANDS.items():
+        summary, _, _ = (settings.__doc__ or "").partition("\n")
+        parser = jsonargparse.ArgumentParser(
+            description=settings.__doc__, exit_on_error=False, allow_abbrev=False
+        )
+        # Only the command that is used needs its flags: the others are there for the overview.
+        if name in arguments:
+            if positional:
+                many = positional[-1] if positional[-1] in "+?" else None
+                parser.add_argument(positional.rstrip("+?"), help=help_text, nargs=many)
+            _add_flags(parser, settings)
+        subcommands.add_subcommand(name, parser, help=summary)
+    return main_parser
+
+
+def _add_flags(parser: Any, settings: type[Any]) -> None:
+    """The fields of a settings class as flags: ``no_flip`` is ``--no-flip``, a switch."""
+    import dataclasses
+    import typing
+
+    from docstring_parser import parse_from_object
+
+    types = typing.get_type_hints(settings)
+    texts = {
+        parameter.arg_name: parameter.description
+        for base in reversed(settings.__mro__[:-1])
+        for parameter in parse_from_object(base).params
+    }
+    for item in dataclasses.fields(settings):
+        flag = f"--{item.name.replace('_', '-')}"
+        if types[item.name] is bool:
+            parser.add_argument(flag, action="store_true", help=texts[item.name])
+        elif types[item.name] in (list[str] | None, list[float] | None):
+            each = str if types[item.name] == list[str] | None else float
+            parser.add_argument(flag, nargs="+", type=each, help=texts[item.name], action="extend")
+        else:
+            parser.add_argument(
+                flag, type=types[item.name], default=item.default, help=texts[item.name]
+            )
+
+
+def _plainly(error: Exception, arguments: Sequence[str]) -> str:
+    """A parser's complaint as one sentence, with the nearest name for a misspelt one."""
+    text = str(error)
+    unknown = re.search(r"[Uu]nrecognized arguments: (\S+)", text)
+    listed = re.search(r"argument (--\S+): invalid (?:float|int) value: '(.*?)'", text)
+    if listed:
+        return (
+            f"{listed[1]} must be a number (several are separated by spaces), got {listed[2]}; "
+            "see --help"
+        )
+    command = next((a for a in arguments if a in COMMANDS), None)
+    if unknown and command:
+        import dataclasses
+
+        got = unknown[1].split("=")[0]
+        if not got.startswith("-"):
+            return f"{command} takes no positional argument '{got}'; did you mean --data {got}?"
+        if (command, got) == ("data", "--data"):
+            return "data takes the data set as a positional argument: condensery data SPEC"
+        flags = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(COMMANDS[command][0])]
+        near = difflib.get_close_matches(got, flags, n=1, cutoff=0.65)
+        hint = f"did you mean {near[0]}?" if near else f"see condensery {command} --help"
+        return f"{command} does not know {got}; {hint}"
+    choice = re.search(r"invalid choice: '?([^' ]+)", text)
+    if choice and not command:
+        near = difflib.get_close_matches(choice[1], COMMANDS, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]}?" if near else "."
+        return f"there is no command {choice[1]}{hint} Known: {', '.join(COMMANDS)}"
+    missing = re.search(r"arguments are required: (?:\w+\.)?(\w+)", text)
+    if missing and command:
+        what = COMMANDS[command][2]
+        return f"{command} needs a {missing[1]} ({what}); see condensery {command} --help"
+    if not command:
+        return f"name a command: {', '.join(COMMANDS)}; see condensery --help"
+    wrong = re.search(r'Parser key "([^"]+)"', text)
+    if wrong:
+        flag = "--" + wrong[1].rpartition(".")[2].replace("_", "-")
+        wanted, got = wrong_value(text)
+        several = (
+            " (several are separated by spaces)" if wanted == "a number" and "," in got else ""
+        )
+        return f"{flag} must be {wanted}{several}, got {got}; see condensery {command} --help"
+    return f"{' '.join(text.split())}; see condensery {command} --help"

@@ -1,0 +1,60 @@
+"""``condensery pool``: trains pools of networks."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from condensery.methods.pools.train import pool_settings, summary, train_pool
+from condensery.runtime.malloc import keep_memory
+from condensery.utils.checkpoint import Every
+from condensery.utils.signals import Interrupted
+
+from .shared import folder_of, printer, read, write_result
+
+
+def pool(options: Any) -> int:
+    """Train networks on the real training split and keep their snapshots."""
+    keep_memory()
+    data = read(options.data, options)
+    names = ("epochs", "snapshots", "held_out", "rate", "momentum", "weight_decay", "batch")
+    given = {name: getattr(options, name) for name in (*names, "augmentation", "seed")}
+    settings = pool_settings(data, options.net, **given)
+    say = printer(options)
+    for note in data.notes:
+        say(f"note: {note}")
+    net = re.sub(r"[^\w.=,-]", "_", settings.net)
+    out = folder_of(options.out, Path("runs") / f"{data.name}-{net}-pool")
+    where = {"plan": options.plan, "device": options.device, "threads": options.threads}
+    try:
+        found = train_pool(
+            data,
+            settings,
+            options.count,
+            out,
+            quiet=options.quiet,
+            say=say,
+            every=Every.parse(options.checkpoint_every),
+            **where,
+        )
+    except Interrupted as stop:
+        print(f"condensery: stopped by {stop}; the same command continues {out}", file=sys.stderr)
+        return 128 + stop.number
+    say("\n".join(summary(found)))
+    bands = ", ".join(f"{number} in {band} %" for band, number in found.bands().items())
+    say(f"{len(found.snapshots)} snapshots: {bands}")
+    same = ["--data", options.data]
+    for flag in ("size", "channels", "sample-rate"):
+        value = getattr(options, flag.replace("-", "_"))
+        same += [f"--{flag}", str(value)] if value is not None else []
+    same += ["--no-flip"] if options.no_flip else []
+    same += ["--zca"] if options.zca else []
+    again = shlex.join(["--supply.kind", "pool", "--supply.path", str(out), *same])
+    say(f"next: condensery condense {again}")
+    listed = [dataclasses.asdict(one) for one in found.snapshots]
+    write_result(options, {"out": str(out), "snapshots": listed, "bands": found.bands()})
+    return 0

@@ -1,0 +1,266 @@
+"""``condensery reproduce``: published rows run again, and which were."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from condensery.data.catalogue import lies_here
+from condensery.errors import UsageError
+from condensery.reproduction import Experiment, Unmapped, experiment_of
+from condensery.reproduction.published import Published, pick, table
+from condensery.reproduction.records import Record, read_records
+from condensery.reproduction.settings import ReproductionSettings
+from condensery.reproduction.status import page, status_of, status_table, statuses, tried_table
+from condensery.reproduction.verdict import Amount
+from condensery.runtime.malloc import keep_memory
+from condensery.runtime.provenance import checkout
+from condensery.utils.files import (
+    check_writable,
+    write_text,
+)
+from condensery.utils.text import plural, time_text
+from condensery.utils.text import table as columns
+
+from .shared import folder_of, printer, write_result
+
+
+def reproduce(options: Any) -> int:
+    """Run rows, list them, or tell what was reproduced."""
+    if options.status:
+        return _status(options)
+    if options.markdown or options.results:
+        flag = "--markdown" if options.markdown else "--results"
+        raise UsageError(f"{flag} requires --status; add it, or leave this flag out")
+    if options.list:
+        return _list(options)
+    if not options.table:
+        raise UsageError(
+            "name a table, such as dc/table1; condensery reproduce --list shows all of them"
+        )
+    return _run(options)
+
+
+def _amount(options: Any) -> Amount:
+    if not 0 < options.scale <= 1:
+        raise UsageError(f"--scale must be above 0 and at most 1, got {options.scale:g}")
+    for name in ("sets", "nets", "epochs"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name} must be at least 1, got {value}")
+    if options.seed < 0:
+        raise UsageError(f"--seed must be at least 0, got {options.seed}")
+    return Amount(
+        scale=options.scale,
+        sets=options.sets,
+        nets=options.nets,
+        epochs=options.epochs,
+        data=options.data,
+        seed=options.seed,
+    )
+
+
+def _list(options: Any) -> int:
+    """The tables, or a table's rows with what would be run."""
+    say = printer(options)
+    if not options.table:
+        found = statuses((), lies_here)
+        say(status_table(found))
+        say("next: condensery reproduce TABLE --list shows the rows of a table")
+        write_result(options, {place: [c.row.name for c in held] for place, held in found.items()})
+        return 0
+    rows = pick(options.table, options.row) if options.row else table(options.table)
+    held = [status_of(row, lies_here) for row in rows]
+    lines = [[c.row.name, c.row.value, _what(c.row, c.status, c.reason)] for c in held]
+    say(columns(["row", "published", "what would be run"], lines))
+    listed = [{**c.row.as_dict(), "status": c.status, "reason": c.reason} for c in held]
+    write_result(options, {"table": options.table, "rows": listed})
+    return 0
+
+
+def _what(row: Published, status: str, reason: str) -> str:
+    if status == "untried":
+        return reason
+    found = experiment_of(row)
+    more = "" if isinstance(found, Unmapped) else f": {found.describe()}"
+    return f"[{status}: {reason}]{more}"
+
+
+def _results_folder(options: Any) -> Path | None:
+    """Where records are: as named, or those of the checkout that this package runs from."""
+    if options.results:
+        folder = Path(options.results)
+        if not folder.is_dir():
+            raise UsageError(
+                f"--results {folder} is not a folder; pass one with results of reproduce"
+            )
+        return folder
+    home = checkout()
+    if home is None:
+        return None
+    own = home / "benchmarks" / "results" / "reproduce"
+    return own if own.is_dir() else None
+
+
+def _status(options: Any) -> int:
+    if options.row or options.list:
+        raise UsageError("--status covers whole tables; leave out --row and --list")
+    if options.table:
+        table(options.table)  # there has to be one
+    if options.markdown:
+        check_writable(Path(options.markdown), "--markdown")
+    say = printer(options)
+    folder = _results_folder(options)
+    records: list[Record] = read_records(folder) if folder else []
+    found = statuses(records, lies_here)
+    if options.table:
+        found = {options.table: found[options.table]}
+    say(status_table(found))
+    if folder is None:
+        say(
+            "no results: an installed package has none; pass a folder of results with --results, "
+            "such as runs/reproduce/results"
+        )
+    else:
+        say(f"{plural(len(records), 'result')} in {folder}")
+    tried = tried_table(found)
+    if tried:
+        say(f"\n{tried}")
+    if options.markdown:
+        write_text(Path(options.markdown), page(records))
+        say(f"page: {options.markdown}")
+    rows = [
+        {"address": c.row.address, "status": c.status, "reason": c.reason}
+        for held in found.values()
+        for c in held
+    ]
+    write_result(options, {"rows": rows})
+    return 0
+
+
+def _wanted(options: Any, say: Any) -> list[tuple[Published, Experiment]]:
+    """The rows to run; those that are named have to be runnable."""
+    named = bool(options.row)
+    rows = pick(options.table, options.row) if named else list(table(options.table))
+    out, skipped = [], list[str]()
+    for row in rows:
+        found = experiment_of(row)
+        if isinstance(found, Unmapped):
+            if row.name in (options.row or ()):
+                raise UsageError(f"{row.address} cannot be run: {found.status}, {found.reason}")
+            skipped.append(f"{row.name} ({found.status}: {found.reason})")
+        elif not named and options.data is None and not lies_here(found.data):
+            skipped.append(f"{row.name} (data is unavailable here: {found.data})")
+        else:
+            out.append((row, found))
+    if skipped:
+        shown = ", ".join(skipped[:4]) + (", …" if len(skipped) > 4 else "")
+        say(f"left out: {len(skipped)} of {len(rows)} rows: {shown}")
+    if not out:
+        raise UsageError(
+            f"no rows of {options.table} can be run; --list gives the reasons, and --row downloads "
+            "the data of the rows it names"
+        )
+    return out
+
+
+def _run(options: Any) -> int:
+    from condensery.reproduction.run import run_row
+    from condensery.reproduction.sets import load_for
+    from condensery.utils.signals import Interrupted
+
+    keep_memory()
+    amount = _amount(options)
+    say = printer(options)
+    out = folder_of(options.out, Path("runs") / "reproduce")
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; choose a folder")
+    wanted = _wanted(options, say)
+    how = ReproductionSettings(
+        out=out,
+        plan=options.plan,
+        device=options.device,
+        threads=options.threads,
+        quiet=options.quiet,
+        say=say,
+    )
+    _estimate(wanted, amount, how)
+    results: list[tuple[Published, dict[str, Any]]] = []
+    try:
+        for row, experiment in wanted:
+            _announce(row, experiment, amount, say)
+            data = load_for(experiment, amount)
+            for note in data.notes:
+                say(f"note: {note}")
+            made, file = run_row(row, experiment, amount, data, how)
+            results.append((row, made))
+            say(_told(made))
+            say(f"result: {file}")
+    except (KeyboardInterrupt, Interrupted) as stop:
+        number = stop.number if isinstance(stop, Interrupted) else 2
+        print(f"condensery: stopped; the same command continues {out}", file=sys.stderr)
+        return 128 + number
+    say(f"\n{_summary(results)}")
+    say(f"next: condensery reproduce --status --results {out / 'results'}")
+    write_result(options, {"results": [made for _, made in results]})
+    return 0
+
+
+def _announce(row: Published, experiment: Experiment, amount: Amount, say: Any) -> None:
+    say(f"\n{row.address}: published {row.value}")
+    say(f"the paper's: {experiment.describe()}")
+    departures = amount.departures(experiment)
+    if departures:
+        say(f"here: {', '.join(departures)}")
+    for words in experiment.assumptions:
+        say(f"assumed: {words}")
+    if row.note:
+        say(f"note: {row.note}")
+
+
+def _ours(made: dict[str, Any]) -> str:
+    spread = f" ± {made['std']:.1f}" if made["n"] > 1 else ""
+    return f"{made['mean']:.1f}{spread} %"
+
+
+def _told(made: dict[str, Any]) -> str:
+    side = "above" if made["difference"] > 0 else "below"
+    return (
+        f"ours: {_ours(made)} (n={made['n']}, protocol {made['protocol']}), "
+        f"{abs(made['difference']):.1f} {side} the published mean: {made['verdict_text']}"
+    )
+
+
+def _summary(results: list[tuple[Published, dict[str, Any]]]) -> str:
+    lines = [
+        [row.name, row.value, _ours(made), str(made["n"]), made["protocol"], made["verdict_text"]]
+        for row, made in results
+    ]
+    head = ["row", "published", "ours", "n", "protocol", "verdict"]
+    return f"{columns(head, lines)}\nlast epoch, n = sets × networks, mean ± std (ddof 0)"
+
+
+def _estimate(
+    wanted: list[tuple[Published, Experiment]], amount: Amount, how: ReproductionSettings
+) -> None:
+    """Say how long it may take."""
+    from condensery.reproduction.estimate import estimate
+    from condensery.reproduction.sets import load_for
+
+    condensing: dict[Path, float] = {}
+    tests: dict[Any, float] = {}
+    for _, experiment in wanted:
+        data = load_for(experiment, amount)
+        found = estimate(experiment, amount, data, how.out, device=how.device, threads=how.threads)
+        condensing |= found.condensing
+        # Rows of several tables may share a test, as well as their sets.
+        tests[experiment.data, experiment.ipc, experiment.describe()] = found.testing
+    sets, networks = sum(condensing.values()), sum(tests.values())
+    parts = [f"{time_text(networks)} for networks"]
+    if condensing:
+        parts.insert(0, f"{time_text(sets)} for {plural(len(condensing), 'set')} to condense")
+    how.say(
+        f"{plural(len(wanted), 'row')}, about {time_text(sets + networks)} estimated from plain "
+        f"passes on this machine: {', '.join(parts)}"
+    )

@@ -1,0 +1,125 @@
+"""What commands have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from condensery.config.recipes import read_yaml
+from condensery.data import Data, load
+from condensery.data.catalogue import known_names
+from condensery.data.pictures import NoRecordingsError
+from condensery.errors import DataError, UsageError
+from condensery.evaluation.rows import refuse_runs, split_name, whole_epochs
+from condensery.sets.condensed import CondensedSet, load_sets
+from condensery.sets.foreign import is_foreign
+from condensery.utils.files import write_json
+
+
+def folder_of(out: str | None, default: Path) -> Path:
+    """Where --out says, or the default."""
+    if out is not None and not out.strip():
+        raise UsageError("--out is empty; name a folder")
+    return Path(out) if out is not None else default
+
+
+def read(spec: str, options: Any) -> Data:
+    """A data set, read as the flags say."""
+    return load(
+        spec,
+        size=options.size,
+        channels=options.channels,
+        rate=options.sample_rate,
+        flip=False if options.no_flip else None,
+        zca=options.zca,
+    )
+
+
+def data_of(names: list[str], options: Any) -> Data:
+    """The data that sets are tested on: as named, read the way the first set saw it."""
+    config: Mapping[str, Any] = {}
+    named = [place for _, place in map(split_name, names) if whole_epochs(place) is None]
+    for place in named:
+        refuse_runs(Path(place))
+    sets = [place for place in named if not is_foreign(Path(place))]
+    if sets:
+        config = load_sets(sets[0])[0].about.config
+    elif named and not options.data:
+        raise UsageError(f"{named[0]} does not record its source; name it with --data")
+    spec = options.data or _spec_of(sets, config)
+    try:
+        return load(
+            spec,
+            size=config.get("size") if options.size is None else options.size,
+            channels=config.get("channels") if options.channels is None else options.channels,
+            rate=config.get("sample_rate") if options.sample_rate is None else options.sample_rate,
+            flip=False if options.no_flip else config.get("flip"),
+            zca=options.zca or config.get("zca") is True,
+        )
+    except NoRecordingsError as error:
+        if options.sample_rate is not None:
+            raise
+        raise DataError(
+            f"set {sets[0]} was made from recordings, and {spec} holds images; name its data set "
+            "with --data"
+        ) from error
+    except ValueError as error:
+        if options.data:
+            raise
+        where = f"({sets[0]} was made from {spec}; --data says where that is)" if sets else ""
+        raise type(error)(f"{error} {where}") from error
+
+
+def _spec_of(sets: list[str], config: Mapping[str, Any]) -> str:
+    """Where the first set's data came from: its recipe.yaml knows the place, its file the name."""
+    if not sets:
+        return "digits"
+    place = Path(sets[0])
+    spec = spec_of(place, config)
+    if spec is None:
+        raise UsageError(f"{place} does not record where its data are; name them with --data")
+    return spec
+
+
+def spec_of(place: Path, config: Mapping[str, Any]) -> str | None:
+    """Where a set's data came from, as far as it is known."""
+    # A run folder, a folder of several, a file in a run folder, a file among its checkpoints.
+    for folder in (place, place / "0", place.parent, place.parent.parent):
+        recipe = folder / "recipe.yaml"
+        if recipe.exists():
+            spec = read_yaml(recipe, "recipe").get("data")
+            if spec is not None:
+                return str(spec)
+    name = config.get("data")
+    return str(name) if name in known_names() else None
+
+
+def facts_of_set(condensed: CondensedSet) -> dict[str, Any]:
+    """What programs may want to know about a set, as JSON values."""
+    about = condensed.about
+    return {
+        "method": about.method,
+        "data": about.source.name,
+        "ipc": about.ipc,
+        "seed": about.seed,
+        "iterations": about.iterations,
+        "classes": len(about.class_names),
+        "stored_shape": list(condensed.stored.shape),
+        "decoded_images": len(condensed),
+        "stored_bytes": condensed.stored_bytes,
+        "source_images": about.source.images,
+        "source_bytes": about.source.bytes,
+        "config": dict(about.config),
+    }
+
+
+def printer(options: Any) -> Any:
+    """What prints a line, or nothing with --quiet."""
+    return (lambda text: None) if options.quiet else (lambda text: print(text, flush=True))
+
+
+def write_result(options: Any, value: Any) -> None:
+    """Write a command's result where --json says."""
+    if options.json:
+        write_json(Path(options.json), value)

@@ -1,0 +1,76 @@
+"""``condensery show``: what a set is, how big, and how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from condensery.sets.condensed import load_sets, places_of_sets
+from condensery.sets.picture import save_picture
+from condensery.utils.files import check_writable
+from condensery.utils.text import size_text
+
+from .shared import facts_of_set, printer, write_result
+
+
+def show(options: Any) -> int:
+    """Describe a set and draw it."""
+    say = printer(options)
+    path = Path(options.run)
+    found = load_sets(path)
+    condensed = found[0]
+    about, stored = condensed.about, condensed.stored
+    extra = condensed.formation_bytes
+    home = places_of_sets(path)[0]  # a picture of several sets is that of the one described
+    picture = Path(options.picture) if options.picture else home / "images.png"
+    if options.picture:
+        check_writable(picture, "--picture")
+    if options.picture or (home.is_dir() and not picture.exists()):
+        save_picture(condensed, picture)
+    drawn = picture if picture.exists() else "none; draw it with --picture FILE"
+    shape = "×".join(str(s) for s in condensed.images.shape[1:])
+    several = f" (the first of {len(found)} sets)" if len(found) > 1 else ""
+    lines = [
+        f"{path}{several}: {about.method} of {about.source.name}",
+        f"  stored        {stored.shape[0] * stored.shape[1]} × {shape}, {about.ipc} per class in "
+        f"{len(stored)} classes, {size_text(condensed.stored_bytes)}"
+        + (f", {size_text(extra)} of them the formation's weights" if extra else ""),
+        f"  decoded       {len(condensed)} training images",
+        f"  source        {about.source.images} images, {size_text(about.source.bytes)}: "
+        f"{condensed.shrinkage:.0f} times as many images, "
+        f"{about.source.bytes / condensed.stored_bytes:.0f} times as many bytes",
+        f"  made by       {about.method}, {about.iterations} iterations, seed {about.seed}",
+        *(f"  {name:<13} {_flat(about.config[name])}" for name in _CHOICES if name in about.config),
+        *_seen_through(about.config),
+        f"  classes       {', '.join(about.class_names[:20])}"
+        + (" …" if len(about.class_names) > 20 else ""),
+        f"  mean, std     {_numbers(about.mean)}, {_numbers(about.std)}",
+        f"  picture       {drawn}",
+    ]
+    say("\n".join(lines))
+    write_result(options, {"run": str(path), **facts_of_set(condensed)})
+    return 0
+
+
+_CHOICES = ("formation", "objective", "supply", "augmentation", "optimizer", "training")
+
+
+def _seen_through(config: Mapping[str, Any]) -> list[str]:
+    """A line on the network that a selection used."""
+    found = config.get("train_accuracy")
+    if not isinstance(found, float):
+        return []
+    return [f"  seen through  a network with {found:.1f} % in its last epoch of training"]
+
+
+def _flat(section: Any) -> str:
+    if not isinstance(section, Mapping):
+        return str(section)
+    rest = ", ".join(f"{k} {v}" for k, v in section.items() if k != "kind" and v is not None)
+    parts = [str(section["kind"])] if "kind" in section else []
+    return ": ".join([*parts, rest] if rest else parts)
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return "/".join(f"{value:.4f}" for value in values)

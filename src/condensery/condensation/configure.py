@@ -1,0 +1,169 @@
+"""From data, a recipe and overrides to a resolved configuration and its plan."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from condensery.config.build import Choices, make
+from condensery.config.recipes import OVER, flattened, on_top, read_recipe, with_cases
+from condensery.config.resolve import Resolved, merge, resolve
+from condensery.config.schema import RunConfig, Scalars
+from condensery.data import Data, load
+from condensery.errors import UsageError
+from condensery.runtime.distributed import Ranks
+from condensery.runtime.plan import Plan, choose_plan
+
+from .convergence import window_of
+
+
+def facts_of(data: Data, ipc: int, net: str | None = None) -> dict[str, Any]:
+    """What the cases of a recipe may ask for.
+
+    Args:
+        data: what is condensed.
+        ipc: budget.
+        net: the matching network; the data's own by default.
+    """
+    _, height, width = data.train.shape
+    return {
+        "data": data.known_as,
+        "ipc": ipc,
+        "size": max(height, width),
+        "classes": data.train.classes,
+        "audio": data.rate is not None,
+        "net": data.net,
+        "family": re.split(r"[\d:]", net or data.net)[0],
+        "norm": "given" if "norm=" in (net or data.net) else "default",
+    }
+
+
+def load_for_run(
+    spec: str | None, base: Mapping[str, Any], given: Mapping[str, Any], ranks: Ranks
+) -> Data:
+    """The data of a run, the same on all ranks; what decides how they are read is checked first.
+
+    Args:
+        spec: the data set, where it is named; otherwise that of ``base``, or the embedded one.
+        base: a recipe, or a run's configuration.
+        given: fields on top.
+        ranks: those that share the run.
+
+    Raises:
+        UsageError: for a wrong value.
+        DataError: for data that cannot be read, or that differ from rank to rank.
+    """
+    named = {"recipe": "", "data": spec or "digits"}
+    read_as = ("data", "size", "channels", "sample_rate", "flip", "zca")
+    known = {name: base[name] for name in read_as if name in base}
+    fields = {**named, **known, **given, **({"data": spec} if spec else {})}
+    how: Scalars = make(Scalars, fields, "run")
+    data = ranks.local_rank_first(
+        lambda: load(
+            how.data,
+            size=how.size,
+            channels=how.channels,
+            rate=how.sample_rate,
+            flip=how.flip,
+            zca=how.zca,
+        )
+    )
+    ranks.agree(
+        data.train.fingerprint,
+        f"the processes read different images from --data {how.data}; give every machine the "
+        "same files",
+    )
+    return data
+
+
+def configure(
+    data: Data, recipe: str | Mapping[str, Any] = "dm", overrides: Mapping[str, Any] | None = None
+) -> RunConfig:
+    """The configuration of :func:`resolved`."""
+    return resolved(data, recipe, overrides).config
+
+
+def resolved(
+    data: Data, recipe: str | Mapping[str, Any] = "dm", overrides: Mapping[str, Any] | None = None
+) -> Resolved:
+    """A recipe for a data set, resolved: the configuration, and the choices that it names.
+
+    Args:
+        data: what to condense.
+        recipe: a recipe's name or file, or the content of one.
+        overrides: fields on top, dotted for the settings of a choice
+            (``{"ipc": 1, "optimizer.rate": 0.1}``).
+    """
+    base = read_recipe(recipe) if isinstance(recipe, str) else on_top(recipe)
+    over = base.pop(OVER, {})
+    plain = {name: value for name, value in over.items() if name != "cases"}
+    given = {**dict(flattened(plain)), **dict(flattened(overrides or {}))}
+    ipc = given.get("ipc", base.get("ipc", RunConfig.ipc))
+    if isinstance(ipc, bool) or not isinstance(ipc, int | np.integer):
+        raise UsageError(f"ipc must be a whole number, got {ipc!r}")
+    ipc = int(ipc)
+    supply = base.get("supply", {})
+    net = given.get("supply.net", supply.get("net") if isinstance(supply, Mapping) else None)
+    facts = facts_of(data, ipc, net if isinstance(net, str) and net != "default" else None)
+    # Cases of what stands on top come before what is typed.
+    given = {**dict(flattened(with_cases(over, facts))), **dict(flattened(overrides or {}))}
+    given = {"ipc": ipc, **{name: v for name, v in given.items() if name != "ipc"}}
+    if "optimizer.rate" in given:  # meant as it is typed
+        given = {"optimizer.rate_for_ipc": None, "optimizer.rate_for_size": None, **given}
+    asked = given.get("sample_rate", base.get("sample_rate"))
+    if asked not in (None, data.rate):
+        raise UsageError(
+            f"sample_rate {asked} is requested, but the data were read with {data.rate or 'none'}; "
+            "pass rate= to load"
+        )
+    cased = with_cases(base, facts)
+    raw = merge(cased, [("data", data.spec), *given.items()])
+    schedule = cased.get("iterations")
+    if raw.get("window") is None and isinstance(schedule, int):
+        raw["window"] = window_of(schedule)
+    return resolve(raw, facts)
+
+
+def notes_of(choices: Choices, ipc: int) -> list[str]:
+    """What a user should know about the choices at a budget before they run."""
+    supply = choices.supply
+    return list(supply.notes(ipc)) if hasattr(supply, "notes") else []
+
+
+def passes_of(data: Data, config: RunConfig, choices: Choices) -> float:
+    """Forward passes of single images that a run takes, a pass back counted as two."""
+    real = sum(min(n, config.real_batch) for n in data.train.counts)
+    made = choices.formation.decoded(config.ipc)
+    synthetic = data.train.classes * min(made, config.synthetic_batch or made)
+    steps, trained = choices.supply.effort(synthetic)
+    passes = choices.objective.passes
+    return float(config.iterations * (steps * passes * (real + 3 * synthetic) + 3 * trained))
+
+
+def plan_for(
+    data: Data,
+    config: RunConfig,
+    plan: str | Plan = "auto",
+    device: str | None = None,
+    threads: int | None = None,
+    *,
+    choices: Choices | None = None,
+) -> Plan:
+    """The execution plan of a run: what was requested, or what suits its device and size.
+
+    Args:
+        data: what is condensed.
+        config: of the run.
+        plan: ``auto``, ``exact``, a YAML file or a plan.
+        device: torch device.
+        threads: CPU threads.
+        choices: of the configuration, where they are built already.
+    """
+    images, shape = passes_of(data, config, choices or Choices.of(config)), data.train.shape
+    found = choose_plan(plan, shape=shape, images=images, device=device, threads=threads)
+    # Several networks at once are for evaluations.
+    return dataclasses.replace(found, processes=1, networks=1)

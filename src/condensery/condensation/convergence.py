@@ -1,0 +1,79 @@
+"""When to stop by itself: a rule on the matching loss alone.
+
+DC (appendix A) calls K the largest number of outer iterations and stops earlier on convergence,
+without a rule. This is ours. It sees the losses of the training data that matching yields anyway,
+and no accuracy: a rule that looks at test images would choose the set by them.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import Any
+
+import torch
+from torch import Tensor
+
+#: A window is this share of the schedule, which is the time scale that the paper chose.
+_WINDOW_SHARE = 0.05
+#: The shortest window: fewer losses say little about their mean.
+_SHORTEST = 10
+#: Over a window the mean loss has to fall by this share of itself …
+_FALL = 0.05
+#: … and by this many standard errors of the difference.
+_ERRORS = 2.0
+
+
+def window_of(schedule: int) -> int:
+    """A twentieth of a recipe's whole schedule, at least ten outer iterations.
+
+    >>> window_of(1000), window_of(20_000), window_of(50)
+    (50, 1000, 10)
+    """
+    return max(_SHORTEST, round(_WINDOW_SHARE * schedule))
+
+
+class Convergence:
+    """Watches the loss of the outer iterations, window by window.
+
+    The schedule has converged when the mean loss of a window is less than 5 % below that of the
+    window before, or less than two standard errors below it.
+
+    Args:
+        window: outer iterations, at least 2; see :func:`window_of`.
+    """
+
+    def __init__(self, window: int) -> None:
+        self.window = window
+        self._waiting: list[Tensor] = []
+        self._before: list[float] = []
+
+    def add(self, loss: Tensor) -> bool:
+        """Take the mean loss of an outer iteration; whether the run has converged.
+
+        Losses are read from the device once per window.
+        """
+        self._waiting.append(loss.detach().clone())
+        if len(self._waiting) < self.window:
+            return False
+        now = [float(value) for value in torch.stack(self._waiting).cpu()]
+        before, self._before = self._before, now
+        self._waiting = []
+        return bool(before) and _has_converged(before, now)
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        waiting = [float(value) for value in self._waiting]
+        return {"waiting": waiting, "before": list(self._before)}
+
+    def load_state(self, state: dict[str, Any], like: Tensor) -> None:
+        """Restore :meth:`state`; losses are typed and placed as ``like``."""
+        self._waiting = [like.new_tensor(value) for value in state["waiting"]]
+        self._before = [float(value) for value in state["before"]]
+
+
+def _has_converged(before: list[float], now: list[float]) -> bool:
+    first, second = statistics.fmean(before), statistics.fmean(now)
+    variance = statistics.variance(before) + statistics.variance(now)
+    error = math.sqrt(variance / len(now))
+    return first - second < max(_FALL * abs(first), _ERRORS * error)

@@ -1,0 +1,113 @@
+"""What a run will take, from a few of its steps; nothing is written."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from condensery.config.schema import RunConfig
+from condensery.data import Data
+from condensery.runtime.plan import Plan
+
+from .loop import Condenser
+
+#: Steps that are measured after the first one, fewer where they take long.
+_STEPS = 3
+#: Seconds after which no further step is started.
+_PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """Expectations of a run."""
+
+    start_seconds: float
+    """The first step, with what is compiled in it."""
+    step_seconds: float
+    """A pixel step, with what its network learns after it."""
+    network_seconds: float
+    """What the first step through a network takes beyond that, such as pre-training."""
+    steps: int
+    """Pixel steps per outer iteration, as far as the supply can tell."""
+    seconds: float
+    """The whole run."""
+    memory_bytes: int
+    """The largest so far, of the process; on a GPU of what torch holds there."""
+    stored_bytes: int
+    """Size of the result."""
+    decoded_images: int
+    """Training images that the result makes."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def dry_run(data: Data, config: RunConfig, plan: Plan) -> DryRun:
+    """Do a few steps of a run and measure them.
+
+    Args:
+        data: what would be condensed.
+        config: of the run.
+        plan: of the run.
+    """
+    run = Condenser(data, config, plan)
+    result = run.result()
+    made = run.formation.decoded(run.stored.shape[1])
+    expected = run.supply.effort(run.task.classes * made)[0]
+    steps = max(1, round(expected))
+    first = later = fresh = 0.0
+    if config.iterations:
+        with plan.applied():
+            first, later, fresh = _measured(run, steps)
+    a_network = max(0.0, fresh - later)
+    iterations = config.iterations
+    return DryRun(
+        start_seconds=first,
+        step_seconds=later,
+        network_seconds=a_network,
+        steps=steps,
+        seconds=max(0.0, first - fresh) + iterations * (steps * later + a_network),
+        memory_bytes=_peak(plan.device),
+        stored_bytes=result.stored_bytes,
+        decoded_images=len(result),
+    )
+
+
+def _measured(run: Condenser, steps: int) -> tuple[float, float, float]:
+    """Seconds of the very first step, of a later one, and of the first through a network."""
+    first = _timed(run)
+    took: list[float] = []
+    while len(took) < _STEPS and (not took or sum(took) < _PATIENCE):
+        if run.step_in_iteration == 0 and steps > 1:
+            break
+        took.append(_timed(run))
+    if steps == 1 or not took:
+        later = statistics.median(took) if took else first
+        return first, later, later
+    run.leave_network()
+    return first, statistics.median(took), _timed(run)
+
+
+def _timed(run: Condenser) -> float:
+    began = time.perf_counter()
+    run.step()
+    if run.task.device.type == "cuda":
+        torch.cuda.synchronize(run.task.device)
+    return time.perf_counter() - began
+
+
+def _peak(device: str) -> int:
+    if device.startswith("cuda"):
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,1 @@
+"""From a recipe's YAML, cases and overrides to a complete configuration."""

@@ -1,0 +1,1 @@
+"""Networks trained on sets, their accuracies, and tables of them."""

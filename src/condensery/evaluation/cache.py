@@ -1,0 +1,105 @@
+"""A folder that keeps accuracies, network by network.
+
+An accuracy is a function of a set's content, its number in the row, the network's number, and how
+it was trained and tested: never of how many networks there are (but for the order of float sums,
+where a plan trains several in one call). So numbers are kept network by network, under a name that
+is derived from all of this, and found again whatever is requested next.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+
+import filelock
+
+from condensery.errors import UsageError
+from condensery.utils.files import LONG_AGO, make_folder, remove_leftovers, write_json
+
+from .cell import Cell, Measured
+
+#: Held while a file of a folder is read and written anew.
+_LOCK = ".lock"
+
+#: Seconds to wait for it; it is held for milliseconds.
+_PATIENCE = 30.0
+
+
+class Keeper(Protocol):
+    """Keeps accuracies, network by network."""
+
+    def known(self, cell: Cell, set_index: int) -> dict[int, Measured]:
+        """What is known of the networks on a row's set, by the network's number."""
+
+    def keep(self, cell: Cell, set_index: int, network_index: int, found: Measured) -> None:
+        """Keep one more."""
+
+
+class KeptCells:
+    """A folder with one JSON file for each set, network and protocol.
+
+    Args:
+        folder: made when the first number is kept.
+        strict: whether a file that cannot be written is an error; otherwise it is done without.
+    """
+
+    def __init__(self, folder: Path, *, strict: bool = True) -> None:
+        self.folder = folder
+        self.strict = strict
+        remove_leftovers(folder, older_than=LONG_AGO)
+
+    def known(self, cell: Cell, set_index: int) -> dict[int, Measured]:
+        """What the folder knows; a damaged file counts as none."""
+        try:
+            held = json.loads(self._file(cell, set_index).read_text(encoding="utf-8"))
+            if held["facts"] != cell.facts(set_index):
+                return {}
+            found = {
+                int(one["network"]): Measured(float(one["accuracy"]), float(one["seconds"]))
+                for one in held["networks"]
+            }
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+        return {k: one for k, one in found.items() if k >= 0 and 0 <= one.accuracy <= 100}
+
+    def keep(self, cell: Cell, set_index: int, network_index: int, found: Measured) -> None:
+        """Add a network to its file; what others have added meanwhile stays."""
+        try:
+            with _one_writer(self.folder):
+                self._add(cell, set_index, network_index, found)
+        except (OSError, UsageError):
+            if self.strict:
+                raise
+
+    def _add(self, cell: Cell, set_index: int, network_index: int, found: Measured) -> None:
+        networks = {**self.known(cell, set_index), network_index: found}
+        listed = [{"network": k, **dataclasses.asdict(networks[k])} for k in sorted(networks)]
+        content = {"set": cell.row.name, "facts": cell.facts(set_index), "networks": listed}
+        write_json(self._file(cell, set_index), content)
+
+    def _file(self, cell: Cell, set_index: int) -> Path:
+        facts = json.dumps(cell.facts(set_index), sort_keys=True)
+        digest = hashlib.sha256(facts.encode()).hexdigest()
+        # For people; of nothing that the hash does not know.
+        words = re.sub(r"[^\w.=+]+", "_", f"{cell.net} {cell.training.name}").strip("_")[:80]
+        return self.folder / f"{words}-{digest[:24]}.json"
+
+
+@contextmanager
+def _one_writer(folder: Path) -> Iterator[None]:
+    """Hold a folder of numbers for the time of one file, against the others that write there.
+
+    The system's own lock, which ends with its process. One that is unavailable is done without,
+    rather than that a number which took an hour is lost: a file is whole in any case.
+    """
+    make_folder(folder)
+    with ExitStack() as held:
+        with suppress(filelock.Timeout, NotImplementedError):
+            held.enter_context(filelock.FileLock(folder / _LOCK, timeout=_PATIENCE))
+        yield

@@ -1,0 +1,214 @@
+"""Sets × networks × protocols → one table, with differences that are tested."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from condensery.data import load
+from condensery.errors import UsageError, unknown_name
+from condensery.runtime.plan import Plan
+
+from .cache import Keeper, KeptCells
+from .cell import Cell
+from .comparison_table import Compared, Comparison
+from .result import Result
+from .rows import Row, rows_of
+from .run import EvaluationSettings, OnNetwork, cell_of, keepers_of, run_cell
+from .significance import difference, holm
+
+#: The folder of a results store in which the numbers lie.
+CELLS = "cells"
+
+
+class Comparer:
+    """A comparison that is ready to run: everything is checked, nothing is trained.
+
+    Args and errors are those of :func:`compare`.
+    """
+
+    def __init__(
+        self,
+        sets: Any,
+        data: Any,
+        *,
+        nets: Sequence[str] | str | None = None,
+        protocols: Sequence[str] | str = "dsa",
+        reference: str | None = None,
+        store: str | Path | Keeper | None = None,
+        how: EvaluationSettings,
+    ) -> None:
+        self.data = load(data)
+        rows = rows_of(sets, self.data)
+        _check_names(rows)
+        self.reference = None if reference is None else _named(reference, rows)
+        self.n = how.n
+        self.store = KeptCells(_folder(store)) if isinstance(store, str | Path) else store
+        chosen = _several(nets or self.data.net, "network")
+        self.cells = [
+            cell_of(row, self.data, net, protocol, how)
+            for net in chosen
+            for protocol in _several(protocols, "protocol")
+            for row in rows
+        ]
+
+    @property
+    def total(self) -> int:
+        """Networks in all."""
+        return sum(cell.row.count for cell in self.cells) * self.n
+
+    def known(self) -> int:
+        """Networks that need no training, because their accuracy is known or will be by then."""
+        found, before = 0, set[str]()
+        for cell in self.cells:
+            keepers = keepers_of(cell, self.store)
+            for number in range(cell.row.count):
+                same = json.dumps(cell.facts(number), sort_keys=True)
+                kept = [keeper.known(cell, number) for keeper in keepers]
+                ready = {k for known in kept for k in known if k < self.n}
+                # The same set under another name is trained on once.
+                found += self.n if keepers and same in before else len(ready)
+                before.add(same)
+        return found
+
+    def run(self, on_network: OnNetwork | None = None) -> Comparison:
+        """Train what is not known yet, and put the table together.
+
+        Args:
+            on_network: called after each network that was trained.
+        """
+        results = [
+            run_cell(
+                cell,
+                self.n,
+                keepers=keepers_of(cell, self.store),
+                on_network=on_network,
+                tell_known=False,
+            )
+            for cell in self.cells
+        ]
+        rows = _compared(self.cells, results, self.reference)
+        return Comparison(tuple(rows), self.reference, len(self.data.test))
+
+
+def compare(
+    sets: Any,
+    data: Any,
+    *,
+    nets: Sequence[str] | str | None = None,
+    protocols: Sequence[str] | str = "dsa",
+    n: int = 5,
+    reference: str | None = None,
+    store: str | Path | Keeper | None = None,
+    epochs: int | None = None,
+    seed: int = 0,
+    plan: str | Plan = "auto",
+    device: str | None = None,
+    threads: int | None = None,
+    on_network: OnNetwork | None = None,
+) -> Comparison:
+    """Train networks on several sets, through several networks and protocols, into one table.
+
+    Args:
+        sets: as for :func:`condensery.evaluate`; a path may be given a name, ``NAME=PATH``, and
+            names must differ.
+        data: anything that :func:`condensery.load` takes.
+        nets: networks; more than one is a comparison across architectures.
+        protocols: one or several.
+        n: networks per set.
+        reference: name of the row that the others are compared with.
+        store: a folder that keeps every network's accuracy, so that an interrupted or enlarged
+            comparison trains only what is missing; nothing is kept by default.
+        epochs: fewer epochs than the protocols'.
+        seed: seed of initialisation, shuffling and augmentation.
+        plan: execution plan; reported accuracies are float32.
+        device: torch device.
+        threads: CPU threads.
+        on_network: called after each network that was trained.
+
+    Raises:
+        UsageError: for names, networks and protocols that do not exist or occur twice.
+        DataError: for a set that cannot be opened or does not fit the data.
+    """
+    how = EvaluationSettings(n, epochs, seed, plan, device, threads)
+    ready = Comparer(
+        sets, data, nets=nets, protocols=protocols, reference=reference, store=store, how=how
+    )
+    return ready.run(on_network)
+
+
+def _compared(
+    cells: Sequence[Cell], results: Sequence[Result], reference: str | None
+) -> list[Compared]:
+    """Every result beside the whole split's and the reference's of its network and protocol."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for i, cell in enumerate(cells):
+        groups.setdefault((cell.net, cell.asked), []).append(i)
+    out: list[Compared] = []
+    for rows in groups.values():
+        full = next((results[i] for i in rows if cells[i].row.whole), None)
+        base = next((i for i in rows if cells[i].row.name == reference), None)
+        for i in rows:
+            beside = None
+            if base is not None and i != base:
+                beside = difference(
+                    results[i].sets,
+                    results[base].sets,
+                    row_whole=cells[i].row.whole,
+                    reference_whole=cells[base].row.whole,
+                )
+            relative = 100 * results[i].mean / full.mean if full and full.mean else None
+            out.append(Compared(results[i], cells[i].asked, relative, beside))
+    return _corrected(out)
+
+
+def _corrected(rows: list[Compared]) -> list[Compared]:
+    """With p-values corrected for the number of tests in the whole table."""
+    tests = [row.difference.p for row in rows if row.difference and row.difference.p is not None]
+    found = iter(holm(tests))
+    return [
+        Compared(row.result, row.asked, row.relative, row.difference, next(found))
+        if row.difference and row.difference.p is not None
+        else row
+        for row in rows
+    ]
+
+
+def _several(names: Sequence[str] | str, what: str) -> list[str]:
+    chosen = [names] if isinstance(names, str) else list(names)
+    if not chosen:
+        raise UsageError(f"a comparison needs at least one {what}")
+    twice = next((name for name in chosen if chosen.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{what} {twice} is named twice; remove one")
+    return chosen
+
+
+def _check_names(rows: Sequence[Row]) -> None:
+    names = [row.name for row in rows]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"two rows are named {twice}; give each its own name: NAME=PATH")
+
+
+def _named(reference: str, rows: Sequence[Row]) -> str:
+    names = [row.name for row in rows]
+    if reference not in names:
+        raise unknown_name("row for --reference", reference, names)
+    return reference
+
+
+def _folder(store: str | Path) -> Path:
+    """Where numbers are kept, in a folder that holds a store or nothing.
+
+    Raises:
+        UsageError: when it holds something else.
+    """
+    folder = Path(store)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--out {folder} is a file; name a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / CELLS).is_dir():
+        raise UsageError(f"--out {folder} holds something other than comparisons; choose another")
+    return folder / CELLS

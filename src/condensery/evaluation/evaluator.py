@@ -1,0 +1,127 @@
+"""Trains and tests the networks of a cell: here, several in one call, or in processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
+from typing import Any
+
+import torch
+from torch import nn
+
+from condensery import nets as zoo
+from condensery.data.labelled import LabelledSet
+from condensery.runtime.randomness import fork_rng
+from condensery.training.stacked import StackedNetworks
+from condensery.training.trainer import Course, Split, Tensors, Trainer
+
+from .cell import Cell, Job, Measured
+from .processes import can_be_shared, measure_together
+
+
+class Evaluator:
+    """Trains and tests the networks of a cell, alone or several in a call, in any order."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        first = cell.source(0)
+        narrow = cell.plan.torch_update_dtype
+        self.trainer = Trainer(
+            cell.training,
+            cell.plan,
+            flip=cell.data.flip,
+            seed=cell.seed,
+            dtype=None if narrow == cell.plan.torch_dtype else narrow,
+            mean=first.mean,
+            std=first.std,
+        )
+        test = cell.data.test.to(torch.device(cell.plan.device))
+        # Networks expect the normalisation that they were trained with.
+        test = dataclasses.replace(test, mean=first.mean, std=first.std)
+        self.test = Split(test, cell.plan.torch_dtype)
+        self.shape, self.classes = test.shape, test.classes
+        self._held: tuple[int, Split | Tensors] | None = None
+
+    def measure(self, set_index: int, network_index: int) -> Measured:
+        """Train one fresh network on one of the row's sets and test it.
+
+        A function of the cell, the set and the network alone: of their contents and numbers.
+
+        Args:
+            set_index: which of the row's sets.
+            network_index: which network, from 0.
+        """
+        began = time.perf_counter()
+        with self.cell.plan.applied():
+            network, source = self._new(set_index, network_index), self._source(set_index)
+            how: dict[str, Any] = {"set_index": set_index, "schedule": self.cell.schedule}
+            self.trainer.train(network, source, network_index, **how)
+            found = 100.0 * Course(self.trainer, network).accuracy(self.test)
+        return Measured(found, time.perf_counter() - began)
+
+    def measure_several(self, set_index: int, network_indices: Sequence[int]) -> list[Measured]:
+        """:meth:`measure` for several networks on one set, which one call trains.
+
+        Their numbers are those of :meth:`measure` but for the order of float sums.
+
+        Args:
+            set_index: which of the row's sets.
+            network_indices: which networks.
+        """
+        if self.cell.plan.networks == 1:
+            return [self.measure(set_index, index) for index in network_indices]
+        began = time.perf_counter()
+        with self.cell.plan.applied():
+            networks = [self._new(set_index, index) for index in network_indices]
+            how: dict[str, Any] = {"set_index": set_index, "schedule": self.cell.schedule}
+            stacked = StackedNetworks(self.trainer, networks)
+            stacked.train(self._source(set_index), network_indices, **how)
+            found = [100.0 * Course(self.trainer, one).accuracy(self.test) for one in networks]
+        each = (time.perf_counter() - began) / len(network_indices)
+        return [Measured(accuracy, each) for accuracy in found]
+
+    def _new(self, set_index: int, network_index: int) -> nn.Module:
+        cell, plan = self.cell, self.cell.plan
+        with fork_rng(cell.seed, "evaluation-network", network_index, group=set_index):
+            network = zoo.build(cell.net, self.shape, self.classes)
+        return network.to(device=plan.device, dtype=plan.torch_dtype)
+
+    def _source(self, set_index: int) -> Split | Tensors:
+        """A set on the device; the last one stays there."""
+        if self._held is None or self._held[0] != set_index:
+            self._held = set_index, self._on_device(set_index)
+        return self._held[1]
+
+    def _on_device(self, set_index: int) -> Split | Tensors:
+        source, plan = self.cell.source(set_index), self.cell.plan
+        if isinstance(source, LabelledSet):
+            return Split(source.to(torch.device(plan.device)), plan.torch_dtype)
+        images = source.images.to(plan.device, plan.torch_dtype)
+        return Tensors(images, source.labels.to(plan.device))
+
+
+def measure_all(cell: Cell, jobs: Sequence[Job]) -> Iterator[tuple[Job, Measured]]:
+    """Train and test some networks of a cell, in the plan's processes, or here.
+
+    Their numbers do not depend on which of the two it is, given the plan's threads.
+    """
+    if cell.plan.processes > 1 and len(jobs) > 1 and can_be_shared(cell):
+        yield from measure_together(cell, jobs)
+        return
+    evaluator = Evaluator(cell) if jobs else None
+    for set_index, indices in _groups(jobs, cell.plan.networks):
+        assert evaluator is not None
+        found = evaluator.measure_several(set_index, indices)
+        for network_index, one in zip(indices, found, strict=True):
+            yield (set_index, network_index), one
+
+
+def _groups(jobs: Sequence[Job], most: int) -> Iterator[tuple[int, list[int]]]:
+    """Sets, and networks on them that one call trains."""
+    for set_index, found in itertools.groupby(jobs, key=itemgetter(0)):
+        indices = [network_index for _, network_index in found]
+        for first in range(0, len(indices), most):
+            yield set_index, indices[first : first + most]

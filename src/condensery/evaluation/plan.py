@@ -1,0 +1,52 @@
+"""The plan by which reported accuracies are taken."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from torch import nn
+
+from condensery.nets import chain
+from condensery.runtime.plan import Plan
+from condensery.training import stacked
+
+from .cell import Cell
+from .processes import can_be_shared
+
+#: Below this many 32×32 images through the network, starting processes costs more than it saves:
+#: a few seconds against the minute that a core takes for these.
+_PROCESSES_PAY = 50_000
+
+
+def evaluation_plan(cell: Cell, asked: str | Plan, network: nn.Module, passes: float) -> Plan:
+    """The plan of reported accuracies.
+
+    On a CPU, networks of one thread, one process per core, are faster than several threads on one
+    network, where the work is worth starting processes; compiled passes may be in bfloat16, which
+    was measured to change no accuracy. On a GPU, where that was not measured, passes are in the
+    full type; networks whose steps cannot be recorded are trained in one call. A plan of the user's
+    own is obeyed. The choice does not depend on how many networks are requested.
+    """
+    plan = dataclasses.replace(cell.plan, real_dtype=cell.plan.dtype)
+    shape, classes = cell.data.train.shape, cell.data.train.classes
+    on_gpu = asked == "auto" and plan.device != "cpu"
+    if on_gpu:
+        plan = dataclasses.replace(plan, update_dtype=plan.dtype, tf32=False)
+    large = passes * shape[1] * shape[2] / 1024 >= _PROCESSES_PAY
+    if asked == "auto" and not on_gpu and large and plan.threads > 1 and can_be_shared(cell):
+        return dataclasses.replace(plan, threads=1, processes=plan.threads)
+    if not on_gpu and plan.networks == 1:
+        return plan
+    if on_gpu and plan.graphs and chain(network) is not None:
+        # Replayed steps, one network after another, were measured to be faster.
+        return plan
+    # What a result says of its plan is true, so this is determined before.
+    if not stacked.can_be_together(network, shape, classes, plan):
+        return dataclasses.replace(plan, networks=1)
+    most = plan.networks
+    if on_gpu:
+        images = max(min(cell.training.batch, size) for size in cell.sizes)
+        most = stacked.how_many(network, shape, classes, images, plan.memory_gb)
+    if most > 1:  # several networks have their channels one after another
+        plan = dataclasses.replace(plan, networks=most, channels_last=False)
+    return plan

@@ -1,0 +1,33 @@
+"""One of the processes that train and test networks beside each other; see ``processes.py``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+from typing import IO
+
+from condensery.runtime.malloc import keep_memory
+
+from .cell_files import read_cell
+from .evaluator import Evaluator
+
+
+def serve(folder: Path, jobs: IO[str], answers: IO[str]) -> None:
+    """Train and test the networks that are requested, until no more arrive."""
+    keep_memory()
+    evaluator = Evaluator(read_cell(folder))
+    for line in jobs:
+        set_index, network_index = json.loads(line)
+        found = evaluator.measure(set_index, network_index)
+        print(json.dumps(dataclasses.asdict(found)), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    _answers, sys.stdout = sys.stdout, sys.stderr  # what anything else prints is not an answer
+    try:
+        serve(Path(sys.argv[1]), sys.stdin, _answers)
+    except (BrokenPipeError, KeyboardInterrupt):  # the reader is gone
+        os._exit(1)

@@ -1,0 +1,1 @@
+"""What methods choose from: formations, objectives, supplies, augmentations and pools."""

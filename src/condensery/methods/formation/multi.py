@@ -1,0 +1,197 @@
+"""Multi-formation: more training images from the same storage (IDC)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from condensery.data import LabelledSet
+from condensery.errors import DataError, UsageError
+from condensery.methods.task import Task
+from condensery.runtime.randomness import stream
+
+from .base import some_of
+from .pixels import noise
+from .resize import shrink, upsample
+
+#: Cells of one stored image: rows and columns, from and to.
+Tile = tuple[slice, slice]
+
+
+@lru_cache(maxsize=64)
+def tiles(height: int, width: int, factor: int, along: str) -> tuple[Tile, ...]:
+    """The grid that packing and decoding share, in reading order; sizes differ by one at most.
+
+    >>> [(c.start, c.stop) for _, c in tiles(4, 7, 2, "time")]
+    [(0, 4), (4, 7)]
+    """
+    columns = _stretches(width, factor)
+    rows = _stretches(height, factor) if along == "area" else [slice(0, height)]
+    return tuple((row, column) for row in rows for column in columns)
+
+
+def _stretches(side: int, parts: int) -> list[slice]:
+    edges = [(2 * i * side + parts) // (2 * parts) for i in range(parts + 1)]
+    return [slice(a, b) for a, b in pairwise(edges)]
+
+
+def pack(images: Tensor, shape: tuple[int, int, int], factor: int, along: str) -> Tensor:
+    """Images shrunk into the tiles of stored ones, s·n×C×H×W → s×C×H×W for n tiles."""
+    grid = tiles(shape[1], shape[2], factor, along)
+    groups = images.unflatten(0, (-1, len(grid)))
+    out = images.new_empty(len(groups), *shape)
+    for number, (rows, columns) in enumerate(grid):
+        size = rows.stop - rows.start, columns.stop - columns.start
+        out[:, :, rows, columns] = shrink(groups[:, number], *size)
+    return out
+
+
+def unpack(stored: Tensor, factor: int, along: str, rows: Tensor | None = None) -> Tensor:
+    """The tiles of stored images at full size, k×s×C×H×W → k×s·n×C×H×W, image by image.
+
+    ``rows``, k×m, picks some of each class.
+    """
+    height, width = stored.shape[-2:]
+    grid = tiles(height, width, factor, along)
+    if len(grid) == 1:
+        return some_of(stored, rows)
+    if height % factor in (0, height) and width % factor == 0:  # one product for all of them
+        down = factor if along == "area" else 1
+        parts = stored.unflatten(4, (factor, -1)).unflatten(3, (down, -1))
+        # k×s×C×rows×h×columns×w → k×s×rows×columns×C×h×w
+        parts = parts.permute(0, 1, 3, 5, 2, 4, 6).flatten(1, 3)
+        return upsample(some_of(parts, rows), height, width)
+    made = [upsample(stored[..., high, wide], height, width) for high, wide in grid]
+    return some_of(torch.stack(made, 2).flatten(1, 2), rows)
+
+
+@dataclass(kw_only=True)
+class MultiFormation:
+    """Stored images are cut into tiles, and each tile is a training image (IDC, section 3.2).
+
+    With a factor f there are f² training images to a stored one, upsampled bilinearly; along time
+    f. A factor of 1 is the pixels themselves.
+    """
+
+    factor: int = 2
+    """Cells along an axis (f)."""
+    mode: Literal["uniform", "multi_scale", "bounded"] = "uniform"
+    """``uniform``: the tiles; ``multi_scale``: those of all factors 1 … f together (appendix D);
+    ``bounded``: whole images, and as many tiles as ``bound`` allows."""
+    bound: int = 128
+    """Most training images per class, for ``bounded``."""
+    along: Literal["area", "time"] = "area"
+    """Whether both axes are cut, or the last one alone, as for spectrograms."""
+    space: Literal["unit", "normalised"] = "normalised"
+    """``normalised``: pixels are stored as networks see them, and free; ``unit``: with black 0 and
+    white 1, and kept there, which a pixel rate has to be meant for."""
+    start_from: Literal["real", "noise"] = "real"
+    """``real``: random training images of the class, packed into the tiles; ``noise``."""
+    _mean: tuple[float, ...] = field(init=False, repr=False, default=())
+    _std: tuple[float, ...] = field(init=False, repr=False, default=())
+    _clamps: bool = field(init=False, repr=False, default=False)
+
+    def __post_init__(self) -> None:
+        if self.factor < 1:
+            raise UsageError(f"formation.factor must be at least 1, got {self.factor}")
+        if self.bound < 1:
+            raise UsageError(f"formation.bound must be at least 1, got {self.bound}")
+
+    def for_data(self, mean: Sequence[float], std: Sequence[float]) -> MultiFormation:
+        """A copy that knows the normalisation."""
+        out = replace(self)
+        out._mean, out._std, out._clamps = tuple(mean), tuple(std), self._clamps
+        return out
+
+    def decoded(self, stored: int) -> int:
+        """How many training images so many stored ones make."""
+        if self.mode == "uniform":
+            return stored * self._tiles(self.factor)
+        every = stored * sum(self._tiles(f) for f in range(1, self.factor + 1))
+        if self.mode == "multi_scale":
+            return every
+        cut = self._tiles(self.factor) if self.factor > 1 else 0
+        return max(stored, min(self.bound, stored * (1 + cut)))
+
+    def _tiles(self, factor: int) -> int:
+        if factor == 1:
+            return 1
+        return factor * factor if self.along == "area" else factor
+
+    def start(self, task: Task, train: LabelledSet) -> Tensor:
+        """The stored tensor before anything is learned, classes × ipc × C×H×W."""
+        self.check(*task.shape[1:])
+        self._clamps = self.space == "unit" and train.images.dtype == torch.uint8
+        if self.start_from == "noise":
+            out = noise(task).to(device=task.device, dtype=task.dtype)
+        else:
+            parts = [self._packed(task, train, c) for c in range(task.classes)]
+            out = torch.stack(parts).to(device=task.device, dtype=task.dtype)
+        if self.space == "unit":
+            out = train.unnormalise(out)
+        self.project(out)
+        return out.contiguous()
+
+    def _packed(self, task: Task, train: LabelledSet, c: int) -> Tensor:
+        """One class's start, normalised; a class with too few images gives some twice."""
+        members = train.index[c]
+        if not len(members):
+            raise DataError(
+                f"class '{train.class_names[c]}' has no training images; add some or leave it out"
+            )
+        wanted = task.ipc * self._tiles(self.factor)
+        order = stream(task.seed, "start", group=c).permutation(len(members))
+        rows = torch.from_numpy(order).repeat(-(-wanted // len(members)))[:wanted]
+        images = train.normalised(members[rows.to(members.device)], dtype=task.dtype)
+        return pack(images, task.shape, self.factor, self.along)
+
+    def check(self, height: int, width: int) -> None:
+        """Raise if images are too small for the tiles.
+
+        Raises:
+            UsageError: naming the largest factor.
+        """
+        least = min(height, width) if self.along == "area" else width
+        if self.factor > 1 and self.factor > least // 2:
+            raise UsageError(
+                f"formation.factor {self.factor} leaves less than 2 pixels of {height}×{width} to "
+                f"a tile; use at most {max(1, least // 2)}"
+            )
+
+    def normalised(self, stored: Tensor) -> Tensor:
+        """Stored pixels as networks see them."""
+        if self.space == "normalised" or not self._mean:
+            return stored
+        shape = (-1, 1, 1)
+        mean, std = (stored.new_tensor(v).view(shape) for v in (self._mean, self._std))
+        return (stored - mean) / std
+
+    def decode(self, stored: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Training images of some classes, normalised, k×s×C×H×W → k×m×C×H×W."""
+        self.check(*stored.shape[-2:])
+        stored = self.normalised(stored)
+        if self.mode == "uniform":
+            return unpack(stored, self.factor, self.along, rows)
+        if self.mode == "multi_scale":
+            scales = [unpack(stored, f, self.along) for f in range(1, self.factor + 1)]
+            return some_of(torch.cat(scales, 1), rows)
+        both = [stored] if self.factor == 1 else [stored, unpack(stored, self.factor, self.along)]
+        return some_of(torch.cat(both, 1)[:, : self.decoded(stored.shape[1])], rows)
+
+    def project(self, stored: Tensor) -> None:
+        """Back between black and white, where stored pixels are colours."""
+        if self._clamps:
+            stored.clamp_(0, 1)
+
+    def state(self) -> dict[str, Any]:
+        """Nothing beside the stored tensor."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Nothing to take back."""

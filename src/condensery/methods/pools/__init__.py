@@ -1,0 +1,1 @@
+"""Pools of trained networks: their files, and their training."""

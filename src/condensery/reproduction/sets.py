@@ -1,0 +1,169 @@
+"""The sets of an experiment: condensed or selected where they are not there yet."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from condensery.condensation.configure import configure, plan_for
+from condensery.condensation.run_folder import RunFolder
+from condensery.condensation.runner import carry_out
+from condensery.config.schema import RunConfig
+from condensery.data import Data, load
+from condensery.selection.folder import Selections
+from condensery.sets.condensed import CondensedSet, set_file
+from condensery.utils.facts import note_facts
+from condensery.utils.files import LONG_AGO
+
+from . import Experiment
+from .settings import ReproductionSettings
+from .verdict import Amount
+
+
+@dataclass(frozen=True)
+class Made:
+    """A set on disk."""
+
+    folder: Path
+    """Its run folder."""
+    condensed: CondensedSet
+    """The set."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of its file."""
+        return hashlib.sha256(set_file(self.folder).read_bytes()).hexdigest()
+
+
+def scaled(config: RunConfig, scale: float) -> RunConfig:
+    """A configuration whose schedule is shorter: its iterations, and where its rate drops.
+
+    What happens within an outer iteration stays. One iteration is the least.
+
+    Args:
+        config: the whole schedule.
+        scale: what it is multiplied by, 0 < scale ≤ 1.
+    """
+    if scale == 1:
+        return config
+    drops = [max(1, round(drop * scale)) for drop in config.optimizer.drops]
+    return dataclasses.replace(
+        config,
+        iterations=max(1, round(config.iterations * scale)),
+        optimizer=dataclasses.replace(config.optimizer, drops=drops),
+    )
+
+
+def load_for(experiment: Experiment, amount: Amount) -> Data:
+    """The data of an experiment, or those that take their place."""
+    return load(amount.data or experiment.data, zca=experiment.zca)
+
+
+def configuration(experiment: Experiment, amount: Amount, data: Data) -> RunConfig:
+    """The configuration of an experiment's first set."""
+    fields = {"ipc": experiment.ipc, "seed": amount.seed, **experiment.overrides}
+    if experiment.zca:
+        fields["zca"] = True
+    return scaled(configure(data, experiment.method, fields), amount.scale_of(experiment))
+
+
+def folders_of(experiment: Experiment, amount: Amount, data: Data, out: Path) -> list[Path]:
+    """Where the sets of an experiment lie: rows that differ in their test alone share them."""
+    over = dict(experiment.overrides)
+    if over.get("supply.net") == data.net:
+        del over["supply.net"]  # the data's own
+    scale = amount.scale_of(experiment)
+    parts = [data.name, experiment.method, f"ipc{experiment.ipc}"]
+    parts += [f"{name}={value}" for name, value in over.items()]
+    parts += ["zca"] if experiment.zca else []
+    parts += [f"scale={scale:g}"] if scale != 1 else []
+    home = out / "sets" / plain_name("-".join(parts))
+    seeds = range(amount.seed, amount.seed + amount.sets_of(experiment))
+    return [home / str(seed) for seed in seeds]
+
+
+def plain_name(text: str) -> str:
+    """A name as a file's or folder's.
+
+    >>> plain_name("mnist/1/dc/test_net=mlp,d1+100*d4")
+    'mnist-1-dc-test_net=mlp,d1+100_d4'
+    """
+    return re.sub(r"[^\w.=,+-]", "_", text.replace("/", "-"))
+
+
+def made_sets(
+    experiment: Experiment, amount: Amount, data: Data, how: ReproductionSettings
+) -> list[Made]:
+    """The sets of an experiment, each condensed or selected where it is not there yet.
+
+    Raises:
+        Interrupted: when a signal asked to stop; existing work is resumed.
+    """
+    folders = folders_of(experiment, amount, data, how.out)
+    if experiment.kind == "select":
+        return _selected(experiment, data, folders, how)
+    config = configuration(experiment, amount, data)
+    out = []
+    for number, folder in enumerate(folders):
+        one = dataclasses.replace(config, seed=config.seed + number)
+        which = f"set {number + 1} of {len(folders)}"
+        out.append(_condensed(one, data, RunFolder(folder), how, which))
+    return out
+
+
+def _selected(
+    experiment: Experiment, data: Data, folders: Sequence[Path], how: ReproductionSettings
+) -> list[Made]:
+    assert experiment.ipc is not None
+    selections = Selections(
+        data,
+        experiment.method,
+        ipc=experiment.ipc,
+        plan=how.plan,
+        device=how.device,
+        threads=how.threads,
+        quiet=how.quiet,
+        say=how.say,
+    )
+    out = []
+    for folder in folders:
+        seed = int(folder.name)
+        if selections.finished(folder, seed):
+            chosen = CondensedSet.load(folder)
+        else:  # another process may be making it, too
+            chosen = selections.make(folder, seed, leftovers=LONG_AGO)
+        out.append(Made(folder, chosen))
+    return out
+
+
+def _condensed(
+    config: RunConfig, data: Data, folder: RunFolder, how: ReproductionSettings, which: str
+) -> Made:
+    status = folder.status(config)
+    if status != "new":
+        folder.check_data(data)
+    if status == "finished":
+        return Made(folder.path, CondensedSet.load(folder.path))
+    plan = folder.plan() if status == "unfinished" else None
+    if plan is None:
+        plan = plan_for(data, config, how.plan, how.device, how.threads)
+    verb = "continuing" if folder.checkpoints.files else "condensing"
+    how.say(f"{verb} {which}: {config.iterations} iterations, seed {config.seed}; {folder.path}")
+    how.say(f"plan: {plan.describe()}")
+    return Made(folder.path, carry_out(data, config, plan, folder, quiet=how.quiet))
+
+
+def condensing_facts(made: Sequence[Made]) -> dict[str, Any]:
+    """When and by what the sets were condensed, from their run folders."""
+    held = [note_facts(one.folder) for one in made]
+    plans = {str(one["plan"]["name"]) for one in held if isinstance(one.get("plan"), dict)}
+    return {
+        "seconds": round(sum(float(one.get("seconds", 0.0)) for one in held), 1),
+        "commits": sorted({str(one["commit"]) for one in held if one.get("commit")}),
+        "plans": sorted(plans),
+    }

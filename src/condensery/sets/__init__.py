@@ -1,0 +1,1 @@
+"""Condensed sets and those from elsewhere; pictures, sound and plain formats."""

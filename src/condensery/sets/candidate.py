@@ -1,0 +1,59 @@
+"""A set as evaluation sees it, whoever made it: normalised images, labels, and what it costs."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from condensery.data.labelled import fingerprint_of
+
+from .condensed import CondensedSet
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """What networks are trained on, decoded."""
+
+    images: Tensor
+    """N×C×H×W, float32, normalised."""
+    labels: Tensor
+    """N, int64, positions among the data's classes."""
+    mean: tuple[float, ...]
+    """The normalisation that ``images`` have, a channel: the test split gets the same."""
+    std: tuple[float, ...]
+    """The normalisation's deviation, a channel."""
+    method: str
+    """What made it."""
+    ipc: int
+    """Its budget: full-size images' worth of stored numbers per class."""
+    stored_bytes: int
+    """Size of what is stored."""
+    decoded: float = 1.0
+    """Training images that a stored one makes."""
+
+    @classmethod
+    def of(cls, condensed: CondensedSet) -> Candidate:
+        """A set that this library made."""
+        about, stored = condensed.about, condensed.stored
+        return cls(
+            images=condensed.images,
+            labels=condensed.labels,
+            mean=about.mean,
+            std=about.std,
+            method=about.method,
+            ipc=about.ipc,
+            stored_bytes=condensed.stored_bytes,
+            decoded=len(condensed) / (len(stored) * stored.shape[1]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @cached_property
+    def content(self) -> str:
+        """SHA-256 of all that an accuracy can depend on: images, labels, normalisation."""
+        held = (fingerprint_of(self.images, self.labels, ()), self.mean, self.std)
+        return hashlib.sha256(repr(held).encode()).hexdigest()

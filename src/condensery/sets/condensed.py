@@ -1,0 +1,338 @@
+"""The result: a condensed set, one file that people keep."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from condensery.config.build import build, settings_of
+from condensery.config.schema import Choice
+from condensery.errors import DataError, UsageError
+from condensery.methods.formation import Formation, MultiFormation, weights_of
+from condensery.methods.formation.multi import pack
+from condensery.utils.files import whole_file
+
+#: The version of the file format that this program writes; it reads this one and older ones.
+FORMAT = 1
+#: The file's name in a run folder.
+FILE = "condensed.safetensors"
+_KEY = "condensery"
+_WEIGHTS = "formation."
+#: What decoding may raise on numbers that are not what the metadata claims.
+_WRONG = (
+    *(AttributeError, IndexError, KeyError, MemoryError, OverflowError),
+    *(RuntimeError, TypeError, ValueError),
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """The training split that was condensed."""
+
+    name: str
+    """Name of the data set."""
+    fingerprint: str
+    """Of its content: images, labels and class names."""
+    images: int
+    """Number of its training images."""
+    bytes: int
+    """Their size in memory."""
+
+
+@dataclass(frozen=True)
+class About:
+    """Everything about a condensed set that is not a tensor; the file's metadata."""
+
+    method: str
+    """The recipe, or the selection, that made it."""
+    formation: Choice
+    """How stored tensors become training images."""
+    ipc: int
+    """Budget: full-size images' worth of stored numbers per class."""
+    seed: int
+    """Random seed."""
+    iterations: int
+    """Outer iterations done."""
+    class_names: tuple[str, ...]
+    """One per class."""
+    mean: tuple[float, ...]
+    """Normalisation per channel, black 0 and white 1."""
+    std: tuple[float, ...]
+    """Normalisation per channel."""
+    flip: bool
+    """Whether training on it may flip images horizontally."""
+    source: Source
+    """What it stands for."""
+    config: Mapping[str, Any]
+    """The resolved configuration."""
+
+    def dump(self) -> str:
+        """One JSON string with sorted keys, so that the same set is the same bytes."""
+        plain = {
+            **self.__dict__,
+            "formation": self.formation.as_dict(),
+            "source": self.source.__dict__,
+        }
+        return json.dumps({"format": FORMAT, **plain}, sort_keys=True, ensure_ascii=False)
+
+    @classmethod
+    def parse(cls, text: str) -> About:
+        """Back from :meth:`dump`; raises ValueError, KeyError or TypeError for anything else."""
+        raw = json.loads(text)
+        version = raw.pop("format")
+        if not isinstance(version, int) or version > FORMAT:
+            raise DataError(
+                f"it has format {version}, and this condensery reads up to {FORMAT}; upgrade it"
+            )
+        formation = dict(raw.pop("formation"))
+        for name in ("class_names", "mean", "std"):
+            raw[name] = tuple(raw[name])
+        kind = str(formation.pop("kind"))
+        about = cls(formation=Choice(kind, formation), source=Source(**raw.pop("source")), **raw)
+        about.check()
+        return about
+
+    def check(self) -> None:
+        """Raise if a value has the wrong type, as in a damaged or hostile file.
+
+        Raises:
+            TypeError: naming the field.
+        """
+        texts = (self.method, self.source.name, self.source.fingerprint, *self.class_names)
+        whole = (self.ipc, self.seed, self.iterations, self.source.images, self.source.bytes)
+        numbers = (*self.mean, *self.std)
+        wrong = {
+            "a name": any(not isinstance(text, str) for text in texts),
+            "a count": any(type(n) is not int or n < 0 for n in whole) or self.ipc < 1,
+            "mean or std": any(not isinstance(x, float | int) for x in numbers)
+            or not all(math.isfinite(x) for x in numbers)
+            or min(self.std, default=0) <= 0
+            or len(self.mean) != len(self.std),
+            "flip": not isinstance(self.flip, bool),
+            "config": not isinstance(self.config, dict),
+        }
+        for what, is_wrong in wrong.items():
+            if is_wrong:
+                raise TypeError(f"{what} in its metadata is invalid")
+
+
+class CondensedSet(Dataset[tuple[Tensor, int]]):
+    """A condensed set: a plain ``torch`` data set of decoded, normalised training images.
+
+    Attributes:
+        stored: classes × stored images × …, float32, as learned.
+        images: N×C×H×W, decoded and normalised.
+        labels: N, int64, sorted by class.
+        about: where it comes from.
+    """
+
+    def __init__(
+        self,
+        stored: Tensor,
+        about: About,
+        formation: Formation | None = None,
+        weights: dict[str, Tensor] | None = None,
+    ) -> None:
+        self.stored = stored.detach().to(device="cpu", dtype=torch.float32).contiguous()
+        self.about = about
+        # A file may not name code to run: only built-in formations are built from its metadata.
+        chosen: Formation = formation or build("formation", about.formation, foreign=False)
+        self.formation = chosen.for_data(about.mean, about.std)
+        learned = weights_of(self.formation) if weights is None else weights
+        if learned:  # on the CPU, as everything in a set
+            here = {name: w.detach().to("cpu", torch.float32) for name, w in learned.items()}
+            self.formation.load_weights(here)  # type: ignore[attr-defined]
+        with torch.no_grad():
+            decoded = self.formation.decode(self.stored)
+        self.images = decoded.flatten(0, 1).contiguous()
+        self.labels = torch.arange(len(self.stored)).repeat_interleave(decoded.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """One decoded, normalised image (C×H×W) and its label."""
+        return self.images[index], int(self.labels[index])
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size of the stored tensors, which the budget limits, and of what a formation learned."""
+        return self.stored.nbytes + self.formation_bytes
+
+    @property
+    def formation_bytes(self) -> int:
+        """Size of what the formation learned beside the stored tensors."""
+        return sum(weight.nbytes for weight in weights_of(self.formation).values())
+
+    @property
+    def shrinkage(self) -> float:
+        """How many times smaller than its source, image for image."""
+        return self.about.source.images / (len(self.stored) * self.about.ipc)
+
+    def pixels(self) -> Tensor:
+        """Decoded images with black 0 and white 1, N×C×H×W, not clamped."""
+        shape = (1, -1, 1, 1)
+        std, mean = torch.tensor(self.about.std), torch.tensor(self.about.mean)
+        return self.images * std.view(shape) + mean.view(shape)
+
+    def packed(self, factor: int) -> CondensedSet:
+        """Its images shrunk afterwards, factor² into one stored image (IDC, table 6: IDC-I-post).
+
+        The same storage as a multi-formation set's, and decoded as that is, but learned without
+        knowing it. Spectrograms are shrunk along time alone, factor of them into one.
+
+        Raises:
+            UsageError: when the images are not whole ones, or cannot be divided among stored ones.
+        """
+        return pack_afterwards(self, factor)
+
+    def save(self, path: str | Path) -> Path:
+        """Write one ``.safetensors`` file; the same set gives identical bytes."""
+        target = Path(path)
+        if target.suffix != ".safetensors":
+            target = target / FILE
+        labels = torch.arange(len(self.stored)).repeat_interleave(self.stored.shape[1])
+        tensors = {"stored": self.stored.flatten(0, 1), "labels": labels}
+        for name, weight in weights_of(self.formation).items():
+            tensors[_WEIGHTS + name] = weight.detach().cpu().float().contiguous()
+        content = save(tensors, metadata={_KEY: self.about.dump()})
+        with whole_file(target) as temporary:
+            temporary.write_bytes(content)
+        return target
+
+    @classmethod
+    def load(cls, path: str | Path, formation: Formation | None = None) -> CondensedSet:
+        """Open a file or a run folder. Opening runs no code from the file.
+
+        Args:
+            path: the ``.safetensors`` file, or the folder of a run.
+            formation: the decoder of a set whose formation is not built in.
+
+        Raises:
+            DataError: when it is not a condensed set, is damaged, or is from a newer version.
+        """
+        file = set_file(Path(path))
+        try:
+            with safe_open(file, framework="pt") as opened:
+                about = About.parse((opened.metadata() or {})[_KEY])
+                stored, labels = opened.get_tensor("stored"), opened.get_tensor("labels")
+                found = [name for name in opened.keys() if name.startswith(_WEIGHTS)]  # noqa: SIM118
+                weights = {name.removeprefix(_WEIGHTS): opened.get_tensor(name) for name in found}
+        except OSError as error:
+            raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
+        except DataError as error:
+            raise DataError(f"{file} cannot be opened: {error}") from error
+        except SafetensorError as error:
+            raise DataError(f"{file} is not a condensed set, or it is damaged") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{file} is not a condensed set, or it is damaged: {error}") from error
+        by_class = _by_class(stored, labels, about, file)
+        if formation is None and (by_class.dim() != 5 or by_class.shape[2] != len(about.mean)):
+            raise DataError(
+                f"{file} is damaged: {tuple(stored.shape)} numbers are not images with "
+                f"{len(about.mean)} channels"
+            )
+        try:
+            condensed = cls(by_class, about, formation, weights or None)
+        except UsageError as error:
+            raise DataError(f"{file} cannot be decoded: {error}") from error
+        except _WRONG as error:
+            raise DataError(f"{file} is damaged: its formation cannot decode it") from error
+        if condensed.images.shape[1] != len(about.mean):
+            raise DataError(f"{file} is damaged: {len(about.mean)} means for its channels")
+        return condensed
+
+
+def pack_afterwards(condensed: CondensedSet, factor: int) -> CondensedSet:
+    """:meth:`CondensedSet.packed`."""
+    about, (classes, held) = condensed.about, condensed.stored.shape[:2]
+    if len(condensed) != classes * held:
+        raise UsageError(
+            f"this set is already packed: {held} stored images per class make "
+            f"{len(condensed) // classes}; pack a set of whole images"
+        )
+    if factor < 2:
+        raise UsageError(f"the factor must be at least 2, got {factor}")
+    along = "time" if about.config.get("sample_rate") else "area"
+    each = factor if along == "time" else factor**2
+    if held % each:
+        raise UsageError(
+            f"a factor of {factor} puts {each} images into one, and {held} per class cannot be "
+            "divided so; choose another factor, or condense a multiple of them"
+        )
+    unit = about.formation.settings.get("space") == "unit"
+    settings = {"factor": factor, "along": along, "space": "unit" if unit else "normalised"}
+    formation: MultiFormation = build("formation", Choice("multi_formation", settings))
+    formation.check(*condensed.images.shape[2:])
+    channels, height, width = condensed.images.shape[1:]
+    images = condensed.pixels() if unit else condensed.images
+    stored = pack(images, (channels, height, width), factor, along)
+    chosen = Choice("multi_formation", settings_of(formation))
+    method, ipc = f"{about.method}_post", max(1, about.ipc // each)
+    config = {**about.config, "recipe": method, "formation": chosen.as_dict(), "ipc": ipc}
+    config["packed"] = {"method": about.method, "ipc": about.ipc, "factor": factor}
+    made = replace(about, method=method, formation=chosen, ipc=ipc, config=config)
+    return CondensedSet(stored.unflatten(0, (classes, -1)), made)
+
+
+def _by_class(stored: Tensor, labels: Tensor, about: About, file: Path) -> Tensor:
+    """Stored tensors indexed by class first, after checking that they are what they claim."""
+    classes = len(about.class_names)
+    fits = classes > 0 and stored.is_floating_point() and len(stored) % classes == 0
+    if not fits or stored.numel() == 0 or stored.dim() < 2:
+        raise DataError(f"{file} is damaged: {tuple(stored.shape)} numbers for {classes} classes")
+    expected = torch.arange(classes).repeat_interleave(len(stored) // classes)
+    if labels.shape != expected.shape or not bool((labels == expected).all()):
+        raise DataError(f"{file} is damaged: its labels are not sorted runs of {classes} classes")
+    if not bool(torch.isfinite(stored).all()):
+        raise DataError(f"{file} is damaged: it holds values that are not finite")
+    out: Tensor = stored.unflatten(0, (classes, -1))
+    return out
+
+
+def set_file(path: Path) -> Path:
+    """The file of a set: itself, or the one in a run folder."""
+    if path.is_dir():
+        file = path / FILE
+        if not file.exists():
+            raise DataError(f"{path} has no {FILE}: {_what_instead(path)}")
+        return file
+    if not path.exists():
+        raise DataError(f"{path} does not exist; name a run folder or a .safetensors file")
+    return path
+
+
+def _what_instead(folder: Path) -> str:
+    if (folder / "recipe.yaml").exists():
+        return "the run is unfinished; finish it, or name a file in its checkpoints folder"
+    if (folder / "0").is_dir():
+        return f"it holds several sets; name one of them, such as {folder / '0'}"
+    return "name the folder of a run, or a .safetensors file"
+
+
+def load_sets(path: str | Path) -> list[CondensedSet]:
+    """The set at a path, or all sets of a folder that holds several (``0``, ``1``, …)."""
+    return [CondensedSet.load(place) for place in places_of_sets(path)]
+
+
+def places_of_sets(path: str | Path) -> list[Path]:
+    """Where the sets of :func:`load_sets` lie; the path itself where it holds no several ones."""
+    folder = Path(path)
+    if folder.is_dir() and not (folder / FILE).exists():
+        numbered = sorted(
+            (p for p in folder.iterdir() if p.name.isascii() and p.name.isdigit()),
+            key=lambda p: int(p.name),
+        )
+        if numbered:
+            return numbered
+    return [folder]

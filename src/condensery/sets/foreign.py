@@ -1,0 +1,343 @@
+"""Sets from elsewhere: ``.npz`` files, folders of pictures, and what the authors' programs save.
+
+They become :class:`Candidate` objects, rows of a table beside our own. What training images they
+were made from cannot be known, so that is not checked; everything else is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from condensery.data import Data
+from condensery.data.classes import as_labels
+from condensery.data.folders import picture_folders
+from condensery.data.images import PixelArray, UnreadableError, as_channels, pixels
+from condensery.errors import DataError
+from condensery.utils.files import safe_names
+from condensery.utils.text import shape_text
+
+from .candidate import Candidate
+from .condensed import FILE
+from .torch_files import open_torch
+
+_TORCH = (".pt", ".pth")
+#: Files that each hold a third-party set.
+_FILES = (".npz", *_TORCH)
+#: StoredParameters pixels are not clamped, but hardly one of a hundred lies outside these bounds.
+_PIXELS, _NORMALISED = (-1.0, 2.0), (-10.0, 10.0)
+_STRAY = 0.01
+#: What numpy raises for a file that is not, or no longer, an archive of plain arrays.
+_TORN = (
+    *(AttributeError, EOFError, KeyError, NotImplementedError, TypeError, ValueError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """Images and labels as a file has them."""
+
+    images: Any
+    labels: Any
+    names: tuple[str, ...] | None = None
+    mean: Any = None
+    std: Any = None
+    normalised: bool = False
+    """Whether the format's images are normalised by the data's mean and std."""
+    stored_bytes: int | None = None
+    """Size of the images in the file, where it is not that of ``images``."""
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a set at this path was not made here, by what the file or folder looks like."""
+    if not path.is_dir():
+        return path.suffix.lower() in _FILES
+    return not _ours(path) and bool(_several(path) or picture_folders(path))
+
+
+def open_foreign(path: Path, data: Data) -> list[Candidate]:
+    """The set at a path, or all sets of a file or folder that holds several.
+
+    Args:
+        path: an ``.npz`` file with ``images`` and ``labels`` (and ``class_names``, ``mean`` and
+            ``std``, as our export writes them); a ``.pt`` file as the published programs of DC,
+            DSA, DM and CAFE save it, or with images and labels alone; a folder of these; or a
+            folder with a folder of pictures for each class.
+        data: what networks are tested on; it fixes shape, classes and normalisation.
+
+    Raises:
+        DataError: when it cannot be read, or does not fit the data.
+    """
+    if path.is_dir():
+        files = _several(path)
+        if not files:
+            return [_candidate(_folder(path, data), data, path, "pictures")]
+        return [one for file in files for one in open_foreign(file, data)]
+    if not path.exists():
+        raise DataError(f"{path} does not exist; name a set's folder or file")
+    if path.suffix.lower() == ".npz":
+        return [_candidate(_npz(path), data, path, "npz")]
+    return [_candidate(raw, data, path, "pt") for raw in _experiments(path)]
+
+
+def _ours(folder: Path) -> bool:
+    """A run, finished or not, or a folder of runs: these hold pictures, too."""
+    inner = [p for p in folder.iterdir() if p.is_dir()]
+    marks = (FILE, "recipe.yaml")
+    return any((place / mark).exists() for place in (folder, *inner) for mark in marks)
+
+
+def _several(folder: Path) -> list[Path]:
+    """The sets of a folder that holds nothing but such files."""
+    files = [p for p in sorted(folder.iterdir()) if not p.name.startswith(".")]
+    return files if files and all(p.suffix.lower() in _FILES for p in files) else []
+
+
+def _npz(path: Path) -> _Raw:
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            held = {name: file[name] for name in file.files}
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    except _TORN as error:
+        # An array of objects ends here, too: reading one would need pickle.
+        raise DataError(
+            f"{path} is damaged or holds objects; save plain arrays with numpy.savez"
+        ) from error
+    if not {"images", "labels"} <= set(held):
+        stored = "stored tensors, not training images; export it without --stored"
+        other = f"{', '.join(sorted(held)) or 'nothing'}; images and labels are needed"
+        raise DataError(f"{path} holds {stored if 'stored' in held else other}")
+    if ("mean" in held) != ("std" in held):
+        raise DataError(f"{path} has one of mean and std; both or neither is needed")
+    names = held.get("class_names")
+    classes = None if names is None else tuple(str(name) for name in np.ravel(names))
+    return _Raw(held["images"], held["labels"], classes, held.get("mean"), held.get("std"))
+
+
+def _folder(path: Path, data: Data) -> _Raw:
+    """One folder per class, pictures in it, in the order of their names."""
+    folders, files = picture_folders(path) or ((), [])
+    classes = data.train.class_names
+    as_folders = dict(zip(safe_names(classes), classes, strict=True))
+    names = tuple(as_folders.get(name, name) for name in folders)
+    images = _stacked([file for file, _ in files], path)
+    size = images.nbytes  # the pictures' pixels, however they are compressed
+    if images.shape[1] == 1 and data.train.shape[0] == 3:
+        images = np.repeat(images, 3, axis=1)  # grey pictures of colour classes
+    return _Raw(images, np.array([label for _, label in files]), names, stored_bytes=size)
+
+
+def _stacked(files: Sequence[Path], path: Path) -> NDArray[np.uint8]:
+    """Pictures of one size, N×C×H×W; grey where all of them are."""
+    found: list[PixelArray] = []
+    for file in files:
+        try:
+            found.append(pixels(file, None))
+        except UnreadableError as error:
+            raise DataError(f"picture {file} cannot be read; repair or remove it") from error
+        if found[-1].shape[:2] != found[0].shape[:2]:
+            raise DataError(f"the pictures of {path} differ in size; bring them to one")
+    channels = 3 if any(one.ndim == 3 for one in found) else 1
+    return np.stack([as_channels(one, channels) for one in found])
+
+
+def _experiments(path: Path) -> list[_Raw]:
+    """The sets of a ``.pt`` file: one an experiment.
+
+    The programs of DC, DSA, DM and CAFE save a dictionary whose ``data`` is a list with
+    (images, labels) for each experiment, images normalised.
+    """
+    held = open_torch(path)
+    found = held
+    if isinstance(held, Mapping):
+        by_name = next((n for n in (("images", "labels"), ("x", "y")) if set(n) <= set(held)), None)
+        found = [held[n] for n in by_name] if by_name else held.get("data")
+    pairs = [found] if _is_pair(found) else found
+    if not isinstance(pairs, Sequence) or not pairs or not all(map(_is_pair, pairs)):
+        raise DataError(
+            f"{path} has no images with labels; (images, labels), or a dictionary whose 'data' "
+            "lists such pairs, is needed"
+        )
+    return [_Raw(images, labels, normalised=True) for images, labels in pairs]
+
+
+def _is_pair(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and all(isinstance(one, Tensor) for one in value)
+        and value[0].dim() > 1
+    )
+
+
+def _candidate(raw: _Raw, data: Data, path: Path, kind: str) -> Candidate:
+    """Checked, and normalised."""
+    images = _images(raw.images, path)
+    if tuple(images.shape[1:]) != data.train.shape:
+        raise DataError(
+            f"set {path} holds images of {shape_text(images.shape[1:])}, but {data.name} has "
+            f"{shape_text(data.train.shape)}; use the --size and --channels it was made with"
+        )
+    labels = _labels(raw, data, path, len(images))
+    mean, std = _normalisation(raw, data, path)
+    return Candidate(
+        images=_normalised(images, raw, data, path, (mean, std)),
+        labels=labels,
+        mean=mean,
+        std=std,
+        method=f"elsewhere ({kind})",
+        ipc=math.ceil(len(labels) / data.train.classes),
+        stored_bytes=raw.images.nbytes if raw.stored_bytes is None else raw.stored_bytes,
+    )
+
+
+def _images(images: Any, path: Path) -> Tensor:
+    """N×C×H×W, uint8 or float32, all of it finite."""
+    array = _array(images, path)
+    if array.dtype != np.uint8 and array.dtype.kind != "f":
+        raise DataError(f"images of {path} are of type {array.dtype}; uint8 or float32 is needed")
+    if array.ndim == 3:
+        array = array[:, None]
+    if array.ndim != 4 or 0 in array.shape:
+        raise DataError(f"images of {path} have shape {array.shape}; N×C×H×W is needed")
+    if array.shape[3] in (1, 3) and array.shape[1] not in (1, 3):
+        array = np.moveaxis(array, 3, 1)
+    if array.dtype != np.uint8:
+        with np.errstate(over="ignore"):  # an overflow is found below
+            array = array.astype(np.float32)
+        if not np.isfinite(array).all():
+            raise DataError(f"images of {path} hold NaN or infinite values; repair them")
+    return torch.from_numpy(np.array(array, order="C"))
+
+
+def _array(values: Any, path: Path) -> NDArray[Any]:
+    """Any numbers as numpy has them; it knows no bfloat16."""
+    if not isinstance(values, Tensor):
+        return np.asarray(values)
+    try:
+        tensor = values.detach()
+        return np.asarray((tensor.float() if tensor.is_floating_point() else tensor).numpy())
+    except (TypeError, RuntimeError) as error:
+        raise DataError(
+            f"{path} holds tensors that are not plain arrays; save dense ones"
+        ) from error
+
+
+def _labels(raw: _Raw, data: Data, path: Path, images: int) -> Tensor:
+    """Positions among the data's classes; each of them must occur."""
+    try:
+        labels = as_labels(_array(raw.labels, path), "set's")
+    except DataError as error:
+        raise DataError(f"set {path}: {error}") from error
+    if len(labels) != images:
+        raise DataError(f"set {path} has {images} images but {len(labels)} labels")
+    classes = data.train.class_names
+    if labels.dtype.kind == "U":
+        raw, labels = _by_name(raw, labels)
+    if raw.names is not None:
+        labels = _renumbered(labels, raw.names, classes, data, path)
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
+        raise DataError(
+            f"labels of {path} range from {labels.min()} to {labels.max()}, but {data.name} has "
+            f"the classes 0 … {len(classes) - 1}"
+        )
+    missing = np.setdiff1d(np.arange(len(classes)), labels)
+    if len(missing):
+        raise DataError(
+            f"set {path} has no image of class '{classes[missing[0]]}' of {data.name}; it may "
+            "belong to another data set"
+        )
+    return torch.from_numpy(labels.astype(np.int64))
+
+
+def _by_name(raw: _Raw, labels: NDArray[Any]) -> tuple[_Raw, NDArray[Any]]:
+    """Labels that are class names, as numbers."""
+    names, numbers = np.unique(labels, return_inverse=True)
+    return dataclasses.replace(raw, names=tuple(names.tolist())), numbers
+
+
+def _renumbered(
+    labels: NDArray[Any], names: Sequence[str], classes: Sequence[str], data: Data, path: Path
+) -> NDArray[Any]:
+    """Labels of a set that names its classes, in the data's order."""
+    if sorted(names) != sorted(classes):
+        odd = sorted(set(names) - set(classes)) or sorted(set(classes) - set(names))
+        raise DataError(
+            f"the classes of set {path} are not those of {data.name}: '{odd[0] if odd else ''}' "
+            "is in only one of them"
+        )
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(names):
+        raise DataError(f"labels of {path} lie outside its {len(names)} class names")
+    place = np.array([list(classes).index(name) for name in names])
+    return np.asarray(place[labels])
+
+
+def _normalisation(
+    raw: _Raw, data: Data, path: Path
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std that networks see the images under: the set's own, or the data's."""
+    if raw.mean is None:
+        return data.train.mean, data.train.std
+    out = []
+    for values in (raw.mean, raw.std):
+        array = np.asarray(values)
+        if array.shape != (data.train.shape[0],) or array.dtype.kind not in "fiu":
+            raise DataError(
+                f"mean and std of {path} must have one number per channel, {data.train.shape[0]} "
+                "in all"
+            )
+        out.append(tuple(float(v) for v in array))
+    mean, std = out
+    if not np.isfinite([*mean, *std]).all() or min(std) <= 0:
+        raise DataError(f"mean and std of {path} must be finite, and std positive")
+    return mean, std
+
+
+def _normalised(
+    images: Tensor,
+    raw: _Raw,
+    data: Data,
+    path: Path,
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]],
+) -> Tensor:
+    """Images as networks see them."""
+    measured = data.train.images.is_floating_point()  # on a scale of its own
+    as_they_are = raw.normalised and images.dtype != torch.uint8
+    if as_they_are and not measured and 0 <= float(images.min()) <= float(images.max()) <= 1:
+        as_they_are = False  # IDC's program saves pixels; black is negative where it is normalised
+    if images.dtype == torch.uint8:
+        if measured:
+            raise DataError(f"set {path} has 8-bit images, but those of {data.name} are float32")
+        images = images.float() / 255
+    elif not measured and raw.mean is None:
+        _check_scale(images, path, as_they_are)
+    if as_they_are:
+        return images
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in normalisation)
+    return (images - mean) / std
+
+
+def _check_scale(images: Tensor, path: Path, normalised: bool) -> None:
+    """Raise if values contradict the format."""
+    low, high = _NORMALISED if normalised else _PIXELS
+    stray = float(((images < low) | (images > high)).double().mean())
+    if stray > _STRAY:
+        wanted = "normalised images" if normalised else "images with black 0 and white 1"
+        remedy = "" if normalised else ", or 8 bits, or mean and std beside them"
+        raise DataError(
+            f"images of {path} range from {float(images.min()):.3g} to {float(images.max()):.3g}; "
+            f"{wanted}{remedy} are needed"
+        )

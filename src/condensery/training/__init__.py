@@ -1,0 +1,1 @@
+"""Training networks: protocols, one network or several in a call."""

@@ -1,0 +1,445 @@
+"""Train one network on any set: tensors that live on the device, no loader, no host sync."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import log_softmax, pad
+from torch.nn.modules.dropout import _DropoutNd
+
+from condensery.augment.draws import to_device
+from condensery.nets import chain, mixes_examples
+from condensery.runtime.compile import compiled
+from condensery.runtime.distributed import ALONE, Ranks, share
+from condensery.runtime.plan import Plan
+from condensery.runtime.randomness import fork_rng, stream
+
+from .augmenter import Augmenter
+from .datasets import Split as Split
+from .datasets import Subset as Subset
+from .datasets import Tensors as Tensors
+from .datasets import TrainingSet as TrainingSet
+from .minibatches import batches, evenly, logits_of, pieces_of, plain_targets, several
+from .protocol import Protocol
+from .step_blocks import Block
+from .step_graph import StepGraph
+
+#: Images that an accuracy takes at once where the plan has no chunks.
+_WHOLE_CHECK = 256
+
+Loss = Callable[[dict[str, Tensor], Tensor, Tensor], Any]
+#: Called with the rows of each mini-batch, and which of them were right before its step.
+BatchObserver = Callable[[Tensor, Tensor], None]
+
+
+class Trainer:
+    """Trains networks of one architecture, one after another, by one protocol.
+
+    Args:
+        protocol: the constants.
+        plan: device, pieces of a batch and whether to compile.
+        flip: whether augmentation may flip images horizontally.
+        seed: seed of shuffling and augmentation.
+        purpose: what the draws are for, part of their address.
+        dtype: type of the passes; weights keep theirs. Networks that mix examples ignore it.
+        mean: normalisation of the images, for augmentations that change colours.
+        std: normalisation.
+        ranks: those that take a part of each mini-batch, and add up their gradients.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        plan: Plan,
+        *,
+        flip: bool,
+        seed: int,
+        purpose: str = "training",
+        dtype: torch.dtype | None = None,
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (1.0,),
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self.ranks = ranks
+        self.protocol = protocol
+        self.plan = plan
+        self.seed = seed
+        self.purpose = purpose
+        self.dtype = dtype
+        self.augmented = Augmenter(protocol, flip, mean, std)
+        self._losses: dict[tuple[torch.dtype | None, bool, bool], Loss] = {}
+        self._several: Loss | None = None
+        self._hits: Loss | None = None
+        self._graph: StepGraph | None = None
+
+    def train(
+        self,
+        network: nn.Module,
+        data: TrainingSet,
+        network_index: int,
+        *,
+        set_index: int = 0,
+        schedule: Callable[[int], float] | None = None,
+    ) -> nn.Module:
+        """Train a network in place, to the last epoch.
+
+        Args:
+            network: on the plan's device; left in evaluation mode.
+            data: what to train on.
+            network_index: which network it is; decides its shuffling and augmentation.
+            set_index: which set it is trained on, the rest of the draws' address.
+            schedule: learning rate by step, in place of the protocol's by epoch.
+        """
+        course, epochs = Course(self, network), range(self.protocol.epochs)
+        place = (self.seed, self.purpose, network_index)
+        rngs = (stream(*place, epoch, set_index) for epoch in epochs)
+        with course.dropout("dropout", network_index, group=set_index):
+            course.several_epochs(data, rngs, epochs, schedule)
+        if self._graph is not None:
+            self._graph.release()
+        return network.eval()
+
+    def step(
+        self, course: Course, batch: tuple[Tensor, Tensor], rng: np.random.Generator
+    ) -> Tensor:
+        """One SGD step; the batch goes through in pieces whose gradients add up.
+
+        Every rank draws and augments the whole batch, and learns from its part of it.
+
+        Returns:
+            which images the weights before it had right, N; empty where the course has no observer.
+        """
+        watched = course.watch is not None
+        loss = self.loss(course.network, None if course.whole else self.dtype, watched=watched)
+        images, targets = self.augmented(*batch, [rng])
+        if self.recordable(course, len(images)):
+            rate = float(course.optimizer.param_groups[0]["lr"])
+            self.recorded_step(course, images, targets, rate)
+            return images.new_empty(0, dtype=torch.bool)
+        course.optimizer.zero_grad(set_to_none=True)
+        right = [images.new_empty(0, dtype=torch.bool)]
+        with torch.enable_grad():
+            for piece, target in self.pieces(images, targets, course.whole, course.split):
+                found = loss(course.weights, piece, target)
+                if watched:
+                    right.append(found[1])
+                (found[0] if watched else found).backward()
+        if course.split:
+            slopes = [weight.grad for weight in course.network.parameters()]
+            self.ranks.all_reduce_sum(*[slope for slope in slopes if slope is not None])
+        course.optimizer.step()
+        return torch.cat(right)[: len(images)]
+
+    def recordable(self, course: Course, size: int) -> bool:
+        """Whether a step on so many images is one call of known layers that nobody watches."""
+        chunk = self.plan.chunk
+        fits = chunk is None or size <= chunk
+        plain = course.layers and course.watch is None and not course.whole
+        return self.plan.graphs and fits and plain and self.ranks.alone
+
+    def recorded_step(self, course: Course, images: Tensor, targets: Tensor, rate: float) -> None:
+        """One SGD step on augmented images, replayed."""
+        if self._graph is None:
+            loss = self.loss(course.network, self.dtype)
+            self._graph = StepGraph(loss, course.network, self.protocol)
+        self._graph.step(course, self._laid_out(images, False), targets, rate)
+
+    def pieces(
+        self, images: Tensor, targets: Tensor, whole: bool, split: bool = False
+    ) -> list[tuple[Tensor, Tensor]]:
+        """A batch, or this rank's part of it, as the calls that take it, laid out for them."""
+        if split:
+            images, targets = evenly(images, targets, self.ranks.world)[self.ranks.rank]
+        parts = pieces_of(images, targets, None if whole else self.plan.chunk)
+        return [(self._laid_out(piece, whole), target) for piece, target in parts]
+
+    def _laid_out(self, images: Tensor, whole: bool) -> Tensor:
+        if self.plan.channels_last and not whole:
+            return images.contiguous(memory_format=torch.channels_last)
+        return images
+
+    def loss(
+        self,
+        network: nn.Module,
+        dtype: torch.dtype | None,
+        *,
+        learning: bool = True,
+        watched: bool = False,
+    ) -> Loss:
+        """The loss as a function of weights, so that a new network does not recompile.
+
+        Args:
+            network: of the architecture of all networks here.
+            dtype: of the passes; None leaves everything as it is.
+            learning: whether the network is in training mode, with its dropout.
+            watched: whether it also gives which images are classified rightly.
+        """
+        key = (dtype, learning, watched)
+        if key in self._losses:
+            return self._losses[key]
+        template = copy.deepcopy(network).train(learning)
+        self._losses[key] = self._fast(loss_of(template, dtype, watched), template)
+        return self._losses[key]
+
+    def losses(self, network: nn.Module) -> Loss:
+        """The sum of the losses of several networks, as a function of their stacked weights.
+
+        Args:
+            network: one of them, none of which mixes examples.
+        """
+        if self._several is None:
+            template = copy.deepcopy(network).train()
+            self._several = self._fast(several(loss_of(template, self.dtype)), template)
+        return self._several
+
+    def hits(self, network: nn.Module) -> Loss:
+        """How many images are classified rightly in evaluation mode, as a function of weights."""
+        if self._hits is None:
+            template = copy.deepcopy(network).eval()
+
+            def hits(weights: dict[str, Tensor], images: Tensor, targets: Tensor) -> Tensor:
+                found = logits_of(template, weights, images, self.dtype).argmax(1)
+                return ((found == targets[:, 0].long()) & (targets[:, 2] > 0)).sum()
+
+            self._hits = self._fast(hits, template)
+        return self._hits
+
+    def _fast(self, function: Loss, template: nn.Module) -> Loss:
+        return compiled(function) if self.plan.compile and not mixing(template) else function
+
+
+class Course:
+    """A network in training: its weights, their optimiser, and an observer of its batches."""
+
+    def __init__(
+        self, trainer: Trainer, network: nn.Module, watch: BatchObserver | None = None
+    ) -> None:
+        protocol = trainer.protocol
+        self.trainer, self.watch = trainer, watch
+        self.network = network.train().requires_grad_(True)
+        self.whole = mixing(network)
+        self.layers = chain(network) is not None and not any(True for _ in network.buffers())
+        """Whether it is a chain of known layers, which draw nothing and remember nothing."""
+        drops = any(isinstance(m, _DropoutNd) and m.p > 0 for m in network.modules())
+        self.split = not (trainer.ranks.alone or self.whole or drops)
+        """Whether each rank takes a part of every batch."""
+        self.weights = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+        self.optimizer = torch.optim.SGD(network.parameters(), **protocol.sgd.arguments)
+        self._steps = 0
+
+    def dropout(
+        self, purpose: str, iteration: int, step: int = 0, group: int = 0
+    ) -> AbstractContextManager[None]:
+        """Where a network draws from torch's own generators while it is trained."""
+        if self.layers:
+            return nullcontext()
+        device = torch.device(self.trainer.plan.device)
+        return fork_rng(self.trainer.seed, purpose, iteration, step, group, device=device)
+
+    def epoch(
+        self,
+        data: TrainingSet,
+        rng: np.random.Generator,
+        epoch: int,
+        schedule: Callable[[int], float] | None = None,
+    ) -> None:
+        """One pass over the set, at the rate of this epoch (or of each step)."""
+        for _ in self.steps(data, rng, epoch, schedule):
+            pass
+
+    def steps(
+        self,
+        data: TrainingSet,
+        rng: np.random.Generator,
+        epoch: int,
+        schedule: Callable[[int], float] | None = None,
+    ) -> Iterator[int]:
+        """:meth:`epoch` step by step; gives each step's number in the epoch when it is done."""
+        protocol = self.trainer.protocol
+        order = to_device(torch.from_numpy(rng.permutation(len(data))), data.index_device)
+        self.network.train()
+        for step, rows in enumerate(batches(order, protocol.batch, self.whole)):
+            rate = protocol.rate_at(epoch) if schedule is None else schedule(self._steps)
+            self.optimizer.param_groups[0]["lr"] = rate
+            right = self.trainer.step(self, data.take(rows), rng)
+            if self.watch is not None:
+                self.watch(rows, right)
+            self._steps += 1
+            yield step
+
+    def several_epochs(
+        self,
+        data: TrainingSet,
+        rngs: Iterable[np.random.Generator],
+        epochs: Iterable[int],
+        schedule: Callable[[int], float] | None = None,
+    ) -> None:
+        """Epochs one after another; where steps are recorded, many are drawn and augmented at once.
+
+        Args:
+            data: what to train on.
+            rngs: where each epoch's draws come from.
+            epochs: their numbers, for the rate.
+            schedule: learning rate by step, in place of the protocol's by epoch.
+        """
+        size = self.trainer.protocol.batch
+        if not self._ahead(min(size, len(data))):
+            for rng, epoch in zip(rngs, epochs, strict=True):
+                self.epoch(data, rng, epoch, schedule)
+            return
+        self.network.train()
+        block = self._block(data)
+        for rng, epoch in zip(rngs, epochs, strict=True):
+            for rows in np.split(
+                order := rng.permutation(len(data)), range(size, len(order), size)
+            ):
+                rate = self.trainer.protocol.rate_at(epoch)
+                block.add(rows, rng, rate if schedule is None else schedule(self._steps))
+                self._steps += 1
+        block.finish()
+
+    def _block(self, data: TrainingSet) -> Block:
+        trainer = self.trainer
+        return Block(data, trainer.augmented, partial(trainer.recorded_step, self))
+
+    def _ahead(self, size: int) -> bool:
+        trainer = self.trainer
+        return trainer.recordable(self, size) and trainer.augmented.drawn_ahead
+
+    def real_epochs(self, data: TrainingSet, numbers: range, address: tuple[int, int]) -> None:
+        """Some passes over the real set at the protocol's first rate."""
+        trainer = self.trainer
+        for number in numbers:
+            rng = stream(trainer.seed, f"{trainer.purpose}-real-epoch", *address, number)
+            with self.dropout(f"{trainer.purpose}-real-epoch-dropout", *address, group=number):
+                self.several_epochs(data, [rng], [0])
+        self._alike()
+
+    def some(self, data: TrainingSet, images: int, address: tuple[int, int]) -> None:
+        """Steps on this many images of a set, drawn without replacement; all of a smaller one."""
+        trainer = self.trainer
+        rng = stream(trainer.seed, f"{trainer.purpose}-real", *address)
+        rows = rng.choice(len(data), min(images, len(data)), replace=False)
+        rate, size = trainer.protocol.rate_at(0), trainer.protocol.batch
+        self.network.train()
+        if self._ahead(min(size, len(rows))):
+            block = self._block(data)
+            for batch in np.split(rows, range(size, len(rows), size)):
+                block.add(batch, rng, rate)
+            block.finish()
+            return
+        picked = to_device(torch.from_numpy(rows), data.index_device)
+        self.optimizer.param_groups[0]["lr"] = rate
+        with self.dropout(f"{trainer.purpose}-real-dropout", *address):
+            for part in batches(picked, trainer.protocol.batch, self.whole):
+                trainer.step(self, data.take(part), rng)
+        self._alike()
+
+    def steps_of(self, data: TrainingSet) -> int:
+        """Steps that an epoch on a set takes."""
+        return len(batches(torch.arange(len(data)), self.trainer.protocol.batch, self.whole))
+
+    def epochs(
+        self, images: Tensor, labels: Tensor, numbers: range, address: tuple[int, int]
+    ) -> None:
+        """Some passes over a set at the protocol's first rate, without a word to the host.
+
+        Args:
+            images: N×C×H×W, normalised.
+            labels: N.
+            numbers: of the passes, part of the address of their draws.
+            address: iteration and step, the rest of it.
+        """
+        trainer, data = self.trainer, Tensors(images, labels)
+        self.network.train()
+        rngs = (stream(trainer.seed, trainer.purpose, *address, number) for number in numbers)
+        if self._ahead(min(trainer.protocol.batch, len(data))):
+            self.several_epochs(data, rngs, [0] * len(numbers))
+            return
+        for number, rng in zip(numbers, rngs, strict=True):
+            with self.dropout(f"{trainer.purpose}-dropout", *address, group=number):
+                self.epoch(data, rng, 0)
+        self._alike()
+
+    def _alike(self) -> None:
+        """Networks that every rank trained by itself continue from rank 0's numbers."""
+        if not (self.split or self.trainer.ranks.alone):
+            held = [*self.network.state_dict().values(), *self.momenta().values()]
+            self.trainer.ranks.broadcast(*held)
+
+    @torch.no_grad()
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of a batch in evaluation mode, a scalar on the device."""
+        function = self.trainer.loss(self.network, None, learning=False)
+        ranks, targets = self.trainer.ranks, plain_targets(images, labels)
+        pieces = self.trainer.pieces(images, targets, False, not ranks.alone)
+        total = torch.stack([function(self.weights, *piece) for piece in pieces]).sum()
+        ranks.all_reduce_sum(total)
+        return total
+
+    @torch.no_grad()
+    def accuracy(self, data: TrainingSet) -> float:
+        """Share of a set that is classified rightly in evaluation mode; one host sync."""
+        trainer = self.trainer
+        function = trainer.hits(self.network)
+        ranks = trainer.ranks
+        own, most = share(len(data), ranks.rank, ranks.world), -(-len(data) // ranks.world)
+        # Pieces of one shape: memory does not grow with the set.
+        count = -(-most // (trainer.plan.chunk or _WHOLE_CHECK))
+        size = -(-most // count)
+        hits = []
+        for rows in torch.arange(own.start, own.stop, device=data.index_device).split(size):
+            images, labels = data.take(rows)
+            targets, missing = plain_targets(images, labels), size - len(rows)
+            images = pad(images, (0, 0) * 3 + (0, missing))
+            targets = pad(targets, (0, 0, 0, missing))
+            for piece in trainer.pieces(images, targets, False):
+                hits.append(function(self.weights, *piece))
+        total = torch.stack(hits).sum()
+        ranks.all_reduce_sum(total)
+        return int(total) / len(data)
+
+    def momenta(self) -> dict[str, Tensor]:
+        """What SGD remembers of each parameter."""
+        found = {
+            name: self.optimizer.state[weight].get("momentum_buffer")
+            for name, weight in self.network.named_parameters()
+            if weight in self.optimizer.state
+        }
+        return {name: buffer for name, buffer in found.items() if buffer is not None}
+
+    def load_momenta(self, momenta: dict[str, Tensor]) -> None:
+        """Restore :meth:`momenta`."""
+        for name, weight in self.network.named_parameters():
+            if name in momenta:
+                self.optimizer.state[weight]["momentum_buffer"] = momenta[name].to(weight).clone()
+
+
+def loss_of(template: nn.Module, dtype: torch.dtype | None, watched: bool = False) -> Loss:
+    """The loss of a network as a function of its weights, a batch and its targets.
+
+    Args:
+        template: the network, in the mode that it is run in.
+        dtype: of the passes; None leaves everything as it is.
+        watched: whether it also gives which images are classified rightly.
+    """
+
+    def loss(weights: dict[str, Tensor], images: Tensor, targets: Tensor) -> Any:
+        logits = logits_of(template, weights, images, dtype).to(targets.dtype)
+        picked = log_softmax(logits, 1).gather(1, targets[:, :2].long())
+        mean = -(picked * targets[:, 2:]).sum()
+        return (mean, logits.argmax(1) == targets[:, 0].long()) if watched else mean
+
+    return loss
+
+
+def mixing(network: nn.Module) -> bool:
+    """Whether a batch must go through the network whole."""
+    return mixes_examples(network)

@@ -1,0 +1,152 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from condensery.errors import UsageError
+
+#: Part of the name of what is being written.
+_TEMPORARY = "-writing-"
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that is renamed to it when the block ends well."""
+    make_folder(path.parent)
+    prefix = f".{path.stem}{_TEMPORARY}"
+    # Its own folder, because libraries choose their format by the file's ending.
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        yield temporary
+        # Some libraries write for the owner alone; results are shared as any file is.
+        temporary.chmod(0o666 & ~_umask())
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring renames in a folder to the disk, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError:  # some file systems cannot
+        pass
+    finally:
+        os.close(handle)
+
+
+#: Seconds after which nobody is still writing a file: where several processes may write.
+LONG_AGO = 24 * 3600.0
+
+
+def remove_leftovers(folder: Path, older_than: float = 0) -> None:
+    """Remove what :func:`whole_file` was writing into a folder when its process was killed.
+
+    Args:
+        folder: need not exist.
+        older_than: seconds for which nothing of it changed; 0 where no other process writes there.
+    """
+    for path in folder.glob(f".*{_TEMPORARY}*"):
+        try:
+            old = older_than <= 0 or time.time() - _changed(path) >= older_than
+            if path.is_dir() and old:
+                shutil.rmtree(path, ignore_errors=True)
+        except OSError:  # its writer has just finished
+            continue
+
+
+def _changed(folder: Path) -> float:
+    """When a folder or a file in it was last written to."""
+    return max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that becomes ``path`` when the block ends well; ``path`` must be free."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UsageError(f"{path} already exists and is not empty; choose another --out")
+    make_folder(path.parent)
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        yield folder
+        folder.chmod(0o777 & ~_umask())
+        if path.exists():
+            path.rmdir()
+        folder.replace(path)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, whole."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON for people and programs, whole."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def safe_names(names: Sequence[str]) -> list[str]:
+    """Class names as folder names: no path tricks, no two alike, also where case is ignored.
+
+    >>> safe_names(["cat", "../dog", "CAT"])
+    ['cat', '1_.._dog', '2_CAT']
+    """
+    out: list[str] = []
+    for number, name in enumerate(names):
+        clean = re.sub(r"[^\w .+()-]", "_", name).strip()
+        clean = clean.encode()[:100].decode(errors="ignore")
+        plain = clean == name and clean != "" and not clean.startswith(".") and clean[-1] != "."
+        taken = {other.casefold() for other in out}
+        out.append(clean if plain and clean.casefold() not in taken else f"{number}_{clean}")
+    return out
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Raise if a file cannot be written, before any work is done for it.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    if path.is_dir() or not path.name:
+        raise UsageError(f"{option} {path} is a folder; name a file")
+    make_folder(path.parent)
+    if not os.access(path.parent, os.W_OK):
+        raise UsageError(f"{option} {path} cannot be written: its folder is read-only")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        UsageError: when it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"folder {folder} cannot be made: {error.strerror}; choose another"
+        ) from error

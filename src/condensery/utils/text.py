@@ -1,0 +1,67 @@
+"""Numbers, counts and tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+
+def size_text(count: int) -> str:
+    """A size in bytes, in decimal units.
+
+    >>> size_text(31360), size_text(12)
+    ('31.4 kB', '12 bytes')
+    """
+    if count < 1000:
+        return f"{count} bytes"
+    value, unit = float(count), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.1f} {unit}"
+
+
+def time_text(seconds: float) -> str:
+    """A duration.
+
+    >>> time_text(3725)
+    '1 h 2 min'
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{seconds / 60:.1f} min"
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape, such as ``3×32×32``."""
+    return "×".join(str(side) for side in shape)
+
+
+def plural(count: int, one: str, several: str | None = None) -> str:
+    """A count of things.
+
+    >>> plural(1, "class", "classes"), plural(3, "set")
+    ('1 class', '3 sets')
+    """
+    return f"{count} {one if count == 1 else several or f'{one}s'}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, markdown: bool = False) -> str:
+    """A table for a screen, or in GitHub's Markdown.
+
+    Columns whose cells all begin with a digit are aligned right on a screen.
+    """
+    if markdown:
+        escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+        return str(tabulate(escaped, list(head), tablefmt="github", disable_numparse=True))
+    columns = [[row[i] for row in rows] for i in range(len(head))]
+    sides = ["right" if _countable(cells) else "left" for cells in columns]
+    made = tabulate(rows, list(head), tablefmt="simple", disable_numparse=True, colalign=sides)
+    return "\n".join(line.rstrip() for line in made.splitlines())
+
+
+def _countable(cells: Sequence[str]) -> bool:
+    return bool(cells) and all(cell[:1].isdigit() or cell in ("", "-") for cell in cells)

@@ -1,0 +1,48 @@
+"""What programs import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import condensery
+
+NAMES = {
+    "CondensedSet",
+    "Comparison",
+    "Condenser",
+    "Data",
+    "DataError",
+    "LabelledSet",
+    "Result",
+    "UsageError",
+    "__version__",
+    "compare",
+    "condense",
+    "evaluate",
+    "export",
+    "load",
+    "load_sets",
+    "select",
+    "select_forgetting",
+    "select_herding",
+    "select_k_center",
+    "select_random",
+}
+
+
+def test_public_names() -> None:
+    assert set(condensery.__all__) == NAMES
+    for name in NAMES:
+        found = getattr(condensery, name)
+        assert name == "__version__" or found.__name__ == name
+
+
+def test_importing_takes_no_torch() -> None:
+    code = (
+        "import sys, condensery, condensery.cli.main, condensery.cli.flags, "
+        "condensery.config.resolve, condensery.reproduction.published, "
+        "condensery.reproduction.mapping, condensery.reproduction.verdict\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
