@@ -83,7 +83,7 @@ def _spec_of(sets: list[str], config: Mapping[str, Any]) -> str:
 
 
 def spec_of(place: Path, config: Mapping[str, Any]) -> str | None:
-    """Where a set's data came from, as far as it is known."""
+    """Where a set's data came from, if known."""
     # A run folder, a folder of several, a file in a run folder, a file among its checkpoints.
     for folder in (place, place / "0", place.parent, place.parent.parent):
         recipe = folder / "recipe.yaml"

@@ -251,7 +251,7 @@ class LabelledSet:
         return x * std + mean
 
     def to(self, device: torch.device | str, share: float | None = None) -> LabelledSet:
-        """The same set on another device; itself when it is there already.
+        """The same set on another device; itself when it is already there.
 
         Args:
             device: where to.

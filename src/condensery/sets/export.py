@@ -169,7 +169,7 @@ def _class_folders(
 
 
 def _sounds(condensed: CondensedSet, folder: Path, iterations: int, seed: int) -> Path:
-    """Every training image as sound; what would be louder than 16 bits hold is made less loud."""
+    """Every training image as sound; what exceeds 16 bits is scaled down."""
     from scipy.io import wavfile
 
     config = condensed.about.config

@@ -52,7 +52,7 @@ class Protocol:
     rotate: float = 15.0
     """Largest rotation in degrees."""
     cutmix: float = 0.0
-    """Probability of CutMix a mini-batch."""
+    """Probability of CutMix per mini-batch."""
     fixed_steps: bool = False
     """Whether epochs are divided by the training images that a stored one makes."""
     nets: int = 20

@@ -243,7 +243,7 @@ def train_pool(
         device: torch device.
         threads: CPU threads.
         quiet: show no progress.
-        say: called with a line about what is done.
+        say: called with a progress line.
         every: how often it is checkpointed, by time or in epochs.
 
     Raises:
