@@ -303,7 +303,7 @@ def _begin(pool: Pool, plan: Plan) -> None:
 
 
 def _opened(out: Path, settings: PoolSettings) -> Pool:
-    """The folder's pool, as far as it is; a new one where there is nothing."""
+    """The folder's pool, as far as it got; a new one if there is none."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; choose a folder")
     wanted = dataclasses.asdict(settings)
