@@ -5,7 +5,7 @@
         --out benchmarks/results/mnist_ipc1_cafe.json
 
 Each row is a name and the arguments of ``condensery condense``; ``--set NAME=PATH`` adds a set that
-is there already, such as a checkpoint of a run that goes on. Random selections stand beside them.
+already exists, such as a checkpoint of a run that goes on. Random selections stand beside them.
 What is finished in ``--runs`` is taken as it is. One JSON file: numbers with n and std, seeds,
 protocol, commands, what the supply did, plans, times, commit and hardware.
 """

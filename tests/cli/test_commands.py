@@ -237,7 +237,7 @@ def test_data_says_what_it_understood(capsys: pytest.CaptureFixture[str], tmp_pa
         (["condense", "--sets", "0"], 2, "--sets"),
         (["condense", "--plan", "fast"], 2, "--plan must be auto, exact or a .yaml file"),
         (["condense", "--plan", "nowhere.yaml"], 2, "cannot be read"),
-        (["condense", "--device", "gpu9"], 2, "device 'gpu9' is not known"),
+        (["condense", "--device", "gpu9"], 2, "device 'gpu9' is not supported"),
         (["condense", "--threads", "0"], 2, "--threads"),
         (["condense", "--data", "mnisst"], 1, "mnist"),
         (["condense", "--ipc", "500"], 1, "500"),

@@ -173,7 +173,7 @@ def test_a_lost_process_ends_the_others_with_a_sentence(together: Path) -> None:
     said = (together / "lost").read_text()
     # The first to fail speaks, once.
     assert said.startswith("True False another process of this job has ended")
-    assert "the same command continues from the last checkpoint" in said
+    assert "run the same command again to continue from the last" in said
     assert "\n" not in said
     assert "pytorch/" not in said
 
@@ -302,5 +302,5 @@ def test_the_launcher_is_read_from_the_environment(monkeypatch: pytest.MonkeyPat
 def test_one_gpu_for_all_is_refused() -> None:
     check_device("cuda:1", ALONE)
     check_device("cuda", Ranks(0, 2))
-    with pytest.raises(UsageError, match="--device cuda each process takes its own"):
+    with pytest.raises(UsageError, match="use --device cuda to give each its own"):
         check_device("cuda:0", Ranks(0, 2))

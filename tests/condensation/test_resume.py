@@ -194,7 +194,7 @@ def test_the_last_two_states_are_kept(tmp_path: Path) -> None:
     state, notes = kept.load()
     assert state is not None
     assert state["n"] == 2
-    assert "going on from the one before" in notes[0]
+    assert "resuming from the previous one" in notes[0]
     kept.before.write_bytes(b"")
     with pytest.raises(DataError, match="damaged"):
         kept.load()
@@ -219,7 +219,7 @@ def test_a_torn_checkpoint_falls_back(tmp_path: Path, capsys: pytest.CaptureFixt
     capsys.readouterr()
     assert main(["resume", str(torn), "--iterations", "6"]) == 0
     assert yaml.safe_load((torn / "recipe.yaml").read_text())["iterations"] == 6
-    assert "going on from the one before" in capsys.readouterr().err
+    assert "resuming from the previous one" in capsys.readouterr().err
     name = "condensed.safetensors"
     assert (torn / name).read_bytes() == (whole / name).read_bytes()
     assert [line["iteration"] for line in _lines(torn)] == list(range(1, 7))
@@ -245,7 +245,7 @@ def test_iterations_may_grow(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     for file in (grown / "checkpoints").glob("state*"):
         file.unlink()
     assert main(["resume", str(grown), "--iterations", "9"]) == 2
-    assert "last checkpoint is not there" in capsys.readouterr().err
+    assert "last checkpoint is missing" in capsys.readouterr().err
 
 
 def test_iterations_that_grow_are_remembered(
@@ -532,7 +532,7 @@ def test_a_run_that_breaks_keeps_its_last_good_state(
     assert main(arguments) == 1
     err = capsys.readouterr().err
     assert (
-        "not finite at step 5 (iteration 5), first in classes '3', '7'; lower --optimizer.rate"
+        "NaN or inf at step 5 (iteration 5), first in classes '3', '7'; lower --optimizer.rate"
         in err
     )
     good = out / "checkpoints" / "000004.safetensors"

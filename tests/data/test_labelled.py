@@ -157,7 +157,7 @@ def test_a_budget_beyond_a_class_is_refused_by_name() -> None:
 def test_the_held_out_fifth_is_stratified(sizes: list[int]) -> None:
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
     if max(sizes) < 2:
-        with pytest.raises(DataError, match="every class has one image only"):
+        with pytest.raises(DataError, match="every class has only one image"):
             hold_out(labels, len(sizes))
         return
     train, test = hold_out(labels, len(sizes))
@@ -296,7 +296,7 @@ def nan_at(row: int) -> Any:
     [
         ((noise(6, 4, 4), [0, 1] * 2), None, "6 images but 4 labels"),
         ((noise(6, 4, 4), [0] * 6), None, "only one class, '0'"),
-        ((noise(0, 4, 4), np.zeros(0, int)), None, "no images at all"),
+        ((noise(0, 4, 4), np.zeros(0, int)), None, "has no images"),
         ((nan_at(4), [0, 1] * 3), None, "training image 4 holds NaN"),
         ((noise(6, 4, 4), [0, 1] * 3), (nan_at(2)[:4], [0, 1] * 2), "test image 2 holds NaN"),
         ((np.full((6, 4, 4), 1e300), [0, 1] * 3), None, "image 0 holds NaN or an infinite"),
@@ -309,7 +309,7 @@ def nan_at(row: int) -> Any:
         ((noise(6, 4, 4), [0, 1] * 3), (noise(2, 4, 4), [0, 5]), "class '5' has test images"),
         ((noise(6, 4, 4), [0, 1] * 3), (noise(2, 4, 4), ["a", "b"]), "both be numbers or both"),
         ((noise(6, 4, 4), [0, 1] * 3), (noise(2, 5, 5), [0, 1]), "make them match"),
-        ((noise(6, 4, 4),), None, "two things"),
+        ((noise(6, 4, 4),), None, "a pair"),
     ],
 )
 def test_arrays_that_are_refused(train: Any, test: Any, words: str) -> None:
@@ -339,7 +339,7 @@ def test_a_constant_channel_gets_std_1_and_a_note() -> None:
     for images in (np.full((10, 4, 4), 9, np.uint8), np.full((10, 4, 4), 0.1, np.float32)):
         data = load((images, np.arange(10) % 2))
         assert data.train.std == (1.0,)
-        assert any("channel 0 is the same everywhere" in n for n in data.notes)
+        assert any("channel 0 is constant" in n for n in data.notes)
         assert data.train.normalised().isfinite().all()
 
 
@@ -486,7 +486,7 @@ def test_describe_and_json_say_the_same() -> None:
     assert (facts["normalisation"], facts["flip"], facts["bytes"]) == ("measured", False, 1438 * 64)
     text = "\n".join(describe(data))
     for part in (
-        "1438 images, 139 to 146 a class",
+        "1438 images, 139 to 146 per class",
         "8×8 pixels, grey, uint8",
         "convnet3",
         "flip: no",

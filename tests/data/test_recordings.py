@@ -413,7 +413,7 @@ def test_mistakes_in_tables(tmp_path: Path) -> None:
         with pytest.raises(DataError, match="not encoded recordings; write it with the feature Au"):
             load(path)
     pq.write_table(pa.table({"voice": [1], "label": [0]}), tmp_path / "other.parquet")
-    with pytest.raises(DataError, match=r"no image column .* call it 'image' \('audio' for rec"):
+    with pytest.raises(DataError, match=r"no image column .* name it 'image' \('audio' for rec"):
         load(tmp_path / "other.parquet")
 
 
@@ -467,7 +467,7 @@ def test_mini_speech_commands_of_a_folder(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_fsdd_that_is_not_there() -> None:
-    with pytest.raises(DataError, match=r"put it into \$CONDENSERY_DATA/fsdd as parquet files or"):
+    with pytest.raises(DataError, match=r"put it in \$CONDENSERY_DATA/fsdd as parquet files or"):
         load("fsdd")
 
 
@@ -498,7 +498,7 @@ def test_real_spoken_digits(real_data: Path) -> None:
 
 
 def condensed_of(root: Path) -> tuple[CondensedSet, Floats]:
-    """A set of one real spectrogram a class, and these on their own scale."""
+    """A set of one real spectrogram per class, and these on their own scale."""
     data = load(root)
     rows = torch.stack([r[0] for r in data.train.index])
     train = data.train

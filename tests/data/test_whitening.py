@@ -75,7 +75,7 @@ def test_sets_remember_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     plain = tmp_path / "plain"
     assert main(["select", "random", "--ipc", "1", "--out", str(plain)]) == 0
     assert main(["evaluate", str(plain), run, *how]) == 1
-    assert "evaluate with the flags that it was made with" in capsys.readouterr().err
+    assert "evaluate with the flags it was made with" in capsys.readouterr().err
 
 
 def test_a_mixture_is_refused_in_python() -> None:

@@ -233,7 +233,7 @@ def test_the_written_tables_hold_the_numbers() -> None:
     alone = difference([(80.0, 82.0)], b.sets)
     marked = Comparison((Compared(a, "dc", None, alone, 0.2), rows[1]), "c", 123).text()
     assert ".2000 †" in marked
-    assert "speaks of these sets only, not of the methods" in marked
+    assert "says something about these sets only" in marked
 
 
 # What is kept

@@ -448,7 +448,7 @@ def test_own_data_that_changed_since_is_refused(tiny_data: Data) -> None:
         ((255 - train.images).contiguous(), train.labels.clone()),
         test=(tiny_data.test.images, tiny_data.test.labels),
     )
-    with pytest.raises(DataError, match="other training images"):
+    with pytest.raises(DataError, match="training images other"):
         evaluate(select_random(tiny_data, ipc=1), changed, n=1)
 
 

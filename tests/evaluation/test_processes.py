@@ -105,7 +105,7 @@ def test_a_worker_that_dies_is_told(
     next(results)
     for worker in begun:
         os.kill(worker.pid, signal.SIGKILL)
-    with pytest.raises(ResourceError, match="--threads 1 takes one process"):
+    with pytest.raises(ResourceError, match="--threads 1 uses a single process"):
         list(results)
     assert all(worker.poll() is not None for worker in begun)
 

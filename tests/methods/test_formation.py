@@ -256,7 +256,7 @@ def test_the_command_says_what_is_stored_and_what_is_decoded(
     assert main([*arguments, "--out", str(out)]) == 0
     assert main(["show", str(out)]) == 0
     said = capsys.readouterr().out
-    assert "stored        10 × 1×8×8, 1 a class in 10 classes, 2.6 kB" in said
+    assert "stored        10 × 1×8×8, 1 per class in 10 classes, 2.6 kB" in said
     assert "decoded       40 training images" in said
     file = tmp_path / "plain.npz"
     assert main(["export", str(out), "--to", "npz", "--out", str(file)]) == 0

@@ -61,5 +61,5 @@ def test_a_file_whose_numbers_are_no_images_is_refused(tiny_data: Data, tmp_path
             CondensedSet.load(file)
     three = {**about, "mean": [0.5] * 3, "std": [0.2] * 3}
     save_file(whole, file, metadata={"condensery": json.dumps(three)})
-    with pytest.raises(DataError, match="no images with 3 channels"):
+    with pytest.raises(DataError, match="not images with 3 channels"):
         CondensedSet.load(file)

@@ -165,7 +165,7 @@ def test_weights_that_do_not_fit_are_refused(tiny_data: Data, tmp_path: Path) ->
         if value is None:
             del damaged[name]
         save_file(damaged, file, metadata=about)
-        with pytest.raises(DataError, match="its formation does not decode it"):
+        with pytest.raises(DataError, match="its formation cannot decode it"):
             CondensedSet.load(file)
 
 

@@ -106,7 +106,7 @@ def test_what_is_held_out_is_never_trained_on(tiny_data: Data) -> None:
     assert torch.equal(images[0], tiny_data.train.normalised(held_out[1:2])[0])
     few = tiny((5, 2, 3))
     assert [len(part) for part in divide(few.train, 0.9, 0)] == [3, 7]
-    with pytest.raises(DataError, match="a pool needs two at least"):
+    with pytest.raises(DataError, match="a pool needs at least two"):
         divide(dataclasses.replace(few.train, labels=few.train.labels.clamp(max=0)), 0.5, 0)
 
 
@@ -378,7 +378,7 @@ def test_another_pool_is_noticed(pool: Pool, tiny_data: Data, tmp_path: Path) ->
     other.path.replace(tmp_path / "moved")
     pool.path.rename(tmp_path / "mine")
     (tmp_path / "moved").rename(pool.path)
-    with pytest.raises(DataError, match=r"is not the pool that this .* --supply\.path"):
+    with pytest.raises(DataError, match=r"is not the pool this .* --supply\.path"):
         Condenser(tiny_data, config, EXACT)
     moved = {**config.as_dict(), "supply": {**config.as_dict()["supply"]}}
     moved["supply"]["path"] = str(tmp_path / "mine")
@@ -389,7 +389,7 @@ def test_a_pool_of_other_training_images_is_refused(pool: Pool, tiny_data: Data)
     train = tiny_data.train
     swapped = load((tiny_data.test.images.clone(), tiny_data.test.labels.clone()), test=(
         train.images[:3].clone(), train.labels[:3].clone()), flip=True)  # fmt: skip
-    with pytest.raises(UsageError, match=r"trained on other images .* may be test images"):
+    with pytest.raises(UsageError, match=r"trained on images other .* may include test images"):
         through(pool, swapped, "dm")
 
 
@@ -445,7 +445,7 @@ def test_a_beginning_without_networks_does_not_block_a_folder(
         made(tiny_data, tmp_path / "pool", rate=1e30)
     made(tiny_data, tmp_path / "pool", rate=0.1)
     alone = tiny((5, 1))
-    with pytest.raises(DataError, match="two at least"):
+    with pytest.raises(DataError, match="at least two"):
         made(alone, tmp_path / "none")
     assert not (tmp_path / "none").exists()
 

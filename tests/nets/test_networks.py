@@ -425,7 +425,7 @@ def test_parsed_specs_are_written_back(spec: str) -> None:
         ("convnet3:batch", "'batch' in the network .* is not key=value"),
         ("convnet3:norm=", "'norm=' in the network .* is not key=value"),
         ("convnet3:norm=batch,norm=none", "sets norm twice"),
-        ("convnet3:depth=4", "gives its depth twice"),
+        ("convnet3:depth=4", "sets its depth twice"),
         ("convnet3:nrom=batch", "no option of convnet 'nrom'; did you mean 'norm'"),
         ("convnet3:norm=bach", "no norm 'bach'; did you mean 'batch'"),
         ("convnet3:activation=rellu", "no activation 'rellu'; did you mean 'relu'"),

@@ -589,7 +589,7 @@ def test_a_table_without_a_row_takes_what_can_be_run(
         (["dc/table1", "--nets", "0"], "--nets must be at least 1"),
         (["dc/table1", "--seed", "-1"], "--seed must be at least 0"),
         (["dc/table1", "--markdown", "x.md"], "--markdown goes with --status"),
-        (["--status", "--row", "mnist/1/dc"], "leave --row and --list out"),
+        (["--status", "--row", "mnist/1/dc"], "leave out --row and --list"),
         (["--status", "--results", "nowhere"], "--results nowhere is not a folder"),
         (["dc/table1", "--row", "mnist/1/dc", "--out", "taken"], "--out taken is a file"),
     ],
@@ -653,7 +653,7 @@ def test_status_counts_every_row_once(here: Path, capsys: pytest.CaptureFixture[
     assert main(["reproduce", "--status", "--results", str(folder)]) == 1
     assert "f.json was not written by reproduce" in capsys.readouterr().err
     write_json(folder / "f.json", result("dc/table1/mnist/1/none", [1.0], []))
-    with pytest.raises(DataError, match="no result of reproduce"):
+    with pytest.raises(DataError, match="was not written by reproduce"):
         read_records(folder)
 
 

@@ -275,7 +275,7 @@ def test_what_eight_bits_cannot_hold_is_refused_and_still_drawn(tmp_path: Path) 
                 export(condensed, to, tmp_path / "x")
         assert export(condensed, "npz", tmp_path / message).exists()
         assert len(picture(condensed).getcolors(10_000) or ()) > 50
-    with pytest.raises(UsageError, match="not a name"):
+    with pytest.raises(UsageError, match="not a valid name"):
         export(wide, "npz", "")
 
 

@@ -189,7 +189,7 @@ def test_a_hostile_pickle_is_refused_and_runs_nothing(digits: Data, tmp_path: Pa
     (tmp_path / "new.pt").write_bytes(pickle.dumps(Evil(target), protocol=4))
     np.savez(tmp_path / "evil.npz", images=np.array([Evil(target)]), labels=np.array([0]))
     for name in ("evil.pt", "old.pt", "bare.pt", "new.pt"):
-        with pytest.raises(DataError, match="refused: it holds more than"):
+        with pytest.raises(DataError, match="rejected: it holds more than"):
             evaluate(tmp_path / name, digits, **HOW)
     with pytest.raises(DataError, match="damaged or holds objects"):
         evaluate(tmp_path / "evil.npz", digits, **HOW)
@@ -217,7 +217,7 @@ def test_numpy_scalars_that_are_no_numbers_are_refused(
     dtype: str, raw: bytes, tmp_path: Path
 ) -> None:
     torch.save({"accs": Strange(np.dtype(dtype), raw)}, tmp_path / "a.pt")
-    with pytest.raises(DataError, match="refused"):
+    with pytest.raises(DataError, match="rejected"):
         open_torch(tmp_path / "a.pt")
 
 
@@ -240,7 +240,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(
         "whole": ({"images": y, "labels": y}, "type int64"),
         "row": ({"images": x[:, 0, 0, 0], "labels": y}, "N×C×H×W"),
         "mean": ({"images": x, "labels": y, "mean": [0.1]}, "one of mean and std"),
-        "means": ({"images": x, "labels": y, "mean": [0.1] * 3, "std": [0.1] * 3}, "a channel"),
+        "means": ({"images": x, "labels": y, "mean": [0.1] * 3, "std": [0.1] * 3}, "per channel"),
         "std": ({"images": x, "labels": y, "mean": [0.1], "std": [0.0]}, "std positive"),
         "lacking": ({"x": x}, "images and labels are needed"),
         "stored": ({"stored": x, "labels": y}, "without --stored"),
@@ -256,7 +256,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(
         "empty": ({"data": []}, "no images with labels"),
         "other": ({"state": {"w": images}}, "no images with labels"),
         "huge": ((images * 255, labels), "normalised images are needed"),
-        "sparse": ((images.to_sparse(), labels), "no plain arrays"),
+        "sparse": ((images.to_sparse(), labels), "not plain arrays"),
         "short": ({"data": [(images, labels), (images[:5], labels)]}, "5 images but 20"),
     }
     for name, (held, message) in wrong.items():

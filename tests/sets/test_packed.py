@@ -54,9 +54,9 @@ def test_packing_colours_afterwards_keeps_them(tmp_path: Path, tiny_data: Data) 
     assert float(packed.stored.min()) >= 0
     assert float(packed.stored.max()) <= 1
     assert torch.allclose(packed.images, by_hand(made.images, 2, "area"), atol=1e-5)
-    with pytest.raises(UsageError, match="packed already"):
+    with pytest.raises(UsageError, match="already packed"):
         packed.packed(2)
-    with pytest.raises(UsageError, match="puts 9 images into one, and 4 a class"):
+    with pytest.raises(UsageError, match="packs 9 images into one, and 4 images per class"):
         made.packed(3)
     with pytest.raises(UsageError, match="factor must be at least 2"):
         made.packed(1)
@@ -82,8 +82,8 @@ def test_the_command_packs_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["evaluate", post, *how]) == 0
     for wrong, words in (
         (["--to", "packed", "--out", post], "is not empty"),
-        (["--to", "packed", "--factor", "3"], "puts 9 images into one"),
-        (["--to", "packed", "--verify"], "no other flag"),
+        (["--to", "packed", "--factor", "3"], "packs 9 images into one"),
+        (["--to", "packed", "--verify"], "no other export flags"),
         (["--to", "npz", "--factor", "2"], "--factor needs --to packed"),
         (["--to", "pack"], "did you mean 'packed'?"),
         (["--to", "wav", "--verify"], "leave it out with --to wav"),
@@ -95,4 +95,4 @@ def test_the_command_packs_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({k: v for k, v in config.items()
                                                           if k != "select"}))  # fmt: skip
     assert main(["condense", "--config", str(tmp_path / "config.yaml")]) == 2
-    assert "packed afterwards" in capsys.readouterr().err
+    assert "packed after training" in capsys.readouterr().err

@@ -100,7 +100,7 @@ def _check(options: Any, ranks: Ranks) -> None:
 
 
 def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
-    """Read the recipe and the data, and resolve the configuration; tell what is worth knowing."""
+    """Read the recipe and the data, and resolve the configuration; print notes."""
     _check(options, ranks)
     every = Every.parse(options.checkpoint_every)
     base = _base(options)

@@ -11,7 +11,7 @@ from condensery.runtime.malloc import keep_memory
 from condensery.selection.folder import Selections
 from condensery.selection.methods import (
     check_budget,
-    refuse_training,
+    check_no_training,
     selection_named,
     trains,
 )
@@ -26,7 +26,7 @@ def select(options: Any) -> int:
     method = selection_named(options.method)
     training = {n: getattr(options, n) for n in ("net", "epochs", "rate", "batch", "augmentation")}
     if not trains(method):
-        refuse_training(method, training)
+        check_no_training(method, training)
     if options.sets < 1:
         raise UsageError(f"--sets must be at least 1, got {options.sets}")
     keep_memory()

@@ -11,7 +11,7 @@ from condensery.data import Data, load
 from condensery.data.catalogue import known_names
 from condensery.data.pictures import NoRecordingsError
 from condensery.errors import DataError, UsageError
-from condensery.evaluation.rows import refuse_runs, split_name, whole_epochs
+from condensery.evaluation.rows import check_not_runs, split_name, whole_epochs
 from condensery.sets.condensed import CondensedSet, load_sets
 from condensery.sets.foreign import is_foreign
 from condensery.utils.files import write_json
@@ -41,7 +41,7 @@ def data_of(names: list[str], options: Any) -> Data:
     config: Mapping[str, Any] = {}
     named = [place for _, place in map(split_name, names) if whole_epochs(place) is None]
     for place in named:
-        refuse_runs(Path(place))
+        check_not_runs(Path(place))
     sets = [place for place in named if not is_foreign(Path(place))]
     if sets:
         config = load_sets(sets[0])[0].about.config
@@ -83,7 +83,7 @@ def _spec_of(sets: list[str], config: Mapping[str, Any]) -> str:
 
 
 def spec_of(place: Path, config: Mapping[str, Any]) -> str | None:
-    """Where a set's data came from, as far as it is known."""
+    """Where a set's data came from, if known."""
     # A run folder, a folder of several, a file in a run folder, a file among its checkpoints.
     for folder in (place, place / "0", place.parent, place.parent.parent):
         recipe = folder / "recipe.yaml"

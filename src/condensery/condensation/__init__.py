@@ -1,1 +1,1 @@
-"""The loop that every method is, and what carries a run out in its folder."""
+"""The loop that every method shares, and what runs it in its folder."""

@@ -33,7 +33,7 @@ class DryRun:
     network_seconds: float
     """What the first step through a network takes beyond that, such as pre-training."""
     steps: int
-    """Pixel steps per outer iteration, as far as the supply can tell."""
+    """Pixel steps per outer iteration, as estimated by the supply."""
     seconds: float
     """The whole run."""
     memory_bytes: int

@@ -74,7 +74,7 @@ class Condenser:
         formation: Formation = chosen.formation
         self.formation = formation.for_data(self.train.mean, self.train.std)
         self.objective: Objective = chosen.objective
-        _refuse_what_cannot_be_split(self.objective, config, ranks)
+        _check_splittable(self.objective, config, ranks)
         self.supply: Supply = chosen.supply
         self.augmentation: Augmentation = chosen.augmentation.for_data(self.flip)
         self.matcher = Matcher(
@@ -282,7 +282,7 @@ class Condenser:
         self._first_break = FirstBreak(self.stored)
 
 
-def _refuse_what_cannot_be_split(objective: Objective, config: RunConfig, ranks: Ranks) -> None:
+def _check_splittable(objective: Objective, config: RunConfig, ranks: Ranks) -> None:
     """What an objective remembers would differ from rank to rank."""
     if not ranks.alone and not getattr(objective, "splits", not objective.state()):
         raise UsageError(

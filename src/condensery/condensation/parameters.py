@@ -36,7 +36,7 @@ class StoredParameters:
     def __init__(
         self, formation: Formation, task: Task, train: LabelledSet, config: RunConfig, ranks: Ranks
     ) -> None:
-        _refuse_what_does_not_fit(task, ranks)
+        _check_memory(task, ranks)
         self.formation = formation
         self.ranks = ranks
         self.classes = task.classes
@@ -122,7 +122,7 @@ def _checked(tensor: Tensor, classes: int) -> Tensor:
     return tensor
 
 
-def _refuse_what_does_not_fit(task: Task, ranks: Ranks) -> None:
+def _check_memory(task: Task, ranks: Ranks) -> None:
     """Stored tensor, gradient, momentum and a copy have to fit the machine."""
     memory = physical_memory()
     if memory is None or task.device.type != "cpu":

@@ -101,7 +101,7 @@ def make(cls: type[Any], settings: Mapping[str, Any], section: str) -> Any:
             raise _unknown_setting(section, name, fields)
     if not fields:
         return cls()
-    _refuse_nothing(cls, settings, section)
+    _check_not_null(cls, settings, section)
     parser = _parser(cls, section)  # type: ignore[arg-type]  # a class is hashable
     try:
         values = parser.parse_object({section: dict(settings)})[section]
@@ -126,7 +126,7 @@ def _unknown_setting(section: str, name: str, fields: Sequence[str]) -> UsageErr
     return unknown_name(f"setting in {section}", f"{section}.{name}", known)
 
 
-def _refuse_nothing(cls: type[Any], settings: Mapping[str, Any], section: str) -> None:
+def _check_not_null(cls: type[Any], settings: Mapping[str, Any], section: str) -> None:
     """Raise if a needed value is null; the parser accepts null for any type."""
     types = {item.name: str(item.type) for item in dataclasses.fields(cls)}
     for name, value in settings.items():

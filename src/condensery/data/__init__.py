@@ -1,4 +1,4 @@
-"""The data room: a name, a path or arrays in; labelled sets out."""
+"""Data sets: a name, a path or arrays in; labelled sets out."""
 
 from __future__ import annotations
 

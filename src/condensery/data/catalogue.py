@@ -16,7 +16,7 @@ import yaml
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What is known about a data set beside its pictures."""
+    """What is known about a named data set."""
 
     hub: str | None = None
     """Repository on the hub, ``owner/name``; none for a part of another entry, and for what lies in
@@ -38,7 +38,7 @@ class Entry:
     flip: bool = True
     """Whether augmentation may flip images horizontally."""
     size: int | None = None
-    """Side in pixels when the user names none."""
+    """Side length in pixels when none is given."""
     part_of: str | None = None
     """The entry that this one is a part of."""
     subset: Mapping[str, str] | None = field(default=None)

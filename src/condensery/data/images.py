@@ -16,7 +16,7 @@ PixelArray: TypeAlias = NDArray[np.uint8]
 """H×W (grey) or H×W×3 (RGB)."""
 
 Content: TypeAlias = "bytes | Path | Image.Image | PixelArray | Exception"
-"""Where one picture's pixels come from; an exception says that they could not be had."""
+"""Where one picture's pixels come from; an exception says why there are none."""
 
 EXTENSIONS = frozenset(
     f".{kind}"
@@ -38,7 +38,7 @@ class UnreadableError(Exception):
 def pixels(content: Content, size: int | None) -> PixelArray:
     """Decode one picture.
 
-    EXIF orientation is applied, transparency is laid over white, 16 bits are scaled to 8. With
+    EXIF orientation is applied, transparency composited over white, 16 bits are scaled to 8. With
     ``size`` the middle square is brought to size×size, which keeps the aspect: shorter side to
     ``size``, then centre crop.
 

@@ -32,7 +32,7 @@ def _constants(
 
 
 Parts: TypeAlias = Callable[[int], Iterable[Tensor]]
-"""A number of images → all images in order, so many at a time."""
+"""A number of images → all images in order, this many at a time."""
 
 
 def _each(images: Tensor) -> int:
@@ -67,7 +67,7 @@ def measure(
 
     Args:
         images: all of them.
-        parts: the same in pieces, where they had better not be processed together.
+        parts: the same in pieces, where they should not be processed together.
     """
     read, each = parts or images.split, _each(images)
     if images.dtype == torch.uint8:
@@ -107,7 +107,7 @@ class LabelledSet:
     labels: Tensor
     """N, int64, 0 … classes−1."""
     class_names: tuple[str, ...]
-    """One name a class, in the order of the labels."""
+    """One name per class, in the order of the labels."""
     mean: tuple[float, ...]
     """Per channel, on the 0..1 scale; of a float32 set on its own scale."""
     std: tuple[float, ...]
@@ -117,8 +117,8 @@ class LabelledSet:
     fingerprint: str
     """SHA-256 (hex) of images, labels and class names; independent of path and time."""
     on_host: bool = False
-    """Whether images stay on the host while labels are on the device; rows are then carried over
-    as they are taken."""
+    """Whether images stay on the host while labels are on the device; rows
+    are then copied to it as they are taken."""
 
     def __post_init__(self) -> None:
         if self.images.dim() != 4 or self.images.dtype not in (torch.uint8, torch.float32):
@@ -152,7 +152,7 @@ class LabelledSet:
         """A set with its fingerprint computed, and normalisation measured where none is given.
 
         A channel without any variation gets std 1. ``parts`` gives the images in pieces, where
-        they had better not be processed together.
+        they should not be processed together.
         """
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(class_names):
             raise DataError(
@@ -259,7 +259,7 @@ class LabelledSet:
         return x * std + mean
 
     def to(self, device: torch.device | str, share: float | None = None) -> LabelledSet:
-        """The same set on another device; itself when it is there already.
+        """The same set on another device; itself when it is already there.
 
         Args:
             device: where to.
@@ -277,7 +277,7 @@ class LabelledSet:
         return moved
 
     def stays_on_host(self, device: torch.device | str, share: float | None = None) -> bool:
-        """Whether :meth:`to` would leave the images where they are, for want of memory there."""
+        """Whether :meth:`to` would leave the images where they are, for lack of memory there."""
         if self.images.device.type != "cpu":
             return False
         return not fits(self.nbytes, torch.device(device), share)

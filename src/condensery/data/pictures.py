@@ -21,7 +21,7 @@ _MOST_UNREADABLE = 0.1  # more than this, and the source itself is in doubt
 
 
 class NoRecordingsError(UsageError):
-    """A sample rate is requested, and there are pictures."""
+    """A sample rate is given for pictures."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
@@ -57,7 +57,7 @@ class Wanted:
     """What the user, or the catalogue, asks of a source."""
 
     size: int | None = None
-    """Side in pixels; ``None`` keeps the pictures' own, common size."""
+    """Side length in pixels; ``None`` keeps the pictures' own, common size."""
     channels: int | None = None
     """1 or 3; ``None``: 1 where every training picture is grey."""
     rate: int | None = None

@@ -20,7 +20,7 @@ from .store import Memory, Store
 
 @dataclass
 class _Block:
-    """The spectrograms of one split, and what was met on the way."""
+    """The spectrograms of one split, and what was found on the way."""
 
     kept: NDArray[np.bool_]
     rate: int

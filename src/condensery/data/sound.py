@@ -135,7 +135,7 @@ def _wav(raw: bytes) -> tuple[NDArray[np.float64], int]:
 
 
 def _by_soundfile(raw: bytes, name: str, kind: str) -> tuple[NDArray[np.float64], int]:
-    """Everything but plain WAV files, with a library that is not always there."""
+    """Everything but plain WAV files, with an optional library."""
     try:
         import soundfile
     except (ImportError, OSError) as error:  # the second where the library it needs is missing

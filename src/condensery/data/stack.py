@@ -1,4 +1,4 @@
-"""Pictures of one size, put on top of each other."""
+"""Pictures of one size, stacked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Item: TypeAlias = tuple[str, Content]
 
 
 class Stack:
-    """Pictures of one size, grey until the first in colour comes; put away chunk by chunk."""
+    """Pictures of one size, grey until the first in colour comes; stored chunk by chunk."""
 
     def __init__(self, store: Store, room: int, channels: int | None) -> None:
         self.store, self.channels = store, channels
@@ -35,7 +35,7 @@ class Stack:
         return self.size is None or array.shape[:2] == self.size
 
     def add(self, array: PixelArray) -> None:
-        """Put a picture on top."""
+        """Add a picture."""
         in_colour = array.ndim == 3
         self.colour, self.grey = self.colour + in_colour, self.grey + (not in_colour)
         self.size = (array.shape[0], array.shape[1])
@@ -89,7 +89,7 @@ def stack_up(
 
 
 def _sizes_differ(stack: Stack, array: PixelArray, rest: Iterator[Item], split: str) -> DataError:
-    """The refusal, with what a look at the next images adds."""
+    """The error, with the sizes of the next images."""
     seen: Counter[tuple[int, ...]] = Counter({stack.shape[1:]: stack.n, array.shape[:2]: 1})
     for _, content in islice(rest, 200):
         try:

@@ -24,7 +24,7 @@ from condensery.runtime.devices import physical_memory
 from condensery.utils.text import size_text
 
 CHUNK = 2**24
-"""Bytes of decoded images that are held before they are put away."""
+"""Bytes of decoded images that are held before they are stored."""
 #: Where the tensors of a file begin: a page. The header is filled up with spaces.
 _HEAD = 4096
 _NAMES = {"uint8": "U8", "float32": "F32", "int64": "I64"}
@@ -40,7 +40,7 @@ class WriteError(Exception):
 
 @contextmanager
 def _writing() -> Iterator[None]:
-    """Problems of writing are told apart from those of reading the data."""
+    """Problems of writing are distinguished from those of reading the data."""
     try:
         yield
     except OSError as error:
@@ -54,10 +54,10 @@ class Store(Protocol):
         """Start a split of at most this many images."""
 
     def add(self, images: NDArray[Any]) -> None:
-        """Put away n×C×H×W more of them."""
+        """Store n×C×H×W more of them."""
 
     def widen(self) -> None:
-        """Grey images become colour ones, also those that were put away."""
+        """Grey images become colour ones, also those that were stored."""
 
     def images(self) -> Tensor:
         """All of the split, N×C×H×W."""
@@ -78,7 +78,7 @@ class Memory:
         self._room, self._n, self._out = room, 0, None
 
     def add(self, images: NDArray[Any]) -> None:
-        """Put away n×C×H×W more of them.
+        """Store n×C×H×W more of them.
 
         Raises:
             DataError: when all of them would not fit.
@@ -135,7 +135,7 @@ class File:
         self._start, self._n, self._room, self._shape = self._file.tell(), 0, room, ()
 
     def add(self, images: NDArray[Any]) -> None:
-        """Put away n×C×H×W more of them.
+        """Store n×C×H×W more of them.
 
         Raises:
             WriteError: when the disk has no room for all of them, or fails.
@@ -152,7 +152,7 @@ class File:
         return math.prod(self._shape) * self._type.itemsize
 
     def _check(self, wanted: int) -> None:
-        """Better now than after hours of decoding."""
+        """Checked now rather than after hours of decoding."""
         free = shutil.disk_usage(self.path.parent).free
         if wanted > free:
             raise WriteError(
@@ -227,7 +227,7 @@ class File:
             self.close()
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         self._file.close()
 
     def __enter__(self) -> File:
@@ -263,7 +263,7 @@ def mapped(path: Path, offset: int, shape: tuple[int, ...], dtype: torch.dtype) 
 def pieces(
     path: Path, offset: int, shape: tuple[int, ...], dtype: torch.dtype, rows: int
 ) -> Iterator[Tensor]:
-    """A tensor in a file, so many rows at a time, each read anew."""
+    """A tensor in a file, this many rows at a time, each read anew."""
     each = math.prod(shape[1:]) * dtype.itemsize
     with path.open("rb") as file:
         file.seek(offset)
@@ -297,7 +297,7 @@ class Kept:
         return mapped(self.path, start, shape, kind)
 
     def parts(self, name: str, rows: int) -> Iterator[Tensor]:
-        """A tensor in order, so many rows at a time, without mapping it."""
+        """A tensor in order, this many rows at a time, without mapping it."""
         start, shape, kind = self._place(name)
         return pieces(self.path, start, shape, kind, rows)
 

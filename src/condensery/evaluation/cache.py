@@ -1,6 +1,6 @@
 """A folder that keeps accuracies, network by network.
 
-An accuracy is a function of a set's content, its number in the row, the network's number, and how
+An accuracy is a function of a set's content, its index in the row, the network's index, and how
 it was trained and tested: never of how many networks there are (but for the order of float sums,
 where a plan trains several in one call). So numbers are kept network by network, under a name that
 is derived from all of this, and found again whatever is requested next.
@@ -35,7 +35,7 @@ class Keeper(Protocol):
     """Keeps accuracies, network by network."""
 
     def known(self, cell: Cell, set_index: int) -> dict[int, Measured]:
-        """What is known of the networks on a row's set, by the network's number."""
+        """What is known of the networks on a row's set, by network index."""
 
     def keep(self, cell: Cell, set_index: int, network_index: int, found: Measured) -> None:
         """Keep one more."""
@@ -46,7 +46,7 @@ class KeptCells:
 
     Args:
         folder: made when the first number is kept.
-        strict: whether a file that cannot be written is an error; otherwise it is done without.
+        strict: whether a file that cannot be written is an error; otherwise it is skipped.
     """
 
     def __init__(self, folder: Path, *, strict: bool = True) -> None:
@@ -95,8 +95,8 @@ class KeptCells:
 def _one_writer(folder: Path) -> Iterator[None]:
     """Hold a folder of numbers for the time of one file, against the others that write there.
 
-    The system's own lock, which ends with its process. One that is unavailable is done without,
-    rather than that a number which took an hour is lost: a file is whole in any case.
+    The system's own lock, which ends with its process. If it is unavailable, the file is written
+    without it rather than losing a number that took an hour; files are always whole.
     """
     make_folder(folder)
     with ExitStack() as held:

@@ -61,7 +61,7 @@ def write_cell(cell: Cell, folder: Path) -> None:
 
 
 def read_cell(folder: Path) -> Cell:
-    """What :func:`write_cell` wrote."""
+    """Read what :func:`write_cell` wrote."""
     values = json.loads((folder / _VALUES).read_text(encoding="utf-8"))
     tensors = load_file(folder / _TENSORS)
 

@@ -56,7 +56,7 @@ class Comparer:
 
     @property
     def total(self) -> int:
-        """Networks in all."""
+        """Total number of networks."""
         return sum(cell.row.count for cell in self.cells) * self.n
 
     def known(self) -> int:

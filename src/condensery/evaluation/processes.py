@@ -36,7 +36,7 @@ def measure_together(cell: Cell, jobs: Sequence[Job]) -> Iterator[tuple[Job, Mea
         jobs: which networks.
 
     Raises:
-        ResourceError: when a process ends before its work does, for want of memory mostly.
+        ResourceError: when a process ends before its work does, mostly for lack of memory.
     """
     with tempfile.TemporaryDirectory(prefix="condensery-") as folder:
         write_cell(cell, Path(folder))

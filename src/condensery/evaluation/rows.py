@@ -47,7 +47,7 @@ class Row:
         epochs = whole_epochs(place)
         if epochs is not None:
             return cls(name, (), epochs)
-        refuse_runs(Path(place))
+        check_not_runs(Path(place))
         if is_foreign(Path(place)):
             found = tuple(open_foreign(Path(place), data))
             _check_alike_foreign(name, found)
@@ -136,7 +136,7 @@ def _check_alike(name: str, sets: Sequence[CondensedSet], finished: bool) -> Non
             )
 
 
-def refuse_runs(folder: Path) -> None:
+def check_not_runs(folder: Path) -> None:
     """Raise if a folder holds runs: each of them is a row of its own.
 
     Raises:

@@ -54,7 +54,7 @@ class NoAugmentation:
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Nothing to take back."""
+        """Nothing to restore."""
 
 
 @dataclass(kw_only=True)
@@ -85,7 +85,7 @@ class SiameseOp:
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Nothing to take back."""
+        """Nothing to restore."""
 
 
 @dataclass(kw_only=True)
@@ -115,7 +115,7 @@ class SiameseSequence:
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Nothing to take back."""
+        """Nothing to restore."""
 
 
 def _for_data(strategy: str, flip: bool) -> str:

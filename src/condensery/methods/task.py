@@ -1,4 +1,4 @@
-"""What the loop's choices are told about the work at hand."""
+"""What the loop's choices know about the work at hand."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from .spec import Spec
 
 
 def build_foreign(spec: Spec, shape: Shape, classes: int, known: Iterable[str]) -> nn.Module:
-    """The module behind an import path, told about the data by the arguments that it names.
+    """The module at an import path, given facts about the data through arguments of these names.
 
     It gets those of ``channels``/``in_channels``, ``classes``/``num_classes``,
     ``size``/``image_size`` (an int for square images, else height and width) and ``shape``
@@ -115,7 +115,7 @@ def _listed(takes: Mapping[str, inspect.Parameter]) -> str:
 
 
 def _check_classes(network: nn.Module, path: str, classes: int) -> None:
-    """A network that was not told the number of classes would quietly keep its own."""
+    """A network that does not receive the number of classes would silently keep its own."""
     linears = [module for module in network.modules() if isinstance(module, nn.Linear)]
     if linears and linears[-1].out_features != classes:
         raise UsageError(

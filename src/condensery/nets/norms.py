@@ -17,7 +17,7 @@ def make_norm(kind: str, channels: int, size: Size) -> nn.Module:
 
     Args:
         kind: ``none``; ``batch`` (over a batch's examples, which it mixes); ``layer`` (over C, H
-            and W of an example, with a scale an element); ``instance`` (over H and W, as a
+            and W of an example, with a scale per element); ``instance`` (over H and W, as a
             GroupNorm of one channel a group); ``group`` (4 groups of channels).
         channels: C.
         size: H and W.

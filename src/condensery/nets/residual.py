@@ -18,7 +18,7 @@ class Residual(nn.Module):
         stem: from images to maps of the first stage's width.
         size: H and W of those maps.
         widths: channels of each stage.
-        blocks: basic blocks a stage.
+        blocks: basic blocks per stage.
         classes: number of classes.
         norm: after each convolution.
         average: shrink by average pooling, not by strides.

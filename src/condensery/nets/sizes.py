@@ -21,7 +21,7 @@ def first_padding(shape: Shape) -> tuple[int, Size]:
 
 
 def halve(size: Size, times: int = 1) -> Size:
-    """The size after so many poolings of 2×2."""
+    """The size after this many poolings of 2×2."""
     return size[0] >> times, size[1] >> times
 
 

@@ -9,7 +9,7 @@ from condensery.errors import UsageError
 
 @dataclass(frozen=True)
 class Spec:
-    """A parsed spec; ``str`` gives it back."""
+    """A parsed spec; ``str`` formats it."""
 
     name: str
     """A name of the zoo, ``package.module:Class`` or ``package.module.Class``."""
@@ -17,7 +17,7 @@ class Spec:
     """Keys and values as written, in order."""
 
     def __str__(self) -> str:
-        """The spec as one writes it."""
+        """The spec as written."""
         pairs = ",".join(f"{key}={value}" for key, value in self.options.items())
         return f"{self.name}:{pairs}" if pairs else self.name
 
@@ -28,7 +28,7 @@ class Spec:
 
 
 def parse(text: str) -> Spec:
-    """Take a spec apart; whether its name exists is not checked.
+    """Parse a spec; whether its name exists is not checked.
 
     Raises:
         UsageError: for a part that is not ``key=value``, or a key given twice.

@@ -46,7 +46,7 @@ def mixes_examples(net: nn.Module) -> bool:
 def chain(net: nn.Module) -> list[tuple[str, nn.Module]] | None:
     """The layers of a network that is a plain chain of them, with the prefixes of their parameters.
 
-    None for any other network: one with shortcuts, or a foreign one.
+    None for any other network: one with shortcuts, or a third-party one.
     """
     if not _has_method(net, "chain"):
         return None
@@ -60,7 +60,7 @@ def embed(net: nn.Module, images: Tensor) -> Tensor:
     A module whose class has no method ``embed`` is run with a hook on its last ``nn.Linear``.
 
     Raises:
-        UsageError: for a foreign module without such a layer.
+        UsageError: for a third-party module without such a layer.
     """
     if _has_method(net, "embed"):
         out = cast(Network, net).embed(images)

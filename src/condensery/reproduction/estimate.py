@@ -45,7 +45,7 @@ def estimate(
     device: str | None = None,
     threads: int | None = None,
 ) -> Estimate:
-    """How long an experiment may take in plain float32 passes; what is there already is free.
+    """How long an experiment may take in plain float32 passes; what already exists is free.
 
     Compiled passes and bfloat16 are faster, augmentation takes some more. Selections that train a
     network first are not counted.

@@ -64,7 +64,7 @@ def protocol_of(experiment: Experiment, amount: Amount, data: Data, decoded: flo
 def outcome(
     experiment: Experiment, amount: Amount, data: Data, how: ReproductionSettings
 ) -> Outcome:
-    """Make the sets of an experiment and test them; what is there already is taken.
+    """Make the sets of an experiment and test them; what already exists is taken.
 
     Raises:
         Interrupted: when a signal asked to stop.

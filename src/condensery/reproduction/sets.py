@@ -1,4 +1,4 @@
-"""The sets of an experiment: condensed or selected where they are not there yet."""
+"""The sets of an experiment: condensed or selected where they do not exist yet."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def plain_name(text: str) -> str:
 def made_sets(
     experiment: Experiment, amount: Amount, data: Data, how: ReproductionSettings
 ) -> list[Made]:
-    """The sets of an experiment, each condensed or selected where it is not there yet.
+    """The sets of an experiment, each condensed or selected where it does not exist yet.
 
     Raises:
         Interrupted: when a signal asked to stop; existing work is resumed.

@@ -78,8 +78,8 @@ def fork_rng(
 ) -> Iterator[None]:
     """Seed torch's global generators for the block, and put them back afterwards.
 
-    Modules initialise themselves, and drop units out, from the global generators, and cannot be
-    told otherwise. This is the only place that touches them.
+    Modules initialise themselves, and drop units out, from the global generators, and cannot
+    be told otherwise. This is the only place that touches them.
 
     Args:
         seed: as for :func:`stream`.

@@ -1,4 +1,4 @@
-"""Selections in folders: made, written, and recognised when they are there already."""
+"""Selections in folders: made, written, and recognised when they already exist."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class Selections:
         data: what is selected from.
         method: name of the selection.
         ipc: images per class.
-        size: side in pixels that pictures were asked to be brought to.
+        size: side length in pixels that pictures are resized to.
         channels: channels that were requested.
         training: settings of the network's training, by name; None where it is not given.
         plan: ``auto``, ``exact``, a YAML file or a plan.
         device: torch device.
         threads: CPU threads.
         quiet: show no progress.
-        say: called with a line about what is done.
+        say: called with a progress line.
     """
 
     def __init__(

@@ -97,7 +97,7 @@ def most_forgettable(
 
 
 def _without(values: Tensor, place: Tensor, value: float) -> Tensor:
-    """The values with one replaced; the host does not learn which."""
+    """The values with one replaced, without host synchronisation."""
     return values.index_fill(0, place.reshape(1), value)
 
 
@@ -105,7 +105,7 @@ class ForgettingEvents:
     """Counts, image by image, how often it was right and then wrong (Toneva et al., section 3).
 
     Fed with every mini-batch's hits before its step, as that paper gathers them: no image passes
-    through the network for it, and the host is not told.
+    through the network for it, without host synchronisation.
 
     Args:
         images: number of training images.
@@ -118,7 +118,7 @@ class ForgettingEvents:
         self.forgotten = torch.zeros(images, dtype=torch.int32, device=device)
 
     def __call__(self, rows: Tensor, right: Tensor) -> None:
-        """A mini-batch: its rows, each once, and which of them were right.
+        """A mini-batch: its rows, each once, and which of them were classified correctly.
 
         Attributes change: ``right``, when it was last seen; ``learned``, ever; ``forgotten``, the
         count.

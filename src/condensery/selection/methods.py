@@ -176,13 +176,13 @@ def select(
     """
     name = selection_named(method)
     if not trains(name):
-        refuse_training(name, training)
+        check_no_training(name, training)
         training = {}
     given = {"size": size, "channels": channels, **training}
     return SELECTIONS[name](data, ipc=ipc, seed=seed, **given)
 
 
-def refuse_training(name: str, given: dict[str, Any]) -> None:
+def check_no_training(name: str, given: dict[str, Any]) -> None:
     """Raise if training settings are given where nothing is trained.
 
     Raises:

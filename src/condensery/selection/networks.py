@@ -47,17 +47,17 @@ class Trained:
 
 
 class Networks:
-    """Networks trained on the whole training split of a data set, one a seed.
+    """Networks trained on the whole training split of a data set, one per seed.
 
     Several selections may share them. Trained ones are kept in the user's cache by data, settings,
-    seed, plan and version; those of foreign classes, or of changed code, are not.
+    seed, plan and version; third-party networks, and those of modified code, are not.
 
     Args:
         data: the data set; its test split is not used.
         settings: how they are trained.
         plan: device, precision, chunks.
         on_part: called after each step of a training, and each class whose features were taken.
-        say: called with a line about what is done.
+        say: called with a progress line.
     """
 
     def __init__(
@@ -223,7 +223,7 @@ class Networks:
 
 
 def _keep(trained: Trained, file: Path) -> None:
-    """Write a network for next time; a cache that cannot be written is done without."""
+    """Write a network for next time; a cache that cannot be written is skipped."""
     # Clones, because networks may share a parameter, and files do not.
     weights = {name: w.cpu().clone() for name, w in trained.network.state_dict().items()}
     state = {

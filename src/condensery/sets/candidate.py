@@ -22,9 +22,9 @@ class Candidate:
     labels: Tensor
     """N, int64, positions among the data's classes."""
     mean: tuple[float, ...]
-    """The normalisation that ``images`` have, a channel: the test split gets the same."""
+    """The normalisation of ``images``, per channel; the test split gets the same."""
     std: tuple[float, ...]
-    """The normalisation's deviation, a channel."""
+    """The normalisation's standard deviation, per channel."""
     method: str
     """What made it."""
     ipc: int

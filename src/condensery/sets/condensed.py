@@ -267,8 +267,8 @@ def pack_afterwards(condensed: CondensedSet, factor: int) -> CondensedSet:
     each = factor if along == "time" else factor**2
     if held % each:
         raise UsageError(
-            f"a factor of {factor} puts {each} images into one, and {held} per class cannot be "
-            "divided so; choose another factor, or condense a multiple of them"
+            f"a factor of {factor} packs {each} images into one, and {held} images per class are "
+            f"not a multiple of that; choose another factor, or condense a multiple of {each}"
         )
     unit = about.formation.settings.get("space") == "unit"
     settings = {"factor": factor, "along": along, "space": "unit" if unit else "normalised"}
@@ -326,7 +326,7 @@ def load_sets(path: str | Path) -> list[CondensedSet]:
 
 
 def places_of_sets(path: str | Path) -> list[Path]:
-    """Where the sets of :func:`load_sets` lie; the path itself where it holds no several ones."""
+    """Where the sets of :func:`load_sets` lie; the path itself where it holds a single one."""
     folder = Path(path)
     if folder.is_dir() and not (folder / FILE).exists():
         numbered = sorted(

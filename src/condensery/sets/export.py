@@ -60,7 +60,7 @@ def export(
     if to == "wav":
         return _sounds(condensed, path, ITERATIONS if iterations is None else iterations, seed or 0)
     if to != "npz":
-        _refuse_what_eight_bits_cannot_hold(condensed, to)
+        _check_eight_bits(condensed, to)
     if to == "images":
         return _images(condensed, path)
     if path.suffix != f".{to}":
@@ -74,7 +74,7 @@ def export(
     return path
 
 
-def _refuse_what_eight_bits_cannot_hold(condensed: CondensedSet, to: str) -> None:
+def _check_eight_bits(condensed: CondensedSet, to: str) -> None:
     channels = condensed.images.shape[1]
     if channels not in (1, 3):
         raise UsageError(f"--to {to} holds grey or RGB pictures, not {channels} channels; use npz")
@@ -169,7 +169,7 @@ def _class_folders(
 
 
 def _sounds(condensed: CondensedSet, folder: Path, iterations: int, seed: int) -> Path:
-    """Every training image as sound; what would be louder than 16 bits hold is made less loud."""
+    """Every training image as sound; what exceeds 16 bits is scaled down."""
     from scipy.io import wavfile
 
     config = condensed.about.config

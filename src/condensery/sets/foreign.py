@@ -155,7 +155,7 @@ def _stacked(files: Sequence[Path], path: Path) -> NDArray[np.uint8]:
 
 
 def _experiments(path: Path) -> list[_Raw]:
-    """The sets of a ``.pt`` file: one an experiment.
+    """The sets of a ``.pt`` file: one per experiment.
 
     The programs of DC, DSA, DM and CAFE save a dictionary whose ``data`` is a list with
     (images, labels) for each experiment, images normalised.

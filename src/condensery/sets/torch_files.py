@@ -44,7 +44,7 @@ def open_torch(path: Path) -> Any:
 
     The file is read by torch's restricted reader, which makes tensors and plain values only.
     The authors' programs keep accuracies beside their images, as numpy scalars: these alone are
-    let in as well, through constructors of our own that make numbers and nothing else.
+    allowed as well, through constructors of our own that make numbers and nothing else.
 
     Raises:
         DataError: when it holds anything else, or cannot be read.

@@ -47,7 +47,7 @@ def evenly(images: Tensor, targets: Tensor, count: int) -> list[tuple[Tensor, Te
 def logits_of(
     template: nn.Module, weights: dict[str, Tensor], images: Tensor, dtype: torch.dtype | None
 ) -> Tensor:
-    """A network's logits with given weights, passes in a type of their own where one is given."""
+    """A network's logits with given weights, passes in another data type if one is given."""
     if dtype is not None:
         weights = {name: w.to(dtype) if w.is_floating_point() else w for name, w in weights.items()}
         images = images.to(dtype)

@@ -52,7 +52,7 @@ class Protocol:
     rotate: float = 15.0
     """Largest rotation in degrees."""
     cutmix: float = 0.0
-    """Probability of CutMix a mini-batch."""
+    """Probability of CutMix per mini-batch."""
     fixed_steps: bool = False
     """Whether epochs are divided by the training images that a stored one makes."""
     nets: int = 20
@@ -125,7 +125,7 @@ def protocol(name: str, facts: Mapping[str, Any]) -> Protocol:
     if not given:
         return found
     typed: Protocol = make(Protocol, {**raw, **given}, "protocol")
-    _refuse_nonsense(typed)
+    _check_ranges(typed)
     if "epochs" in given:  # meant as they are typed
         found = dataclasses.replace(found, fixed_steps=False)
     return found.changed(**{key: getattr(typed, key) for key in given})
@@ -156,7 +156,7 @@ def _change(name: str, change: str) -> tuple[str, Any]:
         raise UsageError(f"protocol '{name}': {text} is not a value of {key}") from error
 
 
-def _refuse_nonsense(protocol: Protocol) -> None:
+def _check_ranges(protocol: Protocol) -> None:
     """Raise if a constant is out of range.
 
     Raises:

@@ -35,7 +35,8 @@ from .step_graph import StepGraph
 _WHOLE_CHECK = 256
 
 Loss = Callable[[dict[str, Tensor], Tensor, Tensor], Any]
-#: Called with the rows of each mini-batch, and which of them were right before its step.
+#: Called with the rows of each mini-batch, and which of them were classified correctly before its
+#: step.
 BatchObserver = Callable[[Tensor, Tensor], None]
 
 
@@ -114,7 +115,7 @@ class Trainer:
         Every rank draws and augments the whole batch, and learns from its part of it.
 
         Returns:
-            which images the weights before it had right, N; empty where the course has no observer.
+            which images were classified correctly before it, N; empty without an observer.
         """
         watched = course.watch is not None
         loss = self.loss(course.network, None if course.whole else self.dtype, watched=watched)
@@ -179,7 +180,7 @@ class Trainer:
             network: of the architecture of all networks here.
             dtype: of the passes; None leaves everything as it is.
             learning: whether the network is in training mode, with its dropout.
-            watched: whether it also gives which images are classified rightly.
+            watched: whether it also gives which images are classified correctly.
         """
         key = (dtype, learning, watched)
         if key in self._losses:
@@ -200,7 +201,7 @@ class Trainer:
         return self._several
 
     def hits(self, network: nn.Module) -> Loss:
-        """How many images are classified rightly in evaluation mode, as a function of weights."""
+        """How many images are classified correctly in evaluation mode, as a function of weights."""
         if self._hits is None:
             template = copy.deepcopy(network).eval()
 
@@ -349,7 +350,7 @@ class Course:
     def epochs(
         self, images: Tensor, labels: Tensor, numbers: range, address: tuple[int, int]
     ) -> None:
-        """Some passes over a set at the protocol's first rate, without a word to the host.
+        """Some passes over a set at the protocol's first rate, without host synchronisation.
 
         Args:
             images: N×C×H×W, normalised.
@@ -386,7 +387,7 @@ class Course:
 
     @torch.no_grad()
     def accuracy(self, data: TrainingSet) -> float:
-        """Share of a set that is classified rightly in evaluation mode; one host sync."""
+        """Share of a set that is classified correctly in evaluation mode; one host sync."""
         trainer = self.trainer
         function = trainer.hits(self.network)
         ranks = trainer.ranks
@@ -407,7 +408,7 @@ class Course:
         return int(total) / len(data)
 
     def momenta(self) -> dict[str, Tensor]:
-        """What SGD remembers of each parameter."""
+        """SGD's momentum buffer of each parameter."""
         found = {
             name: self.optimizer.state[weight].get("momentum_buffer")
             for name, weight in self.network.named_parameters()
@@ -428,7 +429,7 @@ def loss_of(template: nn.Module, dtype: torch.dtype | None, watched: bool = Fals
     Args:
         template: the network, in the mode that it is run in.
         dtype: of the passes; None leaves everything as it is.
-        watched: whether it also gives which images are classified rightly.
+        watched: whether it also gives which images are classified correctly.
     """
 
     def loss(weights: dict[str, Tensor], images: Tensor, targets: Tensor) -> Any:

@@ -27,7 +27,7 @@ class Formation(Protocol):
         """The same for data with this normalisation, black 0 and white 1."""
 
     def decoded(self, stored: int) -> int:
-        """How many training images so many stored ones of a class make."""
+        """How many training images this many stored ones of a class make."""
 
     def start(self, task: Task, train: LabelledSet) -> Tensor:
         """The stored tensor before anything is learned."""

@@ -27,7 +27,7 @@ _FIRST, _MIDDLE, _LAST = 5, 3, 9
 
 @dataclass(kw_only=True)
 class Fsrcnn:
-    """Cells that a small FSRCNN upsamples (Dong et al., ECCV 2016; IDC, appendix D, table 9).
+    """Tiles that a small FSRCNN upsamples (Dong et al., ECCV 2016; IDC, appendix D, table 9).
 
     What the network makes is added to the bilinear upsampling, and its last layer starts at zero:
     it starts as multi-formation. The paper gives no sizes. Its weights are learned with the pixels,
@@ -35,7 +35,7 @@ class Fsrcnn:
     """
 
     factor: int = 2
-    """Cells along an axis (f)."""
+    """Tiles along an axis (f)."""
     channels: int = 8
     """Maps of the first and the last layers (d of FSRCNN)."""
     shrunk: int = 4

@@ -80,7 +80,7 @@ class MultiFormation:
     """
 
     factor: int = 2
-    """Cells along an axis (f)."""
+    """Tiles along an axis (f)."""
     mode: Literal["uniform", "multi_scale", "bounded"] = "uniform"
     """``uniform``: the tiles; ``multi_scale``: those of all factors 1 … f together (appendix D);
     ``bounded``: whole images, and as many tiles as ``bound`` allows."""
@@ -110,7 +110,7 @@ class MultiFormation:
         return out
 
     def decoded(self, stored: int) -> int:
-        """How many training images so many stored ones make."""
+        """How many training images this many stored ones make."""
         if self.mode == "uniform":
             return stored * self._tiles(self.factor)
         every = stored * sum(self._tiles(f) for f in range(1, self.factor + 1))
@@ -194,4 +194,4 @@ class MultiFormation:
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Nothing to take back."""
+        """Nothing to restore."""

@@ -41,7 +41,7 @@ def noise(task: Task) -> Tensor:
 
 @dataclass(kw_only=True)
 class Pixels:
-    """Whole images, one number a pixel, in normalised space and never clamped."""
+    """Whole images, one number per pixel, in normalised space and never clamped."""
 
     start_from: Literal["real", "noise"] = "real"
     """``real``: random training images of the class; ``noise``: N(0, 1)."""
@@ -76,4 +76,4 @@ class Pixels:
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Nothing to take back."""
+        """Nothing to restore."""

@@ -105,7 +105,7 @@ class AlignedFeatures:
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Nothing to take back."""
+        """Nothing to restore."""
 
     def _see(self, network: nn.Module, images: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
         if self.layers == []:

@@ -76,7 +76,7 @@ def _conv_backward(
 
 @dataclass(frozen=True)
 class Need:
-    """Which gradients a layer is requested."""
+    """Which gradients are requested of a layer."""
 
     input: bool
     weight: bool
@@ -296,7 +296,7 @@ def _group_norm(layer: Any, x: Tensor) -> tuple[Tensor, Pull]:
 
 
 def _frozen_batch_norm(layer: Any, x: Tensor) -> tuple[Tensor, Pull]:
-    """Batch norm with frozen statistics: one affine map a channel."""
+    """Batch norm with frozen statistics: one affine map per channel."""
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     scale = torch.rsqrt(layer.running_var.to(wide) + layer.eps)[:, None, None]
     normal = (x.to(wide) - layer.running_mean.to(wide)[:, None, None]) * scale

@@ -72,4 +72,4 @@ class ClassGradients:
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Nothing to take back."""
+        """Nothing to restore."""

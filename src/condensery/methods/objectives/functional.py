@@ -14,7 +14,7 @@ def weighted_mean_rows(values: Tensor, weights: Tensor) -> Tensor:
     """Class means as one matrix product.
 
     Args:
-        values: N×…, such as N×C×H×W, one entry an example.
+        values: N×…, such as N×C×H×W, one entry per example.
         weights: k×N; row c holds each example's share in the mean of class c, 0 for the others.
 
     Returns:

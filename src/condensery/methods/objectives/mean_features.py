@@ -57,4 +57,4 @@ class MeanFeatures:
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Nothing to take back."""
+        """Nothing to restore."""

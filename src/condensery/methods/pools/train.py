@@ -243,7 +243,7 @@ def train_pool(
         device: torch device.
         threads: CPU threads.
         quiet: show no progress.
-        say: called with a line about what is done.
+        say: called with a progress line.
         every: how often it is checkpointed, by time or in epochs.
 
     Raises:
@@ -303,7 +303,7 @@ def _begin(pool: Pool, plan: Plan) -> None:
 
 
 def _opened(out: Path, settings: PoolSettings) -> Pool:
-    """The folder's pool, as far as it is; a new one where there is nothing."""
+    """The folder's pool, as far as it got; a new one if there is none."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; choose a folder")
     wanted = dataclasses.asdict(settings)

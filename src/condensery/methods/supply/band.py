@@ -65,7 +65,7 @@ def known_pool(path: str, first: int | None, fingerprint: str | None) -> tuple[i
 
 
 def band_notes(path: str, above: float, below: float, first: int | None) -> list[str]:
-    """What is drawn from, for the user."""
+    """What networks are drawn from, for the user."""
     pool = Pool.read(Path(path))
     accuracies = [one.accuracy for one in pool.within(above, below, first)]
     if not accuracies:

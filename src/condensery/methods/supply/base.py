@@ -39,10 +39,10 @@ class Supply(Protocol):
     """A source of networks."""
 
     def start(self, task: Task) -> None:
-        """Learn what is to be condensed; called once, before anything else."""
+        """Receive the task; called once, before anything else."""
 
     def effort(self, synthetic: int) -> tuple[float, float]:
-        """About how much an outer iteration takes, with so many synthetic images.
+        """About how much an outer iteration takes, with this many synthetic images.
 
         Returns:
             Pixel steps, and images that networks are trained on.

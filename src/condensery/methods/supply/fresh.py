@@ -57,4 +57,4 @@ class Fresh:
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Nothing to take back: the next iteration builds its network."""
+        """Nothing to restore: the next iteration builds its network."""

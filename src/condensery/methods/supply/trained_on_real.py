@@ -53,7 +53,7 @@ class TrainedOnReal:
     strategy: str = "color_crop"
     """The ops; flip goes where data may not be flipped."""
     cutmix: float = 0.5
-    """Probability of CutMix a mini-batch."""
+    """Probability of CutMix per mini-batch."""
     freeze_with: int = 16
     """Real images per class whose statistics batch norm keeps during a pixel step."""
     path: str | None = None
