@@ -109,6 +109,18 @@ def test_a_chain_takes_three_layers_as_one(monkeypatch: pytest.MonkeyPatch) -> N
         assert torch.allclose(one, wanted[name], rtol=1e-9, atol=1e-12), name
 
 
+def test_a_bias_before_instance_norm_cancels() -> None:
+    """What is left out changes nothing, and the shape of the map is known before it is made."""
+    for shape in [(1, 28, 28), (3, 32, 32), (2, 9, 14)]:
+        network = nets.build("convnet2:width=6", shape, 3).double()
+        conv, norm, *_ = (layer for _, layer in nets.chain(network) or [])
+        assert isinstance(conv, nn.Conv2d)
+        torch.nn.init.normal_(conv.bias, std=3.0)  # type: ignore[arg-type]
+        x = torch.randn(2, *shape).double()
+        assert fused.shape_after(conv, x) == conv(x).shape[1:]
+        assert torch.allclose(norm(fused.without_bias(conv, x)), norm(conv(x)), atol=1e-10)
+
+
 def test_kernels_are_for_gpus_and_plans_that_allow_them() -> None:
     network = nets.build("convnet2:width=6", (1, 8, 8), 3)
     layers = [layer for _, layer in nets.chain(network) or []]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from condensery.errors import UsageError, unknown_name
 
-from .fused import fits, norm_relu_pool
+from .fused import fits, norm_relu_pool, shape_after, without_bias
 from .norms import make_norm
 from .sizes import Shape, first_padding, halve, halvings
 
@@ -91,10 +91,11 @@ class ConvNet(nn.Module):
     def _pooled(self, block: nn.Module, images: Tensor) -> Tensor:
         """A block and its pooling; in one kernel after the convolution where there is one."""
         conv, norm, activation = block.children()
-        x: Tensor = conv(images)
-        if fits(norm, activation, self.pool, x):
-            return norm_relu_pool(cast(nn.GroupNorm, norm), x)
-        return self.pool(activation(norm(x)))  # type: ignore[no-any-return]
+        if images.is_cuda:  # nothing of this is asked elsewhere
+            conv = cast(nn.Conv2d, conv)
+            if fits(norm, activation, self.pool, images, shape_after(conv, images)):
+                return norm_relu_pool(cast(nn.GroupNorm, norm), without_bias(conv, images))
+        return self.pool(activation(norm(conv(images))))  # type: ignore[no-any-return]
 
     def chain(self) -> list[nn.Module]:
         """The layers whose composition the network is."""

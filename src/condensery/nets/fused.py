@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, group_norm, relu
+from torch.nn.functional import avg_pool2d, conv2d, group_norm, relu
 
 from condensery.runtime.kernels import kernels, may_fuse
 
@@ -25,14 +25,28 @@ _NUMBERS = 1024
 _KERNELS = "condensery.nets.fused_kernels"
 
 
-def fits(norm: nn.Module, activation: nn.Module, pool: nn.Module, x: Tensor) -> bool:
-    """Whether three layers on a map can be one kernel here."""
+def fits(
+    norm: nn.Module,
+    activation: nn.Module,
+    pool: nn.Module,
+    x: Tensor,
+    shape: tuple[int, int, int] | None = None,
+) -> bool:
+    """Whether three layers on a map can be one kernel here.
+
+    Args:
+        norm: the first layer.
+        activation: the second.
+        pool: the third.
+        x: the map, or what it will be made of.
+        shape: C, H, W of the map, where it does not exist yet.
+    """
     if not x.is_cuda or torch.compiler.is_compiling() or not may_fuse():
         return False
-    height, width = x.shape[2:]
+    channels, height, width = x.shape[1:] if shape is None else shape
     return (
         isinstance(norm, nn.GroupNorm)
-        and norm.num_groups == norm.num_channels == x.shape[1]
+        and norm.num_groups == norm.num_channels == channels
         and norm.affine
         and isinstance(activation, nn.ReLU)
         and isinstance(pool, nn.AvgPool2d)
@@ -42,6 +56,24 @@ def fits(norm: nn.Module, activation: nn.Module, pool: nn.Module, x: Tensor) -> 
         and x.dtype in (torch.float32, torch.bfloat16)
         and kernels(_KERNELS) is not None
     )
+
+
+def without_bias(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """A convolution before an instance norm, which cancels the bias.
+
+    Adding it reads and writes the largest maps of a network once more.
+    """
+    return conv2d(x, conv.weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+def shape_after(conv: nn.Conv2d, x: Tensor) -> tuple[int, int, int]:
+    """C, H, W of what a convolution with zero padding makes of a map."""
+    sides = []
+    for axis in range(2):
+        padding = int(conv.padding[axis])  # an int for networks of this package
+        reached = conv.dilation[axis] * (conv.kernel_size[axis] - 1) + 1
+        sides.append((x.shape[2 + axis] + 2 * padding - reached) // conv.stride[axis] + 1)
+    return conv.out_channels, sides[0], sides[1]
 
 
 def norm_relu_pool(norm: nn.GroupNorm, x: Tensor) -> Tensor:

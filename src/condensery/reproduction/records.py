@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from .settings import ReproductionSettings
 
 
+#: How the departure of a condensing plan begins.
+_CONDENSED = "condensed"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """A row that was run, read back."""
@@ -75,7 +79,9 @@ def record(
 
     flat = [a for one in found.accuracies for a in one]
     mean, std = mean_and_std(flat)
-    departures = departures_of(experiment.data, amount.departures(experiment), found.contents)
+    condensing = condensing_facts(found.made) if experiment.kind == "condense" else None
+    said = amount.departures(experiment)
+    departures = departures_of(experiment.data, said, found.contents, condensing)
     judged = verdict(row, flat, departures)
     hardware = {name: value for name, value in machine().items() if name != "host"}
     return {
@@ -100,7 +106,7 @@ def record(
         "experiment": {**experiment.as_dict(), "data": amount.data or experiment.data},
         "contents": dict(found.contents),
         "fingerprints": dict(found.fingerprints),
-        "condensing": condensing_facts(found.made) if experiment.kind == "condense" else None,
+        "condensing": condensing,
         "seconds": round(found.seconds, 1),
         "plan": found.plan,
         "version": __version__,
@@ -111,19 +117,39 @@ def record(
     }
 
 
-def departures_of(name: str, said: Sequence[str], found: object) -> list[str]:
+def departures_of(
+    name: str, said: Sequence[str], found: object, condensing: object = None
+) -> list[str]:
     """What a run departs in, its data's content among it; that is judged by this package's list.
+
+    So is condensing in number types that round more than float32 does: no plan that does has been
+    shown to give equal sets yet.
 
     Args:
         name: of the published row's data set.
         said: departures by what was requested, or those of a file.
         found: contents by split, as :func:`condensery.reproduction.originals.contents` gives them.
+        condensing: how the sets were condensed, as
+            :func:`condensery.reproduction.sets.condensing_facts` gives it.
     """
-    out = [words for words in said if words not in (NOT_COMPARED, OTHER_CONTENT)]
+    ours = (NOT_COMPARED, OTHER_CONTENT)
+    out = [words for words in said if words not in ours and not words.startswith(_CONDENSED)]
+    out += _narrow_types(condensing)
     if any(words.startswith("on ") for words in out):
         return out  # another data set anyway
     other = departure(name, found)
     return out if other is None else [*out, other]
+
+
+def _narrow_types(condensing: object) -> list[str]:
+    if not isinstance(condensing, dict):
+        return []
+    narrow = condensing.get("narrow")
+    if isinstance(narrow, list):
+        return [f"{_CONDENSED} with {' and '.join(map(str, narrow))}"] if narrow else []
+    # Older records name the plan alone.
+    known = condensing.get("plans") == ["exact"]
+    return [] if known else [f"{_CONDENSED} in number types that were not recorded"]
 
 
 def command(row: Published, amount: Amount, how: ReproductionSettings) -> str:
@@ -172,9 +198,10 @@ def _read(file: Path, folder: Path, rows: dict[str, Published]) -> Record:
         experiment = experiment_of(row)
         name = row.dataset if isinstance(experiment, Unmapped) else experiment.data
         said = [str(words) for words in held["departures"]]
+        contents, condensing = held.get("contents"), held.get("condensing")
         return Record(
             row=row,
-            verdict=verdict(row, accuracies, departures_of(name, said, held.get("contents"))),
+            verdict=verdict(row, accuracies, departures_of(name, said, contents, condensing)),
             mean=mean,
             std=std,
             n=len(accuracies),

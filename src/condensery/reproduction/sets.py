@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,9 +161,20 @@ def _condensed(
 def condensing_facts(made: Sequence[Made]) -> dict[str, Any]:
     """When and by what the sets were condensed, from their run folders."""
     held = [note_facts(one.folder) for one in made]
-    plans = {str(one["plan"]["name"]) for one in held if isinstance(one.get("plan"), dict)}
+    each = [one["plan"] for one in held if isinstance(one.get("plan"), dict)]
+    plans = {str(one["name"]) for one in each}
+    narrow = {name for one in each for name in narrow_types(one)}
     return {
         "seconds": round(sum(float(one.get("seconds", 0.0)) for one in held), 1),
         "commits": sorted({str(one["commit"]) for one in held if one.get("commit")}),
         "plans": sorted(plans),
+        "narrow": sorted(narrow),
     }
+
+
+def narrow_types(plan: Mapping[str, Any]) -> list[str]:
+    """Number types of a plan that round more than float32 does."""
+    types = [plan.get("real_dtype"), plan.get("update_dtype")]
+    cuda = str(plan.get("device", "")).startswith("cuda")
+    tf32 = ["TF32"] if cuda and plan.get("tf32") else []
+    return [*(str(name) for name in types if name == "bfloat16"), *tf32]

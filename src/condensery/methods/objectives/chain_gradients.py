@@ -123,9 +123,11 @@ def chain_gradients(
     layers, pulls = list(layers), list[Pull]()
     while len(pulls) < len(layers):
         place = len(pulls)
-        if _are_one(layers[place : place + 3], x):
-            layers[place + 1 : place + 3] = []
-            x, pull = _norm_relu_pool(layers[place][1], x)
+        if _are_one(layers[place : place + 4], x):
+            x, pull = _conv(layers[place][1], x, bias=False)
+            pulls.append(pull)
+            x, pull = _norm_relu_pool(layers[place + 1][1], x)
+            layers[place + 2 : place + 4] = []
         else:
             x, pull = _through(layers[place][1], x)
         pulls.append(pull)
@@ -153,11 +155,13 @@ def chain_gradients(
 
 
 def _are_one(layers: Sequence[tuple[str, nn.Module]], x: Tensor) -> bool:
-    """Whether the next layers are one kernel, which gives a gradient but not its own."""
-    if len(layers) < 3 or torch.is_grad_enabled():
+    """Whether the layers after a convolution are one kernel, whose gradient has none of its own."""
+    if len(layers) < 4 or torch.is_grad_enabled():
         return False
-    norm, activation, pool = (layer for _, layer in layers)
-    return fused.fits(norm, activation, pool, x)
+    conv, norm, activation, pool = (layer for _, layer in layers)
+    if not isinstance(conv, nn.Conv2d):
+        return False
+    return fused.fits(norm, activation, pool, x, fused.shape_after(conv, x))
 
 
 def _norm_relu_pool(norm: Any, x: Tensor) -> tuple[Tensor, Pull]:
@@ -180,7 +184,7 @@ def _through(layer: nn.Module, x: Tensor) -> tuple[Tensor, Pull]:
     raise TypeError(f"no rule for {type(layer).__name__} in a chain")  # a chain of our own nets
 
 
-def _conv(layer: Any, x: Tensor) -> tuple[Tensor, Pull]:
+def _conv(layer: Any, x: Tensor, bias: bool = True) -> tuple[Tensor, Pull]:
     how = (layer.stride, layer.padding, layer.dilation, layer.groups)
     weight = layer.weight
 
@@ -197,7 +201,7 @@ def _conv(layer: Any, x: Tensor) -> tuple[Tensor, Pull]:
             return None, found
         return _InputGradient.apply(slope, x, weight, how), found  # type: ignore[no-untyped-call]
 
-    return layer(x), pull
+    return layer(x) if bias else fused.without_bias(layer, x), pull
 
 
 def _linear(layer: Any, x: Tensor) -> tuple[Tensor, Pull]:
