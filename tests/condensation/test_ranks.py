@@ -276,7 +276,7 @@ def test_other_commands_are_refused_once(
 ) -> None:
     launch(monkeypatch, RANK="0")
     assert main(["data", "digits"]) == 2
-    assert "data works in one process" in capsys.readouterr().err
+    assert "data runs in one process" in capsys.readouterr().err
     launch(monkeypatch, RANK="1")
     assert main(["data", "digits"]) == 2
     with pytest.raises(SystemExit):

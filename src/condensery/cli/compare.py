@@ -9,6 +9,7 @@ from typing import Any
 
 from condensery.evaluation.comparison import Comparer
 from condensery.evaluation.run import EvaluationSettings
+from condensery.runtime.distributed import Ranks, check_device, joined
 from condensery.runtime.malloc import keep_memory
 from condensery.utils.files import write_text
 from condensery.utils.progress import Progress
@@ -18,8 +19,15 @@ from .shared import data_of, folder_of, printer, write_result
 
 
 def compare(options: Any) -> int:
+    """Train and test what is missing, in one process or in those of torchrun."""
+    with joined() as ranks:
+        return _compare(options, ranks)
+
+
+def _compare(options: Any, ranks: Ranks) -> int:
     """Train and test what is missing; print and write one table."""
     keep_memory()
+    check_device(options.device, ranks)
     names = list(options.set)
     out = folder_of(options.out, Path("runs") / "compare")
     how = EvaluationSettings(
@@ -27,25 +35,28 @@ def compare(options: Any) -> int:
     )
     ready = Comparer(
         names,
-        data_of(names, options),
+        ranks.local_rank_first(lambda: data_of(names, options)),
         nets=options.net,
         protocols=options.protocol or "dsa",
         reference=options.reference,
         store=out,
         how=how,
     )
-    say, known = printer(options), ready.known()
+    say, known = printer(options, ranks.first), ready.known()
     if known:
         say(
             f"{known} of {ready.total} networks are already evaluated; {ready.total - known} are "
             "left"
         )
-    bar = Progress(ready.total, "networks", quiet=options.quiet, done=known)
+    quiet = options.quiet or not ranks.first
+    bar = Progress(ready.total, "networks", quiet=quiet, done=known)
     with bar as progress, interruptible() as stops:
         try:
-            found = ready.run(lambda what, got: progress.advance(f"{what}: {got:.1f} %"))
+            found = ready.run(lambda what, got: progress.advance(f"{what}: {got:.1f} %"), ranks)
         except KeyboardInterrupt:
             left = ready.total - ready.known()
+            if not ranks.first:
+                return 128 + (stops[0] if stops else signal.SIGINT)
             print(
                 f"condensery: stopped with {left} of {ready.total} networks left; those that are "
                 f"finished are kept in {out}, and the same command continues",
@@ -53,6 +64,8 @@ def compare(options: Any) -> int:
             )
             return 128 + (stops[0] if stops else signal.SIGINT)
     say(found.text())
+    if not ranks.first:
+        return 0
     if options.csv:
         write_text(Path(options.csv), found.csv())
     if options.markdown:

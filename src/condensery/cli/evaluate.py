@@ -7,6 +7,7 @@ from typing import Any
 from condensery.evaluation.result import result_table
 from condensery.evaluation.rows import rows_of
 from condensery.evaluation.run import evaluate as evaluate_sets
+from condensery.runtime.distributed import Ranks, check_device, joined
 from condensery.runtime.malloc import keep_memory
 from condensery.utils.progress import Progress
 
@@ -14,15 +15,22 @@ from .shared import data_of, printer, write_result
 
 
 def evaluate(options: Any) -> int:
+    """Train and test networks, in one process or in those of torchrun."""
+    with joined() as ranks:
+        return _evaluate(options, ranks)
+
+
+def _evaluate(options: Any, ranks: Ranks) -> int:
     """Train and test networks; print and write the table."""
     keep_memory()
+    check_device(options.device, ranks)
     names = list(options.set)
-    data = data_of(names, options)
+    data = ranks.local_rank_first(lambda: data_of(names, options))
     networks = options.net or [data.net]
     rows = rows_of(names, data)
-    say = printer(options)
+    say = printer(options, ranks.first)
     total = sum(row.count for row in rows) * options.nets * len(networks)
-    with Progress(total, "networks", quiet=options.quiet) as progress:
+    with Progress(total, "networks", quiet=options.quiet or not ranks.first) as progress:
         results = evaluate_sets(
             rows,
             data,
@@ -35,7 +43,9 @@ def evaluate(options: Any) -> int:
             device=options.device,
             threads=options.threads,
             on_network=lambda what, found: progress.advance(f"{what}: {found:.1f} %"),
+            ranks=ranks,
         )
     say(result_table(results, len(data.test)))
-    write_result(options, {"results": [result.as_dict() for result in results]})
+    if ranks.first:
+        write_result(options, {"results": [result.as_dict() for result in results]})
     return 0

@@ -40,7 +40,7 @@ COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
 }
 
 #: Commands that several processes carry out together.
-SPLIT = ("condense", "resume")
+SPLIT = ("condense", "resume", "evaluate", "compare")
 
 _DOTTED = re.compile(r"--(\w+(?:\.\w+)+)(?:=(.*))?", re.DOTALL)
 

@@ -114,9 +114,10 @@ def facts_of_set(condensed: CondensedSet) -> dict[str, Any]:
     }
 
 
-def printer(options: Any) -> Any:
-    """What prints a line, or nothing with --quiet."""
-    return (lambda text: None) if options.quiet else (lambda text: print(text, flush=True))
+def printer(options: Any, speaks: bool = True) -> Any:
+    """What prints a line, or nothing with --quiet or where another process speaks."""
+    quiet = options.quiet or not speaks
+    return (lambda text: None) if quiet else (lambda text: print(text, flush=True))
 
 
 def write_result(options: Any, value: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from condensery.data import load
 from condensery.errors import UsageError, unknown_name
+from condensery.runtime.distributed import ALONE, Ranks
 from condensery.runtime.plan import Plan
 
 from .cache import Keeper, KeptCells
@@ -73,11 +74,12 @@ class Comparer:
                 before.add(same)
         return found
 
-    def run(self, on_network: OnNetwork | None = None) -> Comparison:
+    def run(self, on_network: OnNetwork | None = None, ranks: Ranks = ALONE) -> Comparison:
         """Train what is not known yet, and put the table together.
 
         Args:
             on_network: called after each network that was trained.
+            ranks: those that share the networks.
         """
         results = [
             run_cell(
@@ -86,6 +88,7 @@ class Comparer:
                 keepers=keepers_of(cell, self.store),
                 on_network=on_network,
                 tell_known=False,
+                ranks=ranks,
             )
             for cell in self.cells
         ]

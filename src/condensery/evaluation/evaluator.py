@@ -14,6 +14,7 @@ from torch import nn
 
 from condensery import nets as zoo
 from condensery.data.labelled import LabelledSet
+from condensery.runtime.distributed import Ranks, share
 from condensery.runtime.randomness import fork_rng
 from condensery.training.stacked import StackedNetworks
 from condensery.training.trainer import Course, Split, Tensors, Trainer
@@ -117,6 +118,26 @@ def measure_all(cell: Cell, jobs: Sequence[Job]) -> Iterator[tuple[Job, Measured
         found = evaluator.measure_several(set_index, indices)
         for network_index, one in zip(indices, found, strict=True):
             yield (set_index, network_index), one
+
+
+def measure_shared(cell: Cell, jobs: Sequence[Job], ranks: Ranks) -> Iterator[tuple[Job, Measured]]:
+    """The same, each rank training a part of the networks; every rank gets all of them.
+
+    Ranks tell each other what they have after every network, so that all that is finished can be
+    kept when one of them ends.
+    """
+    if ranks.alone:
+        yield from measure_all(cell, jobs)
+        return
+    own = [jobs[place] for place in share(len(jobs), ranks.rank, ranks.world)]
+    mine = measure_all(cell, own)
+    for _ in share(len(jobs), ranks.world - 1, ranks.world):  # the last rank has the most
+        one = next(mine, None)
+        told = None if one is None else [*one[0], one[1].accuracy, one[1].seconds]
+        for found in ranks.gather_objects(told):
+            if found is not None:
+                set_index, network_index, accuracy, seconds = found
+                yield (set_index, network_index), Measured(accuracy, seconds)
 
 
 def _groups(jobs: Sequence[Job], most: int) -> Iterator[tuple[int, list[int]]]:

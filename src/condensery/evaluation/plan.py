@@ -8,6 +8,7 @@ from torch import nn
 
 from condensery.nets import chain
 from condensery.runtime.plan import Plan
+from condensery.runtime.torchrun import launched
 from condensery.training import stacked
 
 from .cell import Cell
@@ -33,6 +34,8 @@ def evaluation_plan(cell: Cell, asked: str | Plan, network: nn.Module, passes: f
     if on_gpu:
         plan = dataclasses.replace(plan, update_dtype=plan.dtype, tf32=False)
     large = passes * shape[1] * shape[2] / 1024 >= _PROCESSES_PAY
+    if launched() > 1:  # processes of their own share the networks already
+        large = False
     if asked == "auto" and not on_gpu and large and plan.threads > 1 and can_be_shared(cell):
         return dataclasses.replace(plan, threads=1, processes=plan.threads)
     if not on_gpu and plan.networks == 1:

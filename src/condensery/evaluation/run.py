@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from condensery import nets as zoo
 from condensery.data import Data, load
 from condensery.errors import UsageError
+from condensery.runtime.distributed import ALONE, Ranks
 from condensery.runtime.plan import Plan, choose_plan
 from condensery.runtime.provenance import commit
 from condensery.training import whole_split as whole
@@ -17,7 +18,7 @@ from condensery.training.protocol import protocol_for
 
 from .cache import Keeper, KeptCells
 from .cell import Cell, Job, Measured, code_of
-from .evaluator import measure_all
+from .evaluator import measure_shared
 from .plan import evaluation_plan
 from .result import Result
 from .rows import Row, rows_of
@@ -42,6 +43,7 @@ def evaluate(
     device: str | None = None,
     threads: int | None = None,
     on_network: OnNetwork | None = None,
+    ranks: Ranks = ALONE,
 ) -> list[Result]:
     """Train fresh networks on each set and test them on the real test split.
 
@@ -60,6 +62,7 @@ def evaluate(
         device: torch device.
         threads: CPU threads.
         on_network: called after each network with a line about it and its accuracy.
+        ranks: processes that share the networks, each calling this.
 
     Returns:
         One result per set and network, sets first.
@@ -74,7 +77,7 @@ def evaluate(
     how = EvaluationSettings(n, epochs, seed, plan, device, threads)
     # Everything is checked before the first network is trained.
     cells = [cell_of(row, loaded, net, protocol, how) for row in rows for net in chosen]
-    return [run_cell(cell, n, on_network=on_network) for cell in cells]
+    return [run_cell(cell, n, on_network=on_network, ranks=ranks) for cell in cells]
 
 
 @dataclass(frozen=True)
@@ -136,8 +139,11 @@ def run_cell(
     keepers: Sequence[Keeper] | None = None,
     on_network: OnNetwork | None = None,
     tell_known: bool = True,
+    ranks: Ranks = ALONE,
 ) -> Result:
     """The accuracies of n networks on each of a row's sets; those that are known are taken.
+
+    Where ranks share the work, the first one looks for numbers and keeps them.
 
     Args:
         cell: what is trained and tested.
@@ -145,11 +151,13 @@ def run_cell(
         keepers: where numbers are looked for and kept; every one of them gets what it lacks.
         on_network: called after each network.
         tell_known: whether it is called for those that are known as well.
+        ranks: those that share the networks.
     """
-    places = keepers_of(cell) if keepers is None else keepers
+    places = (keepers_of(cell) if keepers is None else keepers) if ranks.first else ()
     tell = on_network or (lambda what, found: None)
     name = f"{cell.row.name} on {cell.net}"
     known = [[place.known(cell, index) for place in places] for index in range(cell.row.count)]
+    ready = _ready(known, n, ranks)
     found: dict[Job, Measured] = {}
 
     def take(job: Job, one: Measured) -> None:
@@ -161,16 +169,29 @@ def run_cell(
 
     jobs = [(index, k) for index in range(cell.row.count) for k in range(n)]
     for job in jobs:
-        ready = [held[job[1]] for held in known[job[0]] if job[1] in held]
-        if ready:
-            take(job, ready[0])
+        if job in ready:
+            take(job, ready[job])
             if tell_known:
-                tell(f"{name}, from the cache", ready[0].accuracy)
-    for job, one in measure_all(cell, [job for job in jobs if job not in found]):
+                tell(f"{name}, from the cache", ready[job].accuracy)
+    for job, one in measure_shared(cell, [job for job in jobs if job not in found], ranks):
         take(job, one)
         tell(name, one.accuracy)
     networks = [[found[index, k] for k in range(n)] for index in range(cell.row.count)]
     return _result(cell, networks)
+
+
+def _ready(
+    known: Sequence[Sequence[Mapping[int, Measured]]], n: int, ranks: Ranks
+) -> dict[Job, Measured]:
+    """The networks whose numbers the first rank has found, on every rank."""
+    found: dict[Job, Measured] = {}
+    for set_index, places in enumerate(known):
+        for held in reversed(places):  # the first place counts most
+            found |= {(set_index, k): one for k, one in held.items() if k < n}
+    if ranks.alone:
+        return found
+    told = [[*job, one.accuracy, one.seconds] for job, one in found.items()]
+    return {(s, k): Measured(*one) for s, k, *one in ranks.broadcast_object(told)}
 
 
 def _result(cell: Cell, found: Iterable[Sequence[Measured]]) -> Result:

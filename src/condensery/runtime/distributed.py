@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
+from torch.nn.functional import pad
 
 from condensery.errors import DataError, RanksError, UsageError
 
@@ -167,6 +168,20 @@ class Ranks:
         ]
         self._call(lambda: dist.broadcast(told, 0))
         return json.loads(bytes(told.numpy()).decode())
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        """What every rank has, plain JSON values, in the order of the ranks."""
+        if self.alone:
+            return [value]
+
+        text = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.world)]
+        self._call(lambda: dist.all_gather(sizes, torch.tensor([len(text)])))
+        most = max(int(size) for size in sizes)
+        room = [torch.zeros(most, dtype=torch.uint8) for _ in range(self.world)]
+        self._call(lambda: dist.all_gather(room, pad(text, (0, most - len(text)))))
+        pairs = zip(room, sizes, strict=True)
+        return [json.loads(bytes(told[: int(size)].numpy()).decode()) for told, size in pairs]
 
     def agree(self, value: Any, otherwise: str) -> None:
         """Raise if a value is not the same on all ranks.

@@ -37,8 +37,8 @@ def check_alone(command: str) -> None:
     """
     if launched() > 1:
         raise UsageError(
-            f"{command} runs in one process, but torchrun started {launched()}; only condense "
-            "and resume can be split over processes, so run it without torchrun"
+            f"{command} runs in one process, but torchrun started {launched()}; condense, resume, "
+            "evaluate and compare can be split over processes, so run it without torchrun"
         )
 
 

@@ -1,0 +1,74 @@
+"""Two processes of torchrun share an evaluation's networks: the numbers are those of one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from condensery import select_random
+from condensery.cli.main import main
+from condensery.data import load
+from tests.condensation.test_ranks import ended, started
+
+
+@pytest.fixture
+def sets(tmp_path: Path) -> Path:
+    for seed in range(2):
+        select_random(load("digits"), ipc=1, seed=seed).save(tmp_path / "random" / str(seed))
+    return tmp_path
+
+
+def _words(folder: Path, *more: str) -> list[str]:
+    return [
+        "--net",
+        "convnet2:width=4",
+        "--epochs",
+        "2",
+        "--data",
+        "digits",
+        "--threads",
+        "1",
+        *more,
+    ]
+
+
+def test_evaluate_by_two_is_evaluate_by_one(sets: Path) -> None:
+    """Three networks on two sets, so that one process has as many as the other, and with a rest."""
+    for nets in ("3", "1"):
+        one, two = sets / f"one{nets}.json", sets / f"two{nets}.json"
+        words = ["evaluate", str(sets / "random"), *_words(sets, "--nets", nets)]
+        assert main([*words, "--json", str(one), "--quiet"]) == 0
+        results = ended(started(["-m", "condensery", *words, "--json", str(two)]))
+        assert [code for code, *_ in results] == [0, 0], results
+        assert "accuracy" in results[0][1]
+        assert results[1][1] == ""  # the first process speaks for both
+        rows = [json.loads(file.read_text())["results"][0] for file in (one, two)]
+        assert rows[0]["accuracies"] == rows[1]["accuracies"]
+        assert rows[0]["sets"] == rows[1]["sets"]
+
+
+def test_compare_by_two_keeps_what_compare_by_one_finds_again(sets: Path) -> None:
+    out = sets / "kept"
+    names = [f"a={sets / 'random' / '0'}", f"b={sets / 'random' / '1'}"]
+    words = ["compare", *names, *_words(sets, "--nets", "2"), "--out", str(out)]
+    results = ended(started(["-m", "condensery", *words, "--json", str(sets / "two.json")]))
+    assert [code for code, *_ in results] == [0, 0], results
+    kept = {file: file.read_bytes() for file in out.rglob("*.json")}
+    assert kept
+    assert main([*words, "--json", str(sets / "one.json"), "--quiet"]) == 0
+    assert {file: file.read_bytes() for file in out.rglob("*.json")} == kept  # nothing was trained
+    both = [json.loads((sets / f"{name}.json").read_text()) for name in ("one", "two")]
+    assert both[0] == both[1]
+    # And what one process kept, two take.
+    again = ended(started(["-m", "condensery", *words]))
+    assert "4 of 4 networks are already evaluated" in again[0][1], again
+
+
+def test_a_device_of_one_process_is_refused(sets: Path) -> None:
+    words = ["evaluate", str(sets / "random"), *_words(sets), "--device", "cuda:0"]
+    results = ended(started(["-m", "condensery", *words]))
+    assert sorted(code for code, *_ in results) == [2, 2]
+    told = "".join(errors for *_, errors in results)
+    assert told.count("would put every process on one GPU") == 1
