@@ -588,7 +588,7 @@ def test_a_table_without_a_row_takes_what_can_be_run(
         (["dc/table1", "--sets", "0"], "--sets must be at least 1"),
         (["dc/table1", "--nets", "0"], "--nets must be at least 1"),
         (["dc/table1", "--seed", "-1"], "--seed must be at least 0"),
-        (["dc/table1", "--markdown", "x.md"], "--markdown goes with --status"),
+        (["dc/table1", "--markdown", "x.md"], "--markdown requires --status"),
         (["--status", "--row", "mnist/1/dc"], "leave out --row and --list"),
         (["--status", "--results", "nowhere"], "--results nowhere is not a folder"),
         (["dc/table1", "--row", "mnist/1/dc", "--out", "taken"], "--out taken is a file"),
