@@ -262,7 +262,7 @@ def test_an_objective_that_remembers_is_refused(tmp_path: Path) -> None:
     config = condenser(CASES["dm"], tmp_path).config
     choice = type(config.objective)("tests.condensation.test_ranks:Remembering", {})
     remembering = dataclasses.replace(config, objective=choice)
-    with pytest.raises(UsageError, match=r"Remembering remembers .* without torchrun"):
+    with pytest.raises(UsageError, match=r"Remembering keeps per-class state.* without torchrun"):
         Condenser(tiny(), remembering, exact_plan("cpu", 1), Ranks(0, 2))
 
 

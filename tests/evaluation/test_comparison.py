@@ -377,8 +377,8 @@ def test_what_is_wrong_is_refused_before_any_training(
         (UsageError, "named twice", {"nets": ["mlp", "mlp"]}),
         (UsageError, "there is no network", {"nets": ["mlp", "convnt3"]}),
         (UsageError, "--nets", {"n": 0}),
-        (UsageError, "no set", {"sets": []}),
-        (UsageError, "something else", {"store": tmp_path / "other"}),
+        (UsageError, "at least one set", {"sets": []}),
+        (UsageError, "something other", {"store": tmp_path / "other"}),
         (UsageError, "is a file", {"store": tmp_path / "other" / "thesis.txt"}),
     ]
     for kind, message, change in bad:

@@ -387,14 +387,14 @@ def test_sets_that_do_not_fit_the_data_are_refused(tiny_data: Data) -> None:
         evaluate(CondensedSet(condensed.stored, other), tiny_data, n=1)
     with pytest.raises(UsageError, match="--nets"):
         evaluate(condensed, tiny_data, n=0)
-    with pytest.raises(UsageError, match="no set"):
+    with pytest.raises(UsageError, match="at least one set"):
         evaluate([], tiny_data)
 
 
 def test_a_folder_of_unlike_sets_is_no_row(tiny_data: Data, tmp_path: Path) -> None:
     select_random(tiny_data, ipc=1).save(tmp_path / "0")
     select_random(tiny_data, ipc=2).save(tmp_path / "1")
-    with pytest.raises(DataError, match=r"differ in ipc \(1 and 2\).*one by one"):
+    with pytest.raises(DataError, match=r"differ in ipc \(1 and 2\).*separately"):
         evaluate(tmp_path, tiny_data, n=1)
 
 
@@ -431,7 +431,7 @@ def test_sets_of_a_row_were_made_alike(tiny_data: Data, tmp_path: Path) -> None:
     }
     for message, one in unlike.items():
         for item in (folder(base, one), [base, one]):
-            with pytest.raises(DataError, match=f"{message}.*one by one"):
+            with pytest.raises(DataError, match=f"{message}.*separately"):
                 Row.named("x", item, tiny_data)
     settled = [_made(tiny_data, done, until="converged") for done in (70, 90)]
     assert Row.named("x", settled, tiny_data).count == 2

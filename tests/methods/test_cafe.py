@@ -516,7 +516,7 @@ def test_a_queue() -> None:
 def test_short_caps_are_told(tiny_data: Data) -> None:
     capped = resolved(tiny_data, "cafe", {"supply.epoch_cap": 4})
     (note,) = notes_of(capped.choices, capped.config.ipc)
-    assert "supply.epoch_cap 4 is below supply.gamma 10: that queue is never full" in note
+    assert "supply.epoch_cap 4 is below supply.gamma 10: that queue never fills" in note
     plain = resolved(tiny_data, "cafe")
     assert notes_of(plain.choices, plain.config.ipc) == []
 

@@ -73,7 +73,7 @@ def test_recipes_have_their_schedule_in_numbers(recipe: str, ipc: int, tiny_data
     assert bool(notes) == (ipc == 5)
     if notes:
         assert "no paper gives a schedule for 5 images per class: 5 steps" in notes[0]
-        assert ("epochs are interp" in notes[0]) == (recipe not in ("gm_mda", "gm_mdo"))
+        assert ("epochs are interpolated" in notes[0]) == (recipe not in ("gm_mda", "gm_mdo"))
 
 
 @pytest.mark.parametrize(

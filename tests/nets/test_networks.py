@@ -434,7 +434,7 @@ def test_parsed_specs_are_written_back(spec: str) -> None:
             "convnet3:width=wide",
             "width of a network must be a whole number of at least 1, got 'wide'",
         ),
-        ("convnet:depth=0", "depth of a network is a whole number"),
+        ("convnet:depth=0", "depth of a network must be a whole number"),
         ("lenet:width=3", "lenet has no options"),
         ("vgg11:width=3", "no option of vgg11 'width'"),
         ("convnet3:norm=group,width=6", "do not divide 6; use a width that is a multiple of 4"),

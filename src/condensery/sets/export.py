@@ -118,13 +118,13 @@ def _how_to_decode(condensed: CondensedSet) -> str:
     if formation.kind not in ("multi_formation", "fsrcnn"):
         return f"by condensery.CondensedSet.load alone; formation {formation.as_dict()}"
     text = (
-        f"x = {start}; its cells are the training images, image by image in reading order, each "
+        f"x = {start}; its tiles are the training images, image by image in reading order, each "
         "upsampled to full size (bilinear, corners not aligned); a side of n pixels is cut at "
         f"floor(i*n/factor + 1/2), i = 0 ... factor; formation {formation.as_dict()}"
     )
     if formation.kind == "fsrcnn":
         text += (
-            "; to that is added a network's output on the cell: convolutions first, shrink, middle "
+            "; to that is added a network's output on the tile: convolutions first, shrink, middle "
             "and expand, each with bias and PReLU slope, and last, a transposed convolution with "
             "stride factor, padding 4 and output padding factor - 1 (arrays formation.*)"
         )
