@@ -137,7 +137,7 @@ def test_the_newcomers_path(
         assert code == 0, (line, captured.err)
     assert {p.name for p in tmp_path.iterdir()} >= {"runs", "photos.npz", "result.json"}
 
-    (plain,) = (b for b in blocks(ROOT / "README.md", "python") if "np.load" in b)
+    (plain,) = (b for b in blocks(ROOT / "docs/exporting.md", "python") if "np.load" in b)
     assert "condensery" not in plain
     assert run(plain.replace("range(300)", "range(3)") + "print(len(network(images)))") == "4\n"
 
