@@ -137,13 +137,13 @@ def test_pieces_of_a_batch_change_nothing(chunk: int, tiny_data: Data) -> None:
     cut = dataclasses.replace(plain, plan=dataclasses.replace(plain.plan, chunk=chunk))
     sizes: list[int] = []
     evaluator = Evaluator(cut)
-    alone = evaluator.trainer.losses(evaluator._new(0, 0))
+    alone = evaluator.trainer.losses.of_several(evaluator._new(0, 0))
 
     def counting(weights: dict[str, Tensor], images: Tensor, targets: Tensor) -> Any:
         sizes.append(images.shape[0] * images.shape[1])
         return alone(weights, images, targets)
 
-    evaluator.trainer._several = counting
+    evaluator.trainer.losses._several = counting
     whole, parts = grown(Evaluator(plain), [0, 1], True), grown(evaluator, [0, 1], True)
     assert max(sizes) == max(2, chunk // 2 * 2)
     for here, there in zip(whole, parts, strict=True):
@@ -160,7 +160,7 @@ def test_compiled_crowds(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> No
         made.append(function.__qualname__.split(".")[0])
         return torch.compile(function, dynamic=False)
 
-    monkeypatch.setattr("condensery.training.trainer.compiled", compiled)
+    monkeypatch.setattr("condensery.training.losses.compiled", compiled)
     assert_alike(Evaluator(cell(tiny_data, plan=plan, augmentation="batch_op")), [0, 1], 1e-3, 1e-5)
     assert made == ["several", "loss_of"]
 

@@ -26,8 +26,9 @@ from condensery.runtime.plan import Plan
 from condensery.runtime.randomness import stream
 
 from .datasets import TrainingSet
+from .losses import Loss, loss_of, mixing
 from .minibatches import batches, evenly, plain_targets, several
-from .trainer import Loss, Trainer, loss_of, mixing
+from .trainer import Trainer
 
 #: The largest number of networks in one call: as many as the papers average over.
 LARGEST = 20
@@ -45,7 +46,7 @@ class StackedNetworks:
 
     def __init__(self, trainer: Trainer, networks: Sequence[nn.Module]) -> None:
         self.trainer, self.networks = trainer, list(networks)
-        self.loss = trainer.losses(networks[0])
+        self.loss = trainer.losses.of_several(networks[0])
         weights, buffers = stack_module_state(self.networks)
         self.weights = {name: w.detach().requires_grad_() for name, w in weights.items()}
         self.buffers = buffers

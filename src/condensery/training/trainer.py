@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import log_softmax, pad
+from torch.nn.functional import pad
 from torch.nn.modules.dropout import _DropoutNd
 
 from condensery.augment.draws import to_device
-from condensery.nets import chain, mixes_examples
-from condensery.runtime.compile import compiled
+from condensery.nets import chain
 from condensery.runtime.distributed import ALONE, Ranks, share
 from condensery.runtime.plan import Plan
 from condensery.runtime.randomness import fork_rng, stream
@@ -26,7 +23,8 @@ from .datasets import Split as Split
 from .datasets import Subset as Subset
 from .datasets import Tensors as Tensors
 from .datasets import TrainingSet as TrainingSet
-from .minibatches import batches, evenly, logits_of, pieces_of, plain_targets, several
+from .losses import Losses, mixing
+from .minibatches import batches, evenly, pieces_of, plain_targets
 from .protocol import Protocol
 from .step_blocks import Block
 from .step_graph import StepGraph
@@ -34,7 +32,6 @@ from .step_graph import StepGraph
 #: Images that an accuracy takes at once where the plan has no chunks.
 _WHOLE_CHECK = 256
 
-Loss = Callable[[dict[str, Tensor], Tensor, Tensor], Any]
 #: Called with the rows of each mini-batch, and which of them were classified correctly before its
 #: step.
 BatchObserver = Callable[[Tensor, Tensor], None]
@@ -75,9 +72,7 @@ class Trainer:
         self.purpose = purpose
         self.dtype = dtype
         self.augmented = Augmenter(protocol, flip, mean, std)
-        self._losses: dict[tuple[torch.dtype | None, bool, bool], Loss] = {}
-        self._several: Loss | None = None
-        self._hits: Loss | None = None
+        self.losses = Losses(plan, dtype)
         self._graph: StepGraph | None = None
 
     def train(
@@ -118,7 +113,7 @@ class Trainer:
             which images were classified correctly before it, N; empty without an observer.
         """
         watched = course.watch is not None
-        loss = self.loss(course.network, None if course.whole else self.dtype, watched=watched)
+        loss = self.losses.of(course.network, None if course.whole else self.dtype, watched=watched)
         images, targets = self.augmented(*batch, [rng])
         if self.recordable(course, len(images)):
             rate = float(course.optimizer.param_groups[0]["lr"])
@@ -148,7 +143,7 @@ class Trainer:
     def recorded_step(self, course: Course, images: Tensor, targets: Tensor, rate: float) -> None:
         """One SGD step on augmented images, replayed."""
         if self._graph is None:
-            loss = self.loss(course.network, self.dtype)
+            loss = self.losses.of(course.network, self.dtype)
             self._graph = StepGraph(loss, course.network, self.protocol)
         self._graph.step(course, self._laid_out(images, False), targets, rate)
 
@@ -165,55 +160,6 @@ class Trainer:
         if self.plan.channels_last and not whole:
             return images.contiguous(memory_format=torch.channels_last)
         return images
-
-    def loss(
-        self,
-        network: nn.Module,
-        dtype: torch.dtype | None,
-        *,
-        learning: bool = True,
-        watched: bool = False,
-    ) -> Loss:
-        """The loss as a function of weights, so that a new network does not recompile.
-
-        Args:
-            network: of the architecture of all networks here.
-            dtype: of the passes; None leaves everything as it is.
-            learning: whether the network is in training mode, with its dropout.
-            watched: whether it also gives which images are classified correctly.
-        """
-        key = (dtype, learning, watched)
-        if key in self._losses:
-            return self._losses[key]
-        template = copy.deepcopy(network).train(learning)
-        self._losses[key] = self._fast(loss_of(template, dtype, watched), template)
-        return self._losses[key]
-
-    def losses(self, network: nn.Module) -> Loss:
-        """The sum of the losses of several networks, as a function of their stacked weights.
-
-        Args:
-            network: one of them, none of which mixes examples.
-        """
-        if self._several is None:
-            template = copy.deepcopy(network).train()
-            self._several = self._fast(several(loss_of(template, self.dtype)), template)
-        return self._several
-
-    def hits(self, network: nn.Module) -> Loss:
-        """How many images are classified correctly in evaluation mode, as a function of weights."""
-        if self._hits is None:
-            template = copy.deepcopy(network).eval()
-
-            def hits(weights: dict[str, Tensor], images: Tensor, targets: Tensor) -> Tensor:
-                found = logits_of(template, weights, images, self.dtype).argmax(1)
-                return ((found == targets[:, 0].long()) & (targets[:, 2] > 0)).sum()
-
-            self._hits = self._fast(hits, template)
-        return self._hits
-
-    def _fast(self, function: Loss, template: nn.Module) -> Loss:
-        return compiled(function) if self.plan.compile and not mixing(template) else function
 
 
 class Course:
@@ -378,7 +324,7 @@ class Course:
     @torch.no_grad()
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of a batch in evaluation mode, a scalar on the device."""
-        function = self.trainer.loss(self.network, None, learning=False)
+        function = self.trainer.losses.of(self.network, None, learning=False)
         ranks, targets = self.trainer.ranks, plain_targets(images, labels)
         pieces = self.trainer.pieces(images, targets, False, not ranks.alone)
         total = torch.stack([function(self.weights, *piece) for piece in pieces]).sum()
@@ -389,7 +335,7 @@ class Course:
     def accuracy(self, data: TrainingSet) -> float:
         """Share of a set that is classified correctly in evaluation mode; one host sync."""
         trainer = self.trainer
-        function = trainer.hits(self.network)
+        function = trainer.losses.hits(self.network)
         ranks = trainer.ranks
         own, most = share(len(data), ranks.rank, ranks.world), -(-len(data) // ranks.world)
         # Pieces of one shape: memory does not grow with the set.
@@ -421,26 +367,3 @@ class Course:
         for name, weight in self.network.named_parameters():
             if name in momenta:
                 self.optimizer.state[weight]["momentum_buffer"] = momenta[name].to(weight).clone()
-
-
-def loss_of(template: nn.Module, dtype: torch.dtype | None, watched: bool = False) -> Loss:
-    """The loss of a network as a function of its weights, a batch and its targets.
-
-    Args:
-        template: the network, in the mode that it is run in.
-        dtype: of the passes; None leaves everything as it is.
-        watched: whether it also gives which images are classified correctly.
-    """
-
-    def loss(weights: dict[str, Tensor], images: Tensor, targets: Tensor) -> Any:
-        logits = logits_of(template, weights, images, dtype).to(targets.dtype)
-        picked = log_softmax(logits, 1).gather(1, targets[:, :2].long())
-        mean = -(picked * targets[:, 2:]).sum()
-        return (mean, logits.argmax(1) == targets[:, 0].long()) if watched else mean
-
-    return loss
-
-
-def mixing(network: nn.Module) -> bool:
-    """Whether a batch must go through the network whole."""
-    return mixes_examples(network)
