@@ -72,3 +72,26 @@ def test_a_device_of_one_process_is_refused(sets: Path) -> None:
     assert sorted(code for code, *_ in results) == [2, 2]
     told = "".join(errors for *_, errors in results)
     assert told.count("would put every process on one GPU") == 1
+
+
+@pytest.mark.parametrize("row", ["mnist/1/dc", "mnist/1/random"])
+def test_reproduce_by_two_is_reproduce_by_one(tmp_path: Path, row: str) -> None:
+    """The sets, whose classes are split, and their tests, whose networks are."""
+    less = ["--data", "digits", "--scale", "0.002", "--sets", "1", "--nets", "3", "--epochs", "2"]
+    words = ["reproduce", "dc/table1", "--row", row, *less, "--plan", "exact", "--threads", "1"]
+    one = [*words, "--out", str(tmp_path / "1"), "--json", str(tmp_path / "1.json")]
+    two = [*words, "--out", str(tmp_path / "2"), "--json", str(tmp_path / "2.json")]
+    assert main([*one, "--quiet"]) == 0
+    results = ended(started(["-m", "condensery", *two]))
+    assert [code for code, *_ in results] == [0, 0], results
+    assert "ours:" in results[0][1]
+    assert results[1][1] == ""
+    made = [
+        json.loads((tmp_path / f"{name}.json").read_text())["results"][0] for name in ("1", "2")
+    ]
+    # Sums over two processes are in another order.
+    assert made[0]["accuracies"] == pytest.approx(made[1]["accuracies"], abs=2.0)
+    assert made[0]["n"] == made[1]["n"] == 3
+    assert sorted(p.name for p in (tmp_path / "2").iterdir()) == ["results", "sets", "tested"]
+    again = ended(started(["-m", "condensery", *two]))
+    assert "condensing set" not in again[0][1]  # the set is there already

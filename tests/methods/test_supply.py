@@ -396,7 +396,9 @@ def test_every_pass_drops_other_units(tiny_data: Data) -> None:
     def loss(weights: dict[str, Tensor], pictures: Tensor, targets: Tensor) -> Tensor:
         return cross_entropy(network(pictures), targets[:, 0].long())
 
-    course.trainer.losses._losses[(None, True, False)] = loss  # the network itself, to see its masks
+    course.trainer.losses._losses[(None, True, False)] = (
+        loss  # the network itself, to see its masks
+    )
     course.epochs(images.abs() + 1, labels, range(3), (0, 0))
     assert len(masks) == 3
     assert not torch.equal(masks[0], masks[1])

@@ -40,7 +40,7 @@ COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
 }
 
 #: Commands that several processes carry out together.
-SPLIT = ("condense", "resume", "evaluate", "compare")
+SPLIT = ("condense", "resume", "evaluate", "compare", "reproduce")
 
 _DOTTED = re.compile(r"--(\w+(?:\.\w+)+)(?:=(.*))?", re.DOTALL)
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from condensery.data.catalogue import lies_here
 from condensery.errors import UsageError
 from condensery.reproduction import Experiment, Unmapped, experiment_of
 from condensery.reproduction.published import Published, pick, table
 from condensery.reproduction.records import Record, read_records
-from condensery.reproduction.settings import ReproductionSettings
 from condensery.reproduction.status import page, status_of, status_table, statuses, tried_table
 from condensery.reproduction.verdict import Amount
 from condensery.runtime.malloc import keep_memory
@@ -24,6 +24,10 @@ from condensery.utils.text import plural, time_text
 from condensery.utils.text import table as columns
 
 from .shared import folder_of, printer, write_result
+
+if TYPE_CHECKING:
+    from condensery.reproduction.settings import ReproductionSettings
+    from condensery.runtime.distributed import Ranks
 
 
 def reproduce(options: Any) -> int:
@@ -166,13 +170,23 @@ def _wanted(options: Any, say: Any) -> list[tuple[Published, Experiment]]:
 
 
 def _run(options: Any) -> int:
+    from condensery.runtime.distributed import joined
+
+    with joined() as ranks:
+        return _run_rows(options, ranks)
+
+
+def _run_rows(options: Any, ranks: Ranks) -> int:
     from condensery.reproduction.run import run_row
     from condensery.reproduction.sets import load_for
+    from condensery.reproduction.settings import ReproductionSettings
+    from condensery.runtime.distributed import check_device
     from condensery.utils.signals import Interrupted
 
     keep_memory()
+    check_device(options.device, ranks)
     amount = _amount(options)
-    say = printer(options)
+    say = printer(options, ranks.first)
     out = folder_of(options.out, Path("runs") / "reproduce")
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; choose a folder")
@@ -182,15 +196,16 @@ def _run(options: Any) -> int:
         plan=options.plan,
         device=options.device,
         threads=options.threads,
-        quiet=options.quiet,
+        quiet=options.quiet or not ranks.first,
         say=say,
+        ranks=ranks,
     )
     _estimate(wanted, amount, how)
     results: list[tuple[Published, dict[str, Any]]] = []
     try:
         for row, experiment in wanted:
             _announce(row, experiment, amount, say)
-            data = load_for(experiment, amount)
+            data = ranks.local_rank_first(partial(load_for, experiment, amount))
             for note in data.notes:
                 say(f"note: {note}")
             made, file = run_row(row, experiment, amount, data, how)
@@ -199,11 +214,13 @@ def _run(options: Any) -> int:
             say(f"result: {file}")
     except (KeyboardInterrupt, Interrupted) as stop:
         number = stop.number if isinstance(stop, Interrupted) else 2
-        print(f"condensery: stopped; the same command continues {out}", file=sys.stderr)
+        if ranks.first:
+            print(f"condensery: stopped; the same command continues {out}", file=sys.stderr)
         return 128 + number
     say(f"\n{_summary(results)}")
     say(f"next: condensery reproduce --status --results {out / 'results'}")
-    write_result(options, {"results": [made for _, made in results]})
+    if ranks.first:
+        write_result(options, {"results": [made for _, made in results]})
     return 0
 
 

@@ -92,6 +92,7 @@ def outcome(
             keepers=keepers,
             on_network=lambda what, accuracy: progress.advance(f"{what}: {accuracy:.1f} %"),
             tell_known=False,
+            ranks=how.ranks,
         )
     condensed = made and experiment.kind == "condense"
     return Outcome(

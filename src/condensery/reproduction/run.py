@@ -38,6 +38,7 @@ def run_row(
     found = outcome(experiment, amount, data, how)
     made = record(row, experiment, amount, found, how)
     file = how.out / "results" / result_name(row, experiment, amount)
-    remove_leftovers(file.parent, older_than=LONG_AGO)
-    write_json(file, made)
+    if how.ranks.first:
+        remove_leftovers(file.parent, older_than=LONG_AGO)
+        write_json(file, made)
     return made, file

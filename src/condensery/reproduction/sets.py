@@ -13,8 +13,10 @@ from typing import Any
 from condensery.condensation.configure import configure, plan_for
 from condensery.condensation.run_folder import RunFolder
 from condensery.condensation.runner import carry_out
+from condensery.config.build import make
 from condensery.config.schema import RunConfig
 from condensery.data import Data, load
+from condensery.runtime.plan import Plan
 from condensery.selection.folder import Selections
 from condensery.sets.condensed import CondensedSet, set_file
 from condensery.utils.facts import note_facts
@@ -106,13 +108,15 @@ def made_sets(
     """
     folders = folders_of(experiment, amount, data, how.out)
     if experiment.kind == "select":
-        return _selected(experiment, data, folders, how)
+        made = how.ranks.on_rank_zero(lambda: _selected(experiment, data, folders, how))
+        # Elsewhere they are read when they are there.
+        return made or [Made(folder, CondensedSet.load(folder)) for folder in folders]
     config = configuration(experiment, amount, data)
     out = []
     for number, folder in enumerate(folders):
         one = dataclasses.replace(config, seed=config.seed + number)
         which = f"set {number + 1} of {len(folders)}"
-        out.append(_condensed(one, data, RunFolder(folder), how, which))
+        out.append(_condensed(one, data, RunFolder(folder, writes=how.ranks.first), how, which))
     return out
 
 
@@ -144,7 +148,7 @@ def _selected(
 def _condensed(
     config: RunConfig, data: Data, folder: RunFolder, how: ReproductionSettings, which: str
 ) -> Made:
-    status = folder.status(config)
+    status = how.ranks.broadcast_object(folder.status(config) if how.ranks.first else None)
     if status != "new":
         folder.check_data(data)
     if status == "finished":
@@ -152,10 +156,13 @@ def _condensed(
     plan = folder.plan() if status == "unfinished" else None
     if plan is None:
         plan = plan_for(data, config, how.plan, how.device, how.threads)
+    plan = make(Plan, how.ranks.broadcast_object(plan.as_dict()), "plan")
     verb = "continuing" if folder.checkpoints.files else "condensing"
     how.say(f"{verb} {which}: {config.iterations} iterations, seed {config.seed}; {folder.path}")
     how.say(f"plan: {plan.describe()}")
-    return Made(folder.path, carry_out(data, config, plan, folder, quiet=how.quiet))
+    made = carry_out(data, config, plan, folder, quiet=how.quiet, ranks=how.ranks)
+    how.ranks.wait()  # until its files are whole
+    return Made(folder.path, made)
 
 
 def condensing_facts(made: Sequence[Made]) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from condensery.runtime.distributed import ALONE, Ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,3 +25,5 @@ class ReproductionSettings:
     """Whether nothing is said."""
     say: Callable[[str], None] = print
     """What prints a line."""
+    ranks: Ranks = field(default_factory=lambda: ALONE)
+    """Processes that share the work; the first one writes and speaks."""
