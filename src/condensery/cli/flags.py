@@ -152,9 +152,10 @@ class PoolFlags(OutputFlags, PlanFlags, DataFlags):
 class SelectFlags(OutputFlags, PlanFlags, DataFlags):
     """Select real images: the baselines a condensed set has to beat.
 
-    random; herding: the kept images' mean feature follows the class mean; k-center: no image is far
-    from a kept one in feature space; forgetting: the images that are learned and forgotten most
-    often. All but random train a network on the whole training split for each set.
+    random; herding: the kept images' mean feature follows the class mean; nearest: the images
+    nearest to that mean; k-center: no image is far from a kept one in feature space; forgetting:
+    the images that are learned and forgotten most often; forgetting-toneva: the same, those never
+    learned first. All but random train a network on the whole training split for each set.
     """
 
     data: str = "digits"

@@ -41,14 +41,16 @@ def _stretches(side: int, parts: int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(edges)]
 
 
-def pack(images: Tensor, shape: tuple[int, int, int], factor: int, along: str) -> Tensor:
+def pack(
+    images: Tensor, shape: tuple[int, int, int], factor: int, along: str, how: str = "area"
+) -> Tensor:
     """Images shrunk into the tiles of stored ones, s·n×C×H×W → s×C×H×W for n tiles."""
     grid = tiles(shape[1], shape[2], factor, along)
     groups = images.unflatten(0, (-1, len(grid)))
     out = images.new_empty(len(groups), *shape)
     for number, (rows, columns) in enumerate(grid):
         size = rows.stop - rows.start, columns.stop - columns.start
-        out[:, :, rows, columns] = shrink(groups[:, number], *size)
+        out[:, :, rows, columns] = shrink(groups[:, number], *size, how)
     return out
 
 
@@ -93,6 +95,8 @@ class MultiFormation:
     white 1, and kept there, which a pixel rate has to be meant for."""
     start_from: Literal["real", "noise"] = "real"
     """``real``: random training images of the class, packed into the tiles; ``noise``."""
+    shrink: Literal["area", "nearest"] = "area"
+    """How images are shrunk into the tiles: by means over areas, or by some of the pixels."""
     _mean: tuple[float, ...] = field(init=False, repr=False, default=())
     _std: tuple[float, ...] = field(init=False, repr=False, default=())
     _clamps: bool = field(init=False, repr=False, default=False)
@@ -149,7 +153,7 @@ class MultiFormation:
         order = stream(task.seed, "start", group=c).permutation(len(members))
         rows = torch.from_numpy(order).repeat(-(-wanted // len(members)))[:wanted]
         images = train.normalised(members[rows.to(members.device)], dtype=task.dtype)
-        return pack(images, task.shape, self.factor, self.along)
+        return pack(images, task.shape, self.factor, self.along, self.shrink)
 
     def check(self, height: int, width: int) -> None:
         """Raise if images are too small for the tiles.
