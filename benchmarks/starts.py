@@ -35,8 +35,14 @@ def without_test(data: Data, share: float = 0.1) -> Data:
     def part(rows: torch.Tensor) -> LabelledSet:
         rows = rows.sort().values
         full = data.train
-        names, scale = full.class_names, {"mean": full.mean, "std": full.std}
-        return LabelledSet.of(full.images[rows], full.labels[rows], names, full.name, **scale)
+        return LabelledSet.of(
+            full.images[rows],
+            full.labels[rows],
+            full.class_names,
+            full.name,
+            mean=full.mean,
+            std=full.std,
+        )
 
     kept, held = (part(rows) for rows in divide(data.train, share, 0))
     return dataclasses.replace(data, train=kept, test=held)

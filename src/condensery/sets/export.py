@@ -118,7 +118,7 @@ def _how_to_decode(condensed: CondensedSet) -> str:
     if formation.kind not in ("multi_formation", "fsrcnn"):
         return f"by condensery.CondensedSet.load alone; formation {formation.as_dict()}"
     text = (
-        f"x = {start}; its cells are the training images, image by image in reading order, each "
+        f"x = {start}; its tiles are the training images, image by image in reading order, each "
         "upsampled to full size (bilinear, corners not aligned); a side of n pixels is cut at "
         f"floor(i*n/factor + 1/2), i = 0 ... factor; formation {formation.as_dict()}"
     )
