@@ -54,6 +54,9 @@ PUBLISHED = {
     },
 }
 
+#: Rules of one name in the papers' tables.
+CALLED = {"nearest": "herding", "forgetting_toneva": "forgetting"}
+
 
 def facts_of(place: Path) -> dict[str, Any]:
     """What the folders of a selection tell beside its accuracies."""
@@ -79,7 +82,7 @@ def line_of(row: dict[str, Any]) -> str:
     there = row["published"]
     beside = f"{there['mean']:5.1f} ± {there['std']:.1f}" if there else "-"
     own = f"{row['mean']:5.1f} ± {row['std']:4.1f} (n={row['n']})"
-    return f"{row['set']:<12} {row['ipc']:>4}  {own:<22} {row['protocol']:<16} {beside}"
+    return f"{row['set']:<18} {row['ipc']:>4}  {own:<22} {row['protocol']:<16} {beside}"
 
 
 def main() -> None:
@@ -123,10 +126,10 @@ def main() -> None:
                 (row,) = json.loads(answer.read_text())["results"]
             else:
                 commands.append("condensery " + " ".join(words))
-            found = PUBLISHED.get(options.data, {}).get(ipc, {}).get(method)
+            found = PUBLISHED.get(options.data, {}).get(ipc, {}).get(CALLED.get(method, method))
             there = {"paper": "DC, table 1", "mean": found[0], "std": found[1]} if found else None
             results.append({**row, "set": method, "published": there, **facts_of(place)})
-    print(f"{'method':<12} {'ipc':>4}  {'measured':<22} {'protocol':<16} published (dc)")
+    print(f"{'method':<18} {'ipc':>4}  {'measured':<22} {'protocol':<16} published (dc)")
     print("\n".join(line_of(row) for row in results))
     content = {
         "benchmark": "selections",

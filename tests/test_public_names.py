@@ -25,8 +25,10 @@ NAMES = {
     "load_sets",
     "select",
     "select_forgetting",
+    "select_forgetting_toneva",
     "select_herding",
     "select_k_center",
+    "select_nearest",
     "select_random",
 }
 

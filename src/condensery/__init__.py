@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from .evaluation.run import evaluate as evaluate
     from .selection import select as select
     from .selection import select_forgetting as select_forgetting
+    from .selection import select_forgetting_toneva as select_forgetting_toneva
     from .selection import select_herding as select_herding
     from .selection import select_k_center as select_k_center
+    from .selection import select_nearest as select_nearest
     from .selection import select_random as select_random
     from .sets.condensed import CondensedSet as CondensedSet
     from .sets.condensed import load_sets as load_sets
@@ -52,8 +54,10 @@ _PUBLIC = {
     "export": "sets.export",
     "select": "selection",
     "select_forgetting": "selection",
+    "select_forgetting_toneva": "selection",
     "select_herding": "selection",
     "select_k_center": "selection",
+    "select_nearest": "selection",
     "select_random": "selection",
 }
 

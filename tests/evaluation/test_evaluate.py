@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 
 from condensery import CondensedSet, DataError, UsageError, evaluate, select_random
+from condensery.augment import augment_idc, parse_strategy
+from condensery.augment.draws import sample
+from condensery.augment.ops import apply
 from condensery.condensation.configure import configure
 from condensery.condensation.loop import Condenser
 from condensery.data import Data, load
@@ -21,6 +24,7 @@ from condensery.evaluation.rows import Row
 from condensery.nets import build
 from condensery.runtime.plan import Plan, exact_plan
 from condensery.runtime.randomness import fork_rng, stream
+from condensery.training.augmenter import Augmenter
 from condensery.training.protocol import Protocol, protocol, protocol_names
 from condensery.training.trainer import Course, Split, Tensors, Trainer
 from condensery.training.whole_split import whole_schedule
@@ -34,6 +38,7 @@ FACTS: dict[str, Any] = {
     "audio": False,
     "net": "convnet",
     "norm": "other",
+    "decoded": 1,
 }
 EXACT = exact_plan("cpu", 1)
 NET = "convnet2:width=8"
@@ -163,7 +168,7 @@ def test_changed_protocols_through_the_evaluation(tiny_data: Data) -> None:
     ("ipc", "classes", "epochs"),
     [
         *((1, 10, 2000), (10, 10, 2000), (20, 10, 1500), (50, 10, 1500), (51, 10, 1000)),
-        *((500, 10, 500), (501, 10, 300), (10, 100, 1333), (20, 100, 1000), (501, 100, 200)),
+        *((500, 10, 500), (501, 10, 300), (10, 100, 2000), (20, 100, 1500), (501, 100, 300)),
     ],
 )
 def test_larger_photographs_have_their_own_protocol(ipc: int, classes: int, epochs: int) -> None:
@@ -174,6 +179,55 @@ def test_larger_photographs_have_their_own_protocol(ipc: int, classes: int, epoc
     for name in ("idc", "dsa"):
         spoken = protocol(name, {**FACTS, "size": 64, "audio": True})
         assert (spoken.augmentation, spoken.cutmix, spoken.epochs) == ("none", 0.0, 1000)
+
+
+@pytest.mark.parametrize("name", ["idc", "idc_steps"])
+@pytest.mark.parametrize(
+    ("data", "ipc", "decoded", "expected"),
+    [
+        ("mnist", 10, 1, ("idc", 0.5)),
+        ("mnist", 10, 4, ("idc", 0.0)),
+        ("fashion_mnist", 10, 4, ("idc", 0.5)),
+        ("svhn", 1, 1, ("idc_cutout", 0.0)),
+        ("svhn", 1, 4, ("idc", 0.5)),
+        ("svhn", 10, 1, ("idc", 0.5)),
+        ("cifar10", 1, 1, ("idc", 0.5)),
+    ],
+)
+def test_idc_mixes_no_digits_in_tiles_and_cuts_single_ones(
+    name: str, data: str, ipc: int, decoded: float, expected: tuple[str, float]
+) -> None:
+    one = protocol(name, {**FACTS, "data": data, "ipc": ipc, "decoded": decoded})
+    assert (one.augmentation, one.cutmix) == expected
+    assert one.settled(decoded).epochs == (1000 if name == "idc" else 1000 // decoded)
+
+
+def test_a_set_says_how_many_images_it_decodes_to() -> None:
+    from condensery.evaluation import run as evaluation
+
+    data = dataclasses.replace(load("digits"), name="mnist", spec="mnist")
+    how = evaluation.EvaluationSettings(1, plan=EXACT)
+    mixed = {}
+    for factor in (1, 2):
+        given = {"ipc": 1, "iterations": 0, "supply.net": NET, "formation.factor": factor}
+        made = Condenser(data, configure(data, "idc", given), EXACT).run()
+        cell = evaluation.cell_of(Row.of(made, data), data, NET, "idc", how)
+        mixed[factor] = cell.training.cutmix
+    assert mixed == {1: 0.5, 2: 0.0}
+
+
+def test_idc_with_cutout_is_idc_and_then_cutout() -> None:
+    torch.manual_seed(0)
+    images = torch.randn(6, 3, 32, 32)
+    protocol_ = Protocol(name="x", epochs=1, batch=6, augmentation="idc_cutout")
+    augmenter = Augmenter(protocol_, True, (0.5,) * 3, (0.25,) * 3)
+    found, _ = augmenter(images, torch.zeros(6, dtype=torch.long), [np.random.default_rng(5)])
+    rng = np.random.default_rng(5)
+    before = augment_idc(images, rng, True)
+    square = sample(rng, "cutout", 6)
+    expected = apply(before, square, parse_strategy("cutout"))
+    torch.testing.assert_close(found, expected)
+    assert ((found == 0) & (before != 0)).flatten(1).any(1).all(), "a square of each is empty"
 
 
 def test_as_many_steps_for_every_set(tiny_data: Data) -> None:

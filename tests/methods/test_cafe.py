@@ -304,7 +304,8 @@ def test_constants(tiny_data: Data) -> None:
             "query": 128,
             "rate": 0.01,
         }
-        named |= {"step_cap": 100, "epoch_cap": 50, "momentum": 0.0, "net": "convnet3"}
+        named |= {"step_cap": 10, "epoch_cap": 50, "momentum": 0.0, "net": "convnet3"}
+        named |= {"redraw": "network"}
         assert named.items() <= config.supply.settings.items()
         limits = tuple(config.supply.settings[f"lambda{n}"] for n in (1, 2))
         assert limits == ((0.05, 0.05) if config is paper else (0.04, 0.03))
@@ -437,7 +438,7 @@ def told(accuracies: Sequence[float], **settings: Any) -> tuple[dict[str, Any], 
     drawn: list[Any] = []
     nothing = torch.zeros(0)
 
-    def query(n: int, number: int) -> Any:
+    def query(n: int, number: int | None) -> Any:
         drawn.append((n, number))
 
     supply = Dynamic(net="convnet1:width=2", **settings)
@@ -488,6 +489,8 @@ def test_the_inner_queue_is_a_window_that_starts_empty() -> None:
     ]
     assert life == {"steps": 3, "epochs": 8, "epochs_capped": 0, "ended": "converged"}
     assert drawn == [(7, n) for n in (0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 0)]
+    once = told(accuracies, gamma=3, lambda1=0.05, lambda2=0.05, query=7, redraw="network")
+    assert (once[0], once[2]) == (life, [(7, None)] * 11)
 
 
 def test_the_outer_queue_forgets_the_beginning() -> None:
@@ -513,6 +516,37 @@ def test_a_queue() -> None:
     assert queue.spread == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize(
+    ("ipc", "gamma", "caps"),
+    [
+        (1, 10, (10, 10)),  # DC's are (1, 1)
+        (10, 10, (10, 50)),
+        (10, 12, (12, 50)),
+        (20, 10, (20, 25)),
+        (50, 10, (50, 10)),
+        (100, 10, (50, 10)),
+    ],
+)
+def test_caps_are_dcs_loop_numbers(
+    ipc: int, gamma: int, caps: tuple[int, int], tiny_data: Data
+) -> None:
+    config = configure(tiny_data, "cafe", {"ipc": ipc, "supply.gamma": gamma})
+    settings = config.supply.settings
+    assert (settings["step_cap"], settings["epoch_cap"]) == caps
+    typed = configure(tiny_data, "cafe", {"ipc": ipc, "supply.step_cap": 100})
+    assert typed.supply.settings["step_cap"] == 100
+    # A run of an earlier version, whose recipe.yaml has no such field, goes on as it began.
+    assert Dynamic().redraw == "check"
+
+
+def test_a_network_has_one_query_set(tiny_data: Data) -> None:
+    condenser = Condenser(tiny_data, configure(tiny_data, "cafe", SMALL), FLOAT64)
+    inputs = condenser._inputs
+    draws = [inputs.at(k, m).query(5, None).all()[0] for k, m in ((0, 0), (0, 3), (1, 0))]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
 def test_short_caps_are_told(tiny_data: Data) -> None:
     capped = resolved(tiny_data, "cafe", {"supply.epoch_cap": 4})
     (note,) = notes_of(capped.choices, capped.config.ipc)
@@ -525,14 +559,14 @@ def test_short_caps_are_told(tiny_data: Data) -> None:
 
 
 def slow_accuracy(
-    data: Data, network: nn.Module, n: int, at: tuple[int, int], number: int
+    data: Data, network: nn.Module, n: int, at: tuple[int, int], number: int, once: bool
 ) -> float:
     """Of some training images per class."""
     right = total = 0
     for c, rows in enumerate(data.train.index):
         if len(rows) > n:
             purpose = f"query-{number}" if number else "query"
-            rng = stream(0, purpose, *at, c)
+            rng = stream(0, "query-network", at[0], 0, c) if once else stream(0, purpose, *at, c)
             rows = rows[torch.from_numpy(rng.choice(len(rows), n, replace=False, shuffle=False))]
         with torch.no_grad():
             found = network(data.train.normalised(rows, dtype=torch.float64)).argmax(1)
@@ -544,6 +578,7 @@ def slow_accuracy(
 def algorithm_1(data: Data, config: RunConfig, stored: Tensor) -> tuple[Tensor, list[int]]:
     """CAFE's algorithm 1 with plain lists, in float64; the pixels, and the epochs of each loop."""
     train, s = data.train, config.supply.settings
+    once = s["redraw"] == "network"
     velocity = torch.zeros_like(stored)
     loops = []
     for k in range(config.iterations):
@@ -555,7 +590,8 @@ def algorithm_1(data: Data, config: RunConfig, stored: Tensor) -> tuple[Tensor, 
             _, slope = slow_gradient(data, config, network, stored, (k, step))
             velocity = 0.5 * velocity + slope
             stored = stored - config.optimizer.rate * velocity
-            outer = [*outer, slow_accuracy(data, network, s["query"], (k, step), 0)][-s["gamma"] :]
+            score = slow_accuracy(data, network, s["query"], (k, step), 0, once)
+            outer = [*outer, score][-s["gamma"] :]
             full = len(outer) == s["gamma"]
             if (full and max(outer) - min(outer) < s["lambda1"]) or step + 1 >= s["step_cap"]:
                 break
@@ -566,7 +602,7 @@ def algorithm_1(data: Data, config: RunConfig, stored: Tensor) -> tuple[Tensor, 
                 labels = torch.arange(train.classes).repeat_interleave(2)
                 F.cross_entropy(network(stored.flatten(0, 1)), labels).backward()
                 sgd.step()
-                score = slow_accuracy(data, network, s["query"], (k, step), epoch + 1)
+                score = slow_accuracy(data, network, s["query"], (k, step), epoch + 1, once)
                 inner = [*inner, score][-s["gamma"] :]
                 if len(inner) == s["gamma"] and max(inner) - min(inner) > s["lambda2"]:
                     break
@@ -576,11 +612,12 @@ def algorithm_1(data: Data, config: RunConfig, stored: Tensor) -> tuple[Tensor, 
     return stored, loops
 
 
-def test_a_run_is_algorithm_1() -> None:
+@pytest.mark.parametrize("redraw", ["network", "check"])
+def test_a_run_is_algorithm_1(redraw: str) -> None:
     data = tiny((30, 28, 25), side=8)
     given: dict[str, Any] = {**SMALL, "iterations": 3, "supply.gamma": 3, "supply.query": 9}
     given |= {"supply.step_cap": 6, "supply.epoch_cap": 5, "supply.rate": 0.3}
-    given |= {"supply.lambda1": 0.12, "supply.lambda2": 0.06}
+    given |= {"supply.lambda1": 0.12, "supply.lambda2": 0.06, "supply.redraw": redraw}
     config = configure(data, "cafe", given)
     condenser = Condenser(data, config, FLOAT64)
     start = condenser.stored.detach().clone()

@@ -113,6 +113,17 @@ def test_packing_keeps_the_mean_and_knows_areas() -> None:
     assert torch.equal(bilinear(5, 5, torch.float64, torch.device("cpu")), torch.eye(5).double())
 
 
+@pytest.mark.parametrize(("side", "factor"), SIZES)
+def test_packing_by_nearest_pixels_is_torchs(side: int, factor: int) -> None:
+    torch.manual_seed(0)
+    images = torch.rand(factor**2, 2, side, side, dtype=torch.float64)
+    packed = pack(images, (2, side, side), factor, "area", "nearest")
+    for image, (rows, columns) in zip(images, tiles(side, side, factor, "area"), strict=True):
+        size = rows.stop - rows.start, columns.stop - columns.start
+        expected = interpolate(image[None], size, mode="nearest")[0]
+        assert torch.equal(packed[0, :, rows, columns], expected)
+
+
 def formation(**settings: Any) -> MultiFormation:
     return MultiFormation(space="unit", **settings).for_data((0.4, 0.5), (0.2, 0.25))
 

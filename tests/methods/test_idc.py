@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -172,9 +173,16 @@ def test_compiled_and_narrow_stays_close() -> None:
         ("idc", "cifar100", 10, ("mse", 0.005, 2000, 2, 0.5, "color_crop_cutout")),
         ("idc_i", "cifar10", 1, ("mse", 0.0005, 2000, 1, 0.5, "color_crop_cutout")),
         ("idc", "svhn", 10, ("mse", 0.005, 500, 2, 0.5, "color_crop_cutout")),
+        ("idc", "", 10, ("mse", 0.005, 500, 2, 0.5, "color_crop_cutout")),
+        ("idc_i", "", 10, ("mse", 0.005, 500, 1, 0.5, "color_crop_cutout")),
         ("idc", "mnist", 10, ("l1", 0.0001, 500, 2, 0.0, "color_crop")),
         ("idc_i", "mnist", 10, ("l1", 0.0001, 500, 1, 0.5, "color_crop_cutout")),
-        ("idc", "fashion_mnist", 10, ("l1", 0.0001, 500, 2, 0.5, "color_crop_cutout")),
+        (
+            "idc",
+            "fashion_mnist",
+            10,
+            ("l1", 0.0001 * (28 / 32) ** 2, 500, 2, 0.5, "color_crop_cutout"),
+        ),
     ],
 )
 def test_constants(recipe: str, data: str, ipc: int, expected: tuple[Any, ...]) -> None:
@@ -225,8 +233,9 @@ def test_constants_of_larger_images() -> None:
     assert named.items() <= config.supply.settings.items()
     many = resolve({**read_recipe("idc"), "data": "x", "ipc": 20}, {**facts, "classes": 100}).config
     assert many.optimizer.rate == pytest.approx(0.002)
-    named = {"rate": 0.1, "weight_decay": 1e-4, "pretrain": 5}
+    named = {"rate": 0.1, "weight_decay": 1e-4, "pretrain": 5, "batch": 128}
     assert named.items() <= many.supply.settings.items()
+    assert (many.real_batch, config.real_batch) == (128, 64), "C.1: at least 128"
     spoken = resolve(
         {**read_recipe("idc"), "data": "x", "ipc": 20}, {**facts, "audio": True}
     ).config
@@ -256,7 +265,58 @@ def test_constants_of_speech(real_data: Path) -> None:
     run = Condenser(data, configure(data, "idc", {**given, "supply.net": NET}), EXACT)
     made = run.run()
     assert made.images.shape == (20, 1, 64, 64)
-    assert float(made.stored.max()) > 1, "decibels are no colours, and are not clamped"
+    assert config.formation.settings["space"] == "normalised"
+    assert float(made.stored.max()) > 1, "decibels are no colours, and are not clamped above"
+    least = float(data.train.normalised().min())
+    assert float(made.stored.min()) == pytest.approx(least, abs=1e-6)
+
+
+def _sounds(mean: float, std: float) -> Data:
+    """Arrays that are read as recordings' spectrograms are, on any scale."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(2), 9)
+    images = rng.standard_normal((18, 1, 8, 8)).astype(np.float32)
+    images = (images - images.mean()) / images.std() * std + mean
+    found = load((images, labels), test=(images[::2].copy(), labels[::2].copy()), flip=False)
+    return dataclasses.replace(found, rate=8000)
+
+
+@pytest.mark.parametrize("recipe", ["idc", "idc_i", "idc_i_real_mse"])
+def test_a_step_on_recordings_does_not_depend_on_their_scale(recipe: str) -> None:
+    """The rate is meant for standardised spectrograms; decibels have another std."""
+    given = {**SMALL, "iterations": 2, "supply.steps": 2, "supply.images": 8, "supply.batch": 4}
+    given |= {"real_batch": 4, "objective.distance": "mse", "optimizer.rate": 0.02}
+    runs = [
+        Condenser(data, configure(data, recipe, given), FLOAT64)
+        for data in (_sounds(0.0, 1.0), _sounds(-3.0, 3.6))
+    ]
+    starts = [run.stored.detach().clone() for run in runs]
+    moved = [run.run().stored - start for run, start in zip(runs, starts, strict=True)]
+    assert moved[0].abs().max() > 1e-3
+    torch.testing.assert_close(moved[0], moved[1], rtol=1e-3, atol=1e-5)
+
+
+def test_no_stored_pixel_falls_below_the_floor() -> None:
+    data = _sounds(-3.0, 3.6)
+    least = float((data.train.images.min() + 3.0) / 3.6)
+    given = {**SMALL, "supply.steps": 1, "optimizer.rate": 1e4}
+    made = Condenser(data, configure(data, "idc", given), EXACT).run().stored
+    assert float(made.min()) == pytest.approx(least, abs=1e-5)
+    assert (made > least + 1).any()
+    free = configure(data, "idc", {**given, "formation.floor": "none"})
+    assert float(Condenser(data, free, EXACT).run().stored.min()) < least - 1
+    # Channel by channel, and in the units of what is stored.
+    bright = tiny((5, 5), channels=3)
+    for space in ("normalised", "unit"):
+        over = {**SMALL, "formation.space": space, "formation.floor": "training"}
+        run = Condenser(bright, configure(bright, "idc", over), FLOAT64)
+        low = torch.full_like(run.stored, -1e3)
+        run.formation.project(low)
+        expected = bright.train.images.double().amin((0, 2, 3)) / 255
+        if space == "normalised":
+            mean, std = (torch.tensor(v).double() for v in (bright.train.mean, bright.train.std))
+            expected = (expected - mean) / std
+        torch.testing.assert_close(low[0, 0, :, 0, 0], expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4])

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from condensery import CondensedSet, UsageError
+from condensery.augment import augment_sequence, cutmix, parse_strategy
 from condensery.cli.main import main
 from condensery.condensation.configure import configure, notes_of
 from condensery.condensation.loop import Condenser
@@ -29,6 +30,7 @@ from condensery.methods.pools.train import PoolSettings, divide, pool_settings, 
 from condensery.nets import build
 from condensery.runtime.plan import Plan, exact_plan
 from condensery.runtime.randomness import fork_rng, stream
+from condensery.training.protocol import Protocol
 from condensery.training.trainer import Subset
 from condensery.utils.checkpoint import Every, load_state, save_state
 from condensery.utils.signals import Interrupted
@@ -266,11 +268,11 @@ def test_any_objective_through_a_pool(recipe: str, pool: Pool, tiny_data: Data) 
 
 
 def test_networks_are_those_of_the_band(pool: Pool, tiny_data: Data) -> None:
-    accuracies = sorted({one.accuracy for one in pool.snapshots})
+    accuracies = sorted({one.accuracy for one in pool.snapshots if one.accuracy is not None})
     assert len(accuracies) > 1
     low = accuracies[-1]
     supply: Any = through(pool, tiny_data, "dm", **{"supply.above": low}).supply
-    held = [one for one in pool.snapshots if one.accuracy >= low]
+    held = [one for one in pool.snapshots if (one.accuracy or 0) >= low]
     assert supply._band.snapshots == held
     kept = [pool.weights(one) for one in held]
     drawn = set()
@@ -584,3 +586,81 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert f"stopped by SIGINT; the same command continues {out}" in said
+
+
+def test_a_pool_without_anything_held_out_trains_on_everything(
+    tiny_data: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_of(tiny_data, rate=0.1, held_out=0.0, epochs=1)
+    pool = train_pool(tiny_data, settings, 2, tmp_path / "pool", plan=FLOAT64)
+    network, held_out = plain_training(tiny_data, settings, 1, 4)  # 28 images in batches of 8
+    assert len(held_out) == 0
+    for name, value in network.state_dict().items():
+        found = pool.weights(pool.snapshots[1])[name]
+        torch.testing.assert_close(found, value, rtol=1e-9, atol=1e-11)
+    assert [one.accuracy for one in Pool.read(pool.path).snapshots] == [None, None]
+    assert (pool.bands(), len(pool.within(0, 100)), pool.within(10, 100)) == ({}, 2, [])
+    given = {"ipc": 1, "iterations": 2, "supply.kind": "pool", "supply.path": str(pool.path)}
+    run = Condenser(tiny_data, configure(tiny_data, "dm", given), EXACT)
+    run.run()
+    assert run.supply.report() == {"networks": 2}
+    band = configure(tiny_data, "dm", {**given, "supply.above": 10})
+    with pytest.raises(UsageError, match="have no accuracies, because nothing was held out"):
+        Condenser(tiny_data, band, EXACT)
+    words = ["pool", "--net", NET, "--count", "1", "--epochs", "1", "--held-out", "0"]
+    assert main([*words, "--plan", "exact", "--out", str(tmp_path / "more")]) == 0
+    said = capsys.readouterr().out
+    assert "epoch       1: 1 networks, nothing held out" in said
+    assert "1 snapshots: no accuracies" in said
+
+
+def test_a_pool_is_trained_with_colour_crop_and_cutmix_as_idc_trains(
+    tiny_data: Data, tmp_path: Path
+) -> None:
+    """Appendix C.1 of IDC, for ImageNet-100: every image cropped, coloured, and mixed."""
+    how = {"augmentation": "sequence", "cutmix": 1.0, "rate": 0.1, "weight_decay": 1e-4}
+    settings = settings_of(tiny_data, **how, held_out=0.0, epochs=1, batch=28)
+    assert settings.protocol.strategy == "color_crop"
+    assert settings_of(tiny_data).protocol.strategy == Protocol.strategy
+    pool = train_pool(tiny_data, settings, 1, tmp_path / "pool", plan=FLOAT64)
+    train = tiny_data.train
+    with fork_rng(0, "pool-network", 0):
+        network = build(NET, train.shape, train.classes).double()
+    rng = stream(0, "pool", 0, 0)
+    rows = torch.cat(train.index)[torch.from_numpy(rng.permutation(28))]
+    images = train.normalised(rows, dtype=torch.float64)
+    images = augment_sequence(images, rng, parse_strategy("color_crop"))
+    mixed, own, other, share = cutmix(images, train.labels[rows], rng, p=1.0)
+    assert 0 <= share < 1
+    logits = network(mixed)
+    loss = share * cross_entropy(logits, own) + (1 - share) * cross_entropy(logits, other)
+    loss.backward()
+    for name, weight in network.named_parameters():
+        assert weight.grad is not None
+        expected = weight - 0.1 * (weight.grad + 1e-4 * weight)
+        found = pool.weights(pool.snapshots[0])[name]
+        torch.testing.assert_close(found, expected.detach(), rtol=1e-7, atol=1e-9)
+
+
+def test_a_pool_of_an_earlier_version_grows(tiny_data: Data, tmp_path: Path) -> None:
+    pool = made(tiny_data, tmp_path / "pool", 1)
+    index = json.loads((pool.path / "pool.json").read_text("utf-8"))
+    for name in ("strategy", "cutmix"):
+        del index["settings"][name]
+    (pool.path / "pool.json").write_text(json.dumps(index), "utf-8")
+    assert len(made(tiny_data, pool.path, 2).snapshots) == 2
+    with pytest.raises(UsageError, match=r"another pool \(cutmix there: 0.0, here: 0.5\)"):
+        made(tiny_data, pool.path, 2, cutmix=0.5)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"held_out": 1.0}, "--held-out is a share from 0 to below 1"),
+        ({"cutmix": 1.5}, "--cutmix is a probability from 0 to 1"),
+        ({"strategy": "crp"}, "did you mean 'crop'"),
+    ],
+)
+def test_wrong_settings_of_a_pool(given: dict[str, Any], message: str, tiny_data: Data) -> None:
+    with pytest.raises(UsageError, match=message):
+        settings_of(tiny_data, **given)

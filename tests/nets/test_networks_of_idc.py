@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from condensery.errors import UsageError
+from condensery.methods.supply.random_networks import still
 from condensery.nets import build, describe, embed, features, mixes_examples, with_norm
+from condensery.nets.efficientnet import _DropBranch
 from condensery.nets.norms import NORMS, make_conv
 from condensery.runtime.randomness import fork_rng, stream
 
@@ -28,7 +30,7 @@ SMALL: dict[str, Shape] = {  # the smallest images that suit
 WIDTHS = {
     "resnet10": 256,
     "densenet121": 384,
-    "resnetap10": 512,
+    "resnetap10": 256,
     "resnet18_imagenet": 512,
     "efficientnet_b0": 1280,
 }
@@ -36,8 +38,9 @@ STAGES = ["stem", "stage1", "stage2", "stage3", "stage4"]
 
 
 def net(spec: str, shape: Shape, classes: int = 3) -> nn.Module:
+    """As matching has it: in training mode, without anything dropped."""
     with fork_rng(0, "test-network"):
-        return build(spec, shape, classes).double()
+        return still(build(spec, shape, classes).double())
 
 
 def images(n: int, shape: Shape) -> Tensor:
@@ -70,7 +73,9 @@ def frozen(spec: str, shape: Shape) -> nn.Module:
         # the stem is a 7×7 convolution above 128 pixels and a 3×3 one below
         ("resnetap10", (3, 129, 40), 10, 4_910_922),
         ("resnetap10", (3, 128, 96), 10, 4_910_922 - (49 - 9) * 3 * 64),
-        ("resnetap10", CIFAR, 10, 4_910_922 - (49 - 9) * 3 * 64),
+        ("resnetap10:width=64", CIFAR, 10, 4_910_922 - (49 - 9) * 3 * 64),
+        ("resnetap10", CIFAR, 10, 1_228_970),  # as many as ResNet-10's: poolings have none
+        ("resnetap10", (3, 33, 32), 10, 4_910_922 - (49 - 9) * 3 * 64),
         ("resnet18_imagenet", LARGE, 10, 11_181_642),
         ("resnet18_imagenet", LARGE, 1000, 11_689_512),
         ("efficientnet_b0", LARGE, 10, 4_020_358),
@@ -92,7 +97,8 @@ def test_every_size_and_norm(name: str, norm: str) -> None:
         for shape in [(3, 64, 64), (1, 96, 70), LARGE]:
             network, batch = build(f"{name}:norm={norm}", shape, 7), torch.empty(2, *shape)
             assert network(batch).shape == (2, 7), shape
-            assert embed(network, batch).shape == (2, WIDTHS[name]), shape
+            wide = 512 if name == "resnetap10" else WIDTHS[name]  # above 32 pixels
+            assert embed(network, batch).shape == (2, wide), shape
 
 
 @pytest.mark.parametrize(
@@ -108,7 +114,7 @@ def test_every_size_and_norm(name: str, norm: str) -> None:
     ],
 )
 def test_small_images(name: str, shape: Shape) -> None:
-    norm = "instance" if name == "resnetap10" else "batch"
+    norm = "instance, width=32" if name == "resnetap10" else "batch"
     assert describe(name, shape, 3).startswith(f"{name} (norm={norm}): ")
     with torch.device("meta"):
         assert build(name, shape, 3)(torch.empty(2, *shape)).shape == (2, 3)
@@ -127,7 +133,7 @@ def test_small_images(name: str, shape: Shape) -> None:
         ("resnet18_imagenet", (3, 31, 40), "resnet18_imagenet needs images of at least 32×32"),
         ("efficientnet_b0", (3, 40, 31), "efficientnet_b0 needs images of at least 32×32"),
         ("efficientnet_b0:norm=instance", CIFAR, "norm=instance has nothing left"),
-        ("resnetap10:width=3", CIFAR, "no option of resnetap10 'width'"),
+        ("resnetap10:depth=3", CIFAR, "no option of resnetap10 'depth'"),
         ("densenet121:norm=bach", CIFAR, "no norm 'bach'; did you mean 'batch'"),
     ],
 )
@@ -161,11 +167,11 @@ def test_maps_of_large_images(name: str, sides: list[int]) -> None:
 # --- what is computed --------------------------------------------------------------------------
 
 
-def standardised(x: Tensor, kind: str) -> Tensor:
+def standardised(x: Tensor, kind: str, eps: float = 1e-5) -> Tensor:
     over = (0, 2, 3) if kind == "batch" else (2, 3)
     mean = x.mean(over, keepdim=True)
     variance = (x - mean).square().mean(over, keepdim=True)
-    return (x - mean) / (variance + 1e-5).sqrt()
+    return (x - mean) / (variance + eps).sqrt()
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
@@ -218,7 +224,7 @@ def test_efficientnet_b0_from_its_weights() -> None:
         weight, _, _ = next(rest), next(rest), next(rest)
         groups = x.shape[1] // weight.shape[1]
         x = standardised(
-            F.conv2d(x, weight, None, stride, weight.shape[-1] // 2, 1, groups), "batch"
+            F.conv2d(x, weight, None, stride, weight.shape[-1] // 2, 1, groups), "batch", 1e-3
         )
         return x * torch.sigmoid(x) if active else x
 
@@ -250,18 +256,55 @@ def test_resnet18_imagenet_stem() -> None:
     )
 
 
-def test_initialisation_of_resnetap10() -> None:
-    network = net("resnetap10", LARGE)
+@pytest.mark.parametrize(
+    ("spec", "shape"),
+    [
+        ("resnetap10", LARGE),
+        ("resnet10:norm=instance", CIFAR),
+        ("resnet18_imagenet:norm=instance", LARGE),
+    ],
+)
+def test_initialisation_of_idcs_resnets(spec: str, shape: Shape) -> None:
+    network = net(spec, shape)
     for conv in (m for m in network.modules() if isinstance(m, nn.Conv2d)):
         assert conv.bias is None
         weight = conv.weight.detach()
         wanted = (2 / (conv.kernel_size[0] ** 2 * conv.out_channels)) ** 0.5
-        assert float(weight.std()) == pytest.approx(wanted, rel=0.03)
-        assert abs(float(weight.mean())) < 0.03 * wanted
+        few = 4 / weight.numel() ** 0.5  # four standard errors
+        assert float(weight.std()) == pytest.approx(wanted, rel=few)
+        assert abs(float(weight.mean())) < few * wanted
     for norm in (m for m in network.modules() if isinstance(m, nn.GroupNorm)):
         assert norm.num_groups == norm.num_channels
         assert bool((norm.weight == 1).all())
         assert not norm.bias.any()
+
+
+def test_efficientnet_b0_drops_what_its_authors_drop() -> None:
+    with fork_rng(0, "test-network"):
+        network = build("efficientnet_b0", (1, 32, 32), 3).double().train()
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert {(m.eps, m.momentum) for m in norms} == {(1e-3, 0.01)}
+    drops = [m.p for m in network.modules() if isinstance(m, nn.Dropout)]
+    assert drops == pytest.approx([*(0.2 * i / 16 for i in range(16)), 0.2])
+    x = images(3, (1, 32, 32))
+    for norm in norms:
+        norm.eval()
+    assert not torch.equal(network(x), network(x))
+    torch.testing.assert_close(still(network)(x), network(x))
+    network.eval()
+    assert torch.equal(network(x), network(x))
+
+
+def test_a_dropped_branch_is_all_or_nothing_and_the_mean_stays() -> None:
+    drop = _DropBranch(0.25)
+    x = images(4000, (2, 1, 2)).abs() + 1
+    torch.manual_seed(0)
+    ratios = (drop(x) / x).flatten(1).round(decimals=9)
+    assert bool((ratios == ratios[:, :1]).all()), "an example's maps share their fate"
+    kept = ratios[:, 0]
+    assert kept.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
+    assert float(kept.mean()) == pytest.approx(1, abs=4 * (0.25 / 0.75 / 4000) ** 0.5)
+    assert drop.eval()(x) is x
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import signal
@@ -29,6 +30,7 @@ from condensery.selection import (
     herding,
     k_center,
     most_forgettable,
+    nearest,
     networks,
 )
 from condensery.training.protocol import Protocol
@@ -88,8 +90,8 @@ def test_herding_and_k_center_are_their_definitions(seed: int, dtype: torch.dtyp
     assert k_center(features, 25).tolist() == slow_k_center(features, 25)
 
 
-@pytest.mark.parametrize("choose", [herding, k_center])
-def test_both_begin_in_the_middle_and_go_on(choose: Any) -> None:
+@pytest.mark.parametrize("choose", [herding, k_center, nearest])
+def test_all_begin_in_the_middle_and_go_on(choose: Any) -> None:
     features = clouds(40, 6, 7)
     middle = int((features - features.mean(0)).norm(dim=1).argmin())
     order = choose(features, 40).tolist()
@@ -99,7 +101,7 @@ def test_both_begin_in_the_middle_and_go_on(choose: Any) -> None:
         assert choose(features, n).tolist() == order[:n]
 
 
-@pytest.mark.parametrize("choose", [herding, k_center])
+@pytest.mark.parametrize("choose", [herding, k_center, nearest])
 def test_equal_images_are_taken_once_each_and_the_first_of_them_first(choose: Any) -> None:
     features = torch.tensor([[3.0], [1.0], [1.0], [-1.0], [-1.0], [1.0]]).repeat_interleave(2, 0)
     order = choose(features, 12).tolist()
@@ -196,7 +198,7 @@ def test_a_watched_course_tells_the_hits_before_each_step(
 def test_the_most_forgettable_come_first() -> None:
     forgotten = torch.tensor([0, 3, 1, 0, 3, 2, 0, 1], dtype=torch.int32)
     learned = torch.tensor([True, True, True, False, True, True, True, True])
-    draws = [most_forgettable(forgotten, learned, 8, stream(s, "x")).tolist() for s in range(40)]
+    draws = [most_forgettable(forgotten, 8, stream(s, "x"), learned).tolist() for s in range(40)]
     for order in draws:
         # Never learned, three times, twice, once, never.
         assert order[0] == 3
@@ -204,7 +206,43 @@ def test_the_most_forgettable_come_first() -> None:
         assert (set(order[4:6]), set(order[6:])) == ({2, 7}, {0, 6})
     # Each order of an equal pair is drawn; the same draw is the same order.
     assert {tuple(order[1:3]) for order in draws} == {(1, 4), (4, 1)}
-    assert most_forgettable(forgotten, learned, 3, stream(7, "x")).tolist() == draws[7][:3]
+    assert most_forgettable(forgotten, 3, stream(7, "x"), learned).tolist() == draws[7][:3]
+
+
+def test_images_that_were_never_learned_count_nothing_by_the_papers_rule() -> None:
+    forgotten = torch.tensor([0, 3, 1, 0, 3, 2, 0, 1], dtype=torch.int32)  # 3 was never learned
+    draws = [most_forgettable(forgotten, 8, stream(s, "x")).tolist() for s in range(40)]
+    for order in draws:
+        assert (set(order[:2]), order[2]) == ({1, 4}, 5)
+        assert (set(order[3:5]), set(order[5:])) == ({2, 7}, {0, 3, 6})
+    assert {order[5] for order in draws} == {0, 3, 6}, "ties are drawn"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nearest_takes_the_images_around_the_middle(seed: int) -> None:
+    features = clouds(60, 24, seed)
+    away = np.linalg.norm(features.numpy() - features.numpy().mean(0), axis=1)
+    expected = sorted(range(60), key=lambda row: away[row])
+    assert nearest(features, 25).tolist() == expected[:25]
+    # Herding goes on elsewhere: its images' mean is nearer to that of the class.
+    mean = features.mean(0)
+    errors = [(features[f(features, 10)].mean(0) - mean).norm() for f in (herding, nearest)]
+    assert errors[0] < errors[1]
+
+
+def test_a_selection_by_the_earlier_rule_of_forgetting_is_not_taken_for_this_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["select", "forgetting", "--ipc", "1", "--epochs", "1", "--net", NET, "--quiet"]
+    command = [*words, "--plan", "exact", "--out", str(tmp_path)]
+    assert main(command) == 0
+    chosen = CondensedSet.load(tmp_path)
+    assert chosen.about.config["never_learned"] == "0"
+    config = {k: v for k, v in chosen.about.config.items() if k != "never_learned"}
+    about = dataclasses.replace(chosen.about, config=config)
+    CondensedSet(chosen.stored, about, chosen.formation).save(tmp_path)
+    assert main(command) == 2
+    assert "never_learned there: None, here: 0" in capsys.readouterr().err
 
 
 def rows_of(condensed: CondensedSet, data: Data) -> list[list[int]]:
@@ -252,8 +290,13 @@ def test_a_selection_is_what_its_network_says(net: str, tiny_data: Data) -> None
             float(trained.forgotten[row]) if trained.learned[row] else float("inf")
             for row in members
         ]
-        kept = [scores[members.tolist().index(row)] for row in found["forgetting"][c]]
+        kept = [scores[members.tolist().index(row)] for row in found["forgetting_toneva"][c]]
         assert kept == sorted(scores, reverse=True)[:4]
+        counts = [int(trained.forgotten[row]) for row in members]
+        kept = [counts[members.tolist().index(row)] for row in found["forgetting"][c]]
+        assert kept == sorted(counts, reverse=True)[:4]
+        away = (phi - phi.mean(0)).norm(dim=1)
+        assert found["nearest"][c] == members[away.argsort()[:4]].tolist()
     assert not trained.network.training
     assert 0 < trained.accuracy <= 100
 

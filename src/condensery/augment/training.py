@@ -65,13 +65,14 @@ def draw_sequence(rng: np.random.Generator, strategy: Strategy, n: int) -> list[
     return [_everyone(sample(rng, op, n)) for op in strategy.ops]
 
 
-def draw_idc(rng: np.random.Generator, flip: bool, n: int) -> list[Round]:
+def draw_idc(rng: np.random.Generator, flip: bool, n: int, *, cutout: bool = False) -> list[Round]:
     """Flip, colour, then one of crop, scale and rotate (IDC's evaluation, small images).
 
-    The one op is drawn for the mini-batch, all parameters for each image.
+    The one op is drawn for the mini-batch, all parameters for each image. ``cutout`` comes last.
     """
     one = _IDC_ONE_OF[int(rng.integers(len(_IDC_ONE_OF)))]
     ops = ("flip", "color", one) if flip else ("color", one)
+    ops = (*ops, "cutout") if cutout else ops
     return [_everyone(sample(rng, op, n)) for op in ops]
 
 

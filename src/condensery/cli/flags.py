@@ -129,7 +129,8 @@ class PoolFlags(OutputFlags, PlanFlags, DataFlags):
     snapshots: list[float] | None = None
     """Epochs at which weights are kept, such as 0 0.5 1 5; by default the last."""
     held_out: float | None = None
-    """Share of each class's training images held out to measure accuracy (default 0.1)."""
+    """Share of each class's training images held out to measure accuracy (default 0.1); 0: train
+    on all, without accuracies."""
     rate: float | None = None
     """Learning rate, constant (default 0.01)."""
     momentum: float | None = None
@@ -138,8 +139,13 @@ class PoolFlags(OutputFlags, PlanFlags, DataFlags):
     """SGD's weight decay (default 0.0005)."""
     batch: int | None = None
     """Images per step (default 256)."""
-    augmentation: Literal["none", "batch_op", "image_op", "idc", "photos"] | None = None
-    """none (default), batch_op as DSA trains, image_op as DC, idc, or photos for larger images."""
+    augmentation: Literal["none", "batch_op", "image_op", "sequence", "idc", "photos"] | None = None
+    """none (default), batch_op as DSA trains, image_op as DC, sequence (colour and crop as IDC
+    trains; every op of --strategy), idc, or photos for larger images."""
+    strategy: str | None = None
+    """The augmentation's ops, such as color_crop_cutout."""
+    cutmix: float | None = None
+    """Probability of CutMix per mini-batch (default 0)."""
     seed: int = 0
     """Seed of initialisation, shuffling and the held-out split."""
     checkpoint_every: str | None = None
@@ -152,9 +158,10 @@ class PoolFlags(OutputFlags, PlanFlags, DataFlags):
 class SelectFlags(OutputFlags, PlanFlags, DataFlags):
     """Select real images: the baselines a condensed set has to beat.
 
-    random; herding: the kept images' mean feature follows the class mean; k-center: no image is far
-    from a kept one in feature space; forgetting: the images that are learned and forgotten most
-    often. All but random train a network on the whole training split for each set.
+    random; herding: the kept images' mean feature follows the class mean; nearest: the images
+    nearest to that mean; k-center: no image is far from a kept one in feature space; forgetting:
+    the images that are learned and forgotten most often; forgetting-toneva: the same, those never
+    learned first. All but random train a network on the whole training split for each set.
     """
 
     data: str = "digits"

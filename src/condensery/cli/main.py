@@ -22,7 +22,11 @@ COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
     "condense": (flags.CondenseFlags, None, ""),
     "resume": (flags.ResumeFlags, "run", "a run folder, or the folder of several sets"),
     "pool": (flags.PoolFlags, None, ""),
-    "select": (flags.SelectFlags, "method", "random, herding, k-center or forgetting"),
+    "select": (
+        flags.SelectFlags,
+        "method",
+        "random, herding, nearest, k-center, forgetting or forgetting-toneva",
+    ),
     "evaluate": (flags.EvaluateFlags, "set+", "a run folder, a file, a folder of sets, or whole"),
     "compare": (
         flags.CompareFlags,

@@ -22,7 +22,8 @@ def pool(options: Any) -> int:
     keep_memory()
     data = read(options.data, options)
     names = ("epochs", "snapshots", "held_out", "rate", "momentum", "weight_decay", "batch")
-    given = {name: getattr(options, name) for name in (*names, "augmentation", "seed")}
+    more = ("augmentation", "strategy", "cutmix", "seed")
+    given = {name: getattr(options, name) for name in (*names, *more)}
     settings = pool_settings(data, options.net, **given)
     say = printer(options)
     for note in data.notes:
@@ -46,7 +47,7 @@ def pool(options: Any) -> int:
         return 128 + stop.number
     say("\n".join(summary(found)))
     bands = ", ".join(f"{number} in {band} %" for band, number in found.bands().items())
-    say(f"{len(found.snapshots)} snapshots: {bands}")
+    say(f"{len(found.snapshots)} snapshots: {bands or 'no accuracies'}")
     same = ["--data", options.data]
     for flag in ("size", "channels", "sample-rate"):
         value = getattr(options, flag.replace("-", "_"))

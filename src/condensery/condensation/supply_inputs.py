@@ -75,7 +75,9 @@ class SupplyInputs:
         labels = torch.arange(len(decoded), device=decoded.device)
         return decoded.flatten(0, 1), labels.repeat_interleave(decoded.shape[1])
 
-    def _query(self, at: tuple[int, int], a_class: int, number: int) -> Subset:
+    def _query(self, at: tuple[int, int], a_class: int, number: int | None) -> Subset:
+        if number is None:  # one for all steps of the network
+            return self._each((at[0], 0), a_class, "query-network")
         return self._each(at, a_class, f"query-{number}" if number else "query")
 
     def _each(self, at: tuple[int, int], a_class: int, purpose: str) -> Subset:

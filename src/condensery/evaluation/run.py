@@ -111,12 +111,13 @@ def cell_of(row: Row, data: Data, net: str, protocol: str, how: EvaluationSettin
     shape = data.train.shape
     network = zoo.try_out(net, shape, data.train.classes)
     ipc = None if row.whole else row.sets[0].ipc
-    training, schedule = protocol_for(protocol, data, net, ipc), None
+    decoded = 1.0 if row.whole else row.sets[0].decoded
+    training, schedule = protocol_for(protocol, data, net, ipc, decoded), None
     if row.whole:  # the whole split has epochs of its own
         schedule = whole.whole_schedule(training, len(data.train), row.whole_epochs or None)
         training = schedule.protocol
     else:
-        training = training.settled(row.sets[0].decoded).changed(epochs=how.epochs)
+        training = training.settled(decoded).changed(epochs=how.epochs)
     images = len(data.train) if row.whole else len(row.sets[0])
     passes = _USUAL_NETWORKS * (3.0 * images * training.epochs + len(data.test))
     where: dict[str, Any] = {"device": how.device, "threads": how.threads}

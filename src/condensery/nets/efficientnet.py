@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import final
 
+import torch
 from torch import Tensor, nn
 
 from .norms import make_conv, make_norm
 from .sizes import Shape, Size, halve_up, too_small
 
 _STEM, _HEAD = 32, 1280
+#: Dropout before the classifier, and of the last block's branch (Tan and Le, 2019, section 5.2).
+_DROP, _DROP_BRANCH = 0.2, 0.2
+#: Batch norm of its authors' training.
+_EPS, _MOMENTUM = 1e-3, 0.01
 #: Of each stage: expansion, kernel, stride of the first block, width, blocks.
 _STAGES = (
     (1, 3, 1, 16, 1),
@@ -27,8 +32,10 @@ class EfficientNetB0(nn.Module):
     """Seven stages of inverted residual blocks with squeeze and excitation (Tan and Le, 2019).
 
     A 3×3 stem of stride 2, the stages, a 1×1 convolution to 1280 and a linear layer; SiLU
-    throughout. Dropout and stochastic depth of its authors' training are left out. The embedding
-    is the mean of the last map, N×1280.
+    throughout. In training a fifth of the embedding is dropped out, and of each example the whole
+    branch beside a shortcut with a probability that rises block by block from 0 towards a fifth;
+    matching takes all of both. Batch norm has its authors' ε and momentum. The embedding is the
+    mean of the last map, N×1280.
 
     Args:
         shape: C, H, W of one image.
@@ -46,21 +53,29 @@ class EfficientNetB0(nn.Module):
             raise too_small("efficientnet_b0", shape, 32)
         channels, size = _STEM, halve_up(size)
         self.stem = _unit(norm, shape[0], channels, 3, size, stride=2)
-        stages = []
+        stages, number = [], 0
+        of_all = sum(blocks for *_, blocks in _STAGES)
         for expansion, kernel, first, width, blocks in _STAGES:
             stage = []
             for block in range(blocks):
                 stride = first if block == 0 else 1
-                stage.append(_Inverted(channels, width, expansion, kernel, stride, norm, size))
+                one = _Inverted(channels, width, expansion, kernel, stride, norm, size)
+                one.drop.p = _DROP_BRANCH * number / of_all
+                stage.append(one)
+                number += 1
                 channels, size = width, halve_up(size) if stride == 2 else size
             stages.append(nn.Sequential(*stage))
         self.stages = nn.ModuleList(stages)
         self.head = _unit(norm, channels, _HEAD, 1, size)
+        self.dropout = nn.Dropout(_DROP)
         self.classifier = nn.Linear(_HEAD, classes)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps, module.momentum = _EPS, _MOMENTUM
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, N×classes."""
-        return self.classifier(self.embed(images))  # type: ignore[no-any-return]
+        return self.classifier(self.dropout(self.embed(images)))  # type: ignore[no-any-return]
 
     def embed(self, images: Tensor) -> Tensor:
         """The mean of the last map, N×1280."""
@@ -77,6 +92,18 @@ class EfficientNetB0(nn.Module):
             out[f"stage{number}"] = images = stage(images)
         out["head"] = images = self.head(images)
         return {**out, "embedding": images.mean((2, 3))}
+
+
+@final
+class _DropBranch(nn.Dropout):
+    """In training, all of an example's maps are zero with probability p, or else times 1/(1−p)."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The maps."""
+        if not self.training or self.p == 0:
+            return images
+        kept = torch.empty(len(images), 1, 1, 1, dtype=images.dtype, device=images.device)
+        return images * kept.bernoulli_(1 - self.p) / (1 - self.p)
 
 
 @final
@@ -97,6 +124,7 @@ class _Inverted(nn.Module):
         inner = channels * expansion
         small = halve_up(size) if stride == 2 else size
         self.short = stride == 1 and channels == width
+        self.drop = _DropBranch(0.0)
         self.layers = nn.Sequential(
             _unit(norm, channels, inner, 1, size) if expansion > 1 else nn.Identity(),
             _unit(norm, inner, inner, kernel, small, stride=stride, groups=inner),
@@ -108,7 +136,7 @@ class _Inverted(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """The block's maps."""
         out: Tensor = self.layers(images)
-        return images + out if self.short else out
+        return images + self.drop(out) if self.short else out
 
 
 @final

@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
+import torch
 from torch import Tensor, nn
 
 from .norms import make_conv, make_norm
 from .sizes import Size, halve, halve_up
+
+
+@torch.no_grad()
+def draw_by_outputs(network: nn.Module) -> None:
+    """Draw every convolution's weights from N(0, √(2/(k²·output channels))), as IDC's program does.
+
+    The linear layer keeps torch's own initialisation.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            height, width = module.kernel_size
+            module.weight.normal_(0.0, (2.0 / (height * width * module.out_channels)) ** 0.5)
 
 
 class Residual(nn.Module):

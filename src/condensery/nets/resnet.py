@@ -7,7 +7,7 @@ from typing import final
 from torch import nn
 
 from .norms import make_conv, make_norm
-from .residual import Residual
+from .residual import Residual, draw_by_outputs
 from .sizes import Shape, Size, halve, halve_up, too_small
 
 _WIDTHS = (64, 128, 256, 512)
@@ -49,7 +49,8 @@ class ResNet10(Residual):
     """A 3×3 stem without pooling, then four stages of one basic block, 32 to 256 wide.
 
     What IDC (Kim et al., 2022, section 5.1) tests CIFAR-10 sets on, with batch norm; with instance
-    norm it also condenses (E.4). The embedding is the mean of the last map, N×256.
+    norm it also condenses (E.4). Convolutions are drawn as ResNetAP-10's are. The embedding is the
+    mean of the last map, N×256.
 
     Args:
         shape: C, H, W of one image.
@@ -64,6 +65,7 @@ class ResNet10(Residual):
         widths = (32, 64, 128, 256)
         stem = _stem(shape, widths[0], norm)
         super().__init__(stem, (shape[1], shape[2]), widths, 1, classes, norm=norm)
+        draw_by_outputs(self)
 
 
 @final
@@ -71,7 +73,7 @@ class ResNet18ImageNet(Residual):
     """ResNet-18 as its authors made it for 224×224 (He et al., 2016): IDC's test network there.
 
     A 7×7 stem of stride 2 and a max pooling 3×3 of stride 2, then four stages of two basic blocks.
-    The embedding is the mean of the last map, N×512.
+    Convolutions are drawn as ResNetAP-10's are. The embedding is the mean of the last map, N×512.
 
     Args:
         shape: C, H, W of one image.
@@ -94,6 +96,7 @@ class ResNet18ImageNet(Residual):
             nn.MaxPool2d(3, stride=2, padding=1),
         )
         super().__init__(stem, halve_up(half), _WIDTHS, 2, classes, norm=norm)
+        draw_by_outputs(self)
 
 
 def _stem(shape: Shape, width: int, norm: str) -> nn.Module:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import final
 
-import torch
 from torch import nn
 
 from .norms import make_conv, make_norm
-from .residual import Residual
+from .residual import Residual, draw_by_outputs
 from .sizes import Shape, Size, too_small
 
-_WIDTHS = (64, 128, 256, 512)
+#: Up to this side the stages are half as wide (IDC, table 12), as ResNet-10's.
+_SMALL = 32
+
+
+def first_width(shape: Shape) -> int:
+    """Channels of the first stage that suit an image size."""
+    return 32 if max(shape[1:]) <= _SMALL else 64
 
 
 @final
@@ -20,40 +25,37 @@ class ResNetAP10(Residual):
 
     The stem follows the longer side: above 128 pixels a 7×7 convolution and a 4×4 average pooling,
     above 64 a 3×3 convolution and a 2×2 pooling, otherwise the convolution alone. Then four stages
-    of one basic block, 64 to 512 wide; every convolution has stride 1, and its weights are drawn
-    from a normal distribution of variance 2/(k²·output channels). The embedding is the mean of the
-    last map, N×512.
+    of one basic block, 64 to 512 wide (up to 32 pixels 32 to 256); every convolution has stride 1,
+    and its weights are drawn from a normal distribution of variance 2/(k²·output channels). The
+    embedding is the mean of the last map, N×512 or N×256.
 
     Args:
         shape: C, H, W of one image.
         classes: number of classes.
         norm: after each convolution.
+        width: of the first stage, which doubles from stage to stage; 0 for what suits the size.
 
     Raises:
         UsageError: for images below 8×8 (longer side above 64: 16×16; above 128: 32×32), or that
             shrink to one pixel with instance norm.
     """
 
-    def __init__(self, shape: Shape, classes: int, *, norm: str = "instance") -> None:
-        channels, height, width = shape
-        longer = max(height, width)
+    def __init__(
+        self, shape: Shape, classes: int, *, norm: str = "instance", width: int = 0
+    ) -> None:
+        channels, high, wide = shape
+        longer = max(high, wide)
+        first = width or first_width(shape)
         kernel, window = (7, 4) if longer > 128 else (3, 2) if longer > 64 else (3, 1)
-        if min(height, width) < 8 * window:
+        if min(high, wide) < 8 * window:
             raise too_small("resnetap10", shape, 8 * window)
         stem = nn.Sequential(
-            make_conv(norm, channels, _WIDTHS[0], kernel),
-            make_norm(norm, _WIDTHS[0], (height, width)),
+            make_conv(norm, channels, first, kernel),
+            make_norm(norm, first, (high, wide)),
             nn.ReLU(),
             nn.AvgPool2d(window) if window > 1 else nn.Identity(),
         )
-        size: Size = height // window, width // window
-        super().__init__(stem, size, _WIDTHS, 1, classes, norm=norm, average=True)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                _draw(module)
-
-
-@torch.no_grad()
-def _draw(conv: nn.Conv2d) -> None:
-    height, width = conv.kernel_size
-    conv.weight.normal_(0.0, (2.0 / (height * width * conv.out_channels)) ** 0.5)
+        size: Size = high // window, wide // window
+        widths = [first * 2**stage for stage in range(4)]
+        super().__init__(stem, size, widths, 1, classes, norm=norm, average=True)
+        draw_by_outputs(self)

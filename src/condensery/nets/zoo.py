@@ -21,7 +21,7 @@ from .lenet import LeNet
 from .mlp import MLP
 from .norms import NORMS
 from .resnet import ResNet10, ResNet18, ResNet18ImageNet
-from .resnetap import ResNetAP10
+from .resnetap import ResNetAP10, first_width
 from .sizes import Shape, first_padding, halvings
 from .spec import Spec, parse
 from .vgg import VGG11
@@ -190,6 +190,8 @@ def describe(spec: str, shape: Shape, classes: int) -> str:
         options = {k: v for k, v in _defaults(family).items() if k not in given}
         if options.get("depth") == 0:
             options["depth"] = depth_for(shape)
+        if options.get("width") == 0:
+            options["width"] = first_width(shape)
     count = sum(p.numel() for p in network.parameters() if p.requires_grad)
     rest = f" ({', '.join(f'{k}={v}' for k, v in options.items())})" if options else ""
     return f"{parsed}{rest}: {count:,} parameters"

@@ -57,7 +57,7 @@ def contents_for(experiment: Experiment, amount: Amount) -> dict[str, str]:
 
 def protocol_of(experiment: Experiment, amount: Amount, data: Data, decoded: float) -> Protocol:
     """The protocol of an experiment, with the epochs that were requested."""
-    found = protocol_for(experiment.protocol, data, experiment.net, experiment.ipc)
+    found = protocol_for(experiment.protocol, data, experiment.net, experiment.ipc, decoded)
     return found.settled(decoded).changed(epochs=amount.epochs)
 
 

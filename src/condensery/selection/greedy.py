@@ -39,6 +39,27 @@ def herding(features: Tensor, n: int) -> Tensor:
     return torch.stack(chosen)
 
 
+def nearest(features: Tensor, n: int) -> Tensor:
+    """Images nearest to the class mean ("the closest samples to the cluster center": DC, 3.1).
+
+    DC calls this herding. Its first image is that of :func:`herding`; further ones lie around the
+    mean as well, and the mean of them all does not follow it. Of equally near images the first is
+    taken.
+
+    Args:
+        features: m×d, of the class's images, in their order.
+        n: how many, at most m.
+
+    Returns:
+        their positions in the class, n int64, the nearest first.
+
+    >>> nearest(torch.tensor([[0.0], [1.0], [4.0], [7.0]]), 2).tolist()
+    [2, 1]
+    """
+    away = (features - features.mean(0)).square().sum(1)
+    return away.argsort(stable=True)[:n]
+
+
 def k_center(features: Tensor, n: int) -> Tensor:
     """Images such that no image of the class is far from the nearest of them: farthest-first.
 
@@ -74,24 +95,28 @@ def k_center(features: Tensor, n: int) -> Tensor:
 
 
 def most_forgettable(
-    forgotten: Tensor, learned: Tensor, n: int, rng: np.random.Generator
+    forgotten: Tensor, n: int, rng: np.random.Generator, learned: Tensor | None = None
 ) -> Tensor:
-    """Images that were forgotten most often in training (Toneva et al., ICLR 2019).
+    """Images that were forgotten most often in training.
 
-    An image that was never right has no such event, and yet is the hardest of all: it counts as
-    forgotten infinitely often, as in that paper. Many images have the same count, above all after
-    few epochs; which of them are taken is drawn.
+    DM (section 3.2) counts how often an image "is learned and then forgotten": one that was never
+    right has no such event, and counts 0. In the paper of forgetting (Toneva et al., ICLR 2019) it
+    is the hardest of all and counts as forgotten infinitely often; that rule is applied where
+    ``learned`` is given. Many images have the same count, above all after few epochs; which of them
+    are taken is drawn.
 
     Args:
         forgotten: m, how often each of the class's images was forgotten.
-        learned: m, whether it was ever right.
         n: how many, at most m.
         rng: draws between images of one count.
+        learned: m, whether it was ever right; those that were not come first.
 
     Returns:
         their positions in the class, n int64, the most forgettable first.
     """
-    counts = forgotten.cpu().double().masked_fill(~learned.cpu(), float("inf"))
+    counts = forgotten.cpu().double()
+    if learned is not None:
+        counts = counts.masked_fill(~learned.cpu(), float("inf"))
     drawn = torch.from_numpy(rng.permutation(len(counts)))
     return drawn[counts[drawn].argsort(descending=True, stable=True)][:n]
 

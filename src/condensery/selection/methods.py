@@ -16,7 +16,7 @@ from condensery.methods.formation import Pixels, random_rows
 from condensery.runtime.randomness import stream
 from condensery.sets.condensed import About, CondensedSet, Source
 
-from .greedy import herding, k_center, most_forgettable
+from .greedy import herding, k_center, most_forgettable, nearest
 from .networks import Networks
 from .settings import SelectionTraining
 
@@ -87,6 +87,24 @@ def select_herding(
     return _by_network(data, "herding", ipc, seed, _by_features(herding), **given)
 
 
+def select_nearest(
+    data: Any,
+    *,
+    ipc: int = 10,
+    seed: int = 0,
+    size: int | None = None,
+    channels: int | None = None,
+    networks: Networks | None = None,
+    **training: Any,
+) -> CondensedSet:
+    """Images of every class nearest to its mean in feature space: see :func:`nearest`.
+
+    Args and errors as of :func:`select_herding`.
+    """
+    given = {"size": size, "channels": channels, "networks": networks, **training}
+    return _by_network(data, "nearest", ipc, seed, _by_features(nearest), **given)
+
+
 def select_k_center(
     data: Any,
     *,
@@ -117,19 +135,43 @@ def select_forgetting(
 ) -> CondensedSet:
     """Images of every class that a network forgot most often: see :func:`most_forgettable`.
 
-    Args and errors as of :func:`select_herding`.
+    Those that it never learned count 0, as in DM's words. Args and errors as of
+    :func:`select_herding`.
     """
     given = {"size": size, "channels": channels, "networks": networks, **training}
     return _by_network(data, "forgetting", ipc, seed, _by_forgetting, **given)
+
+
+def select_forgetting_toneva(
+    data: Any,
+    *,
+    ipc: int = 10,
+    seed: int = 0,
+    size: int | None = None,
+    channels: int | None = None,
+    networks: Networks | None = None,
+    **training: Any,
+) -> CondensedSet:
+    """As :func:`select_forgetting`, with images that were never learned first (Toneva et al.).
+
+    Args and errors as of :func:`select_herding`.
+    """
+    given = {"size": size, "channels": channels, "networks": networks, **training}
+    return _by_network(data, "forgetting_toneva", ipc, seed, _unlearned_first, **given)
 
 
 #: Name, as the papers' tables have it → what selects.
 SELECTIONS: dict[str, Callable[..., CondensedSet]] = {
     "random": select_random,
     "herding": select_herding,
+    "nearest": select_nearest,
     "k_center": select_k_center,
     "forgetting": select_forgetting,
+    "forgetting_toneva": select_forgetting_toneva,
 }
+#: What images that were never learned count. Sets called ``forgetting`` that lack it have them
+#: first: an earlier version made them.
+_NEVER_LEARNED = {"forgetting": "0", "forgetting_toneva": "infinite"}
 
 
 def selection_named(name: str) -> str:
@@ -163,7 +205,8 @@ def select(
 
     Args:
         data: anything that :func:`condensery.load` takes.
-        method: ``random``, ``herding``, ``k_center`` or ``forgetting``.
+        method: ``random``, ``herding``, ``nearest``, ``k_center``, ``forgetting`` or
+            ``forgetting_toneva``.
         ipc: images per class.
         seed: which draw, or which network.
         size: side length in pixels to resize pictures to.
@@ -232,6 +275,7 @@ def about_selection(
         source=Source(train.name, train.fingerprint, len(train), train.nbytes),
         config={
             "select": method,
+            **({"never_learned": _NEVER_LEARNED[method]} if method in _NEVER_LEARNED else {}),
             "data": data.known_as or None,
             "size": size,
             "channels": channels,
@@ -266,7 +310,13 @@ def _by_features(choose: Callable[[Tensor, int], Tensor]) -> _Rule:
 def _by_forgetting(networks: Networks, seed: int, c: int, ipc: int) -> Tensor:
     trained, members = networks.trained(seed), networks.train.index[c]
     rng = stream(seed, "selection-ties", group=c)
-    return most_forgettable(trained.forgotten[members], trained.learned[members], ipc, rng)
+    return most_forgettable(trained.forgotten[members], ipc, rng)
+
+
+def _unlearned_first(networks: Networks, seed: int, c: int, ipc: int) -> Tensor:
+    trained, members = networks.trained(seed), networks.train.index[c]
+    rng = stream(seed, "selection-ties", group=c)
+    return most_forgettable(trained.forgotten[members], ipc, rng, trained.learned[members])
 
 
 def _by_network(

@@ -58,7 +58,8 @@ class Augmenter:
         self.mean, self.std = mean, std
         named = dataclasses.replace(parse_strategy(protocol.strategy), rotate=protocol.rotate)
         named = named if flip else named.without("flip")
-        self.strategy = idc_strategy() if protocol.augmentation == "idc" else named
+        ours = protocol.augmentation in ("idc", "idc_cutout")
+        self.strategy = idc_strategy() if ours else named
 
     def __call__(
         self, images: Tensor, labels: Tensor, rngs: Sequence[np.random.Generator]
@@ -128,8 +129,8 @@ class Augmenter:
 
     def _drawn(self, rng: np.random.Generator, size: int) -> list[Round]:
         kind = self.protocol.augmentation
-        if kind == "idc":
-            return draw_idc(rng, self.flip, size)
+        if kind in ("idc", "idc_cutout"):
+            return draw_idc(rng, self.flip, size, cutout=kind == "idc_cutout")
         if kind == "none" or not self.strategy.ops:
             return []
         draw = {"batch_op": draw_batch, "image_op": draw_each, "sequence": draw_sequence}[kind]

@@ -43,10 +43,13 @@ class Protocol:
     """When the rate drops, as fractions of the epochs."""
     drop_factor: float = 0.1
     """What the rate is multiplied by at each drop."""
-    augmentation: Literal["none", "batch_op", "image_op", "sequence", "idc", "photos"] = "none"
+    augmentation: Literal[
+        "none", "batch_op", "image_op", "sequence", "idc", "idc_cutout", "photos"
+    ] = "none"
     """``batch_op``: one op per mini-batch, parameters per image (DSA); ``image_op``: one op per
     image (DC); ``sequence``: every op, parameters per image; ``idc``: flip, colour and one of crop,
-    scale and rotate; ``photos``: resized crop, flip, colour jitter and lighting."""
+    scale and rotate; ``idc_cutout``: the same, then cutout; ``photos``: resized crop, flip,
+    colour jitter and lighting."""
     strategy: str = "color_crop_cutout_flip_scale_rotate"
     """The ops that may be drawn."""
     rotate: float = 15.0
@@ -108,7 +111,8 @@ def protocol(name: str, facts: Mapping[str, Any]) -> Protocol:
 
     Args:
         name: one of :func:`protocol_names`, and what is changed in it: ``dc+augmentation=none``.
-        facts: ``data``, ``ipc``, ``size``, ``net`` (its family) and ``norm``.
+        facts: ``data``, ``ipc``, ``size``, ``classes``, ``audio``, ``net`` (its family), ``norm``
+            and ``decoded`` (training images that a stored one makes).
 
     Raises:
         UsageError: for a name, a constant or a value that does not exist.
@@ -175,8 +179,17 @@ def _check_ranges(protocol: Protocol) -> None:
     parse_strategy(protocol.strategy)
 
 
-def protocol_for(name: str, data: Data, net: str, ipc: int | None) -> Protocol:
+def protocol_for(
+    name: str, data: Data, net: str, ipc: int | None, decoded: float = 1.0
+) -> Protocol:
     """A protocol for a data set, a network and a budget, which is None for the whole split.
+
+    Args:
+        name: of the protocol, with what is changed in it.
+        data: the data set.
+        net: the network.
+        ipc: the budget.
+        decoded: training images that a stored one makes.
 
     Raises:
         UsageError: for a protocol or network that does not exist, or does not fit the images.
@@ -189,6 +202,7 @@ def protocol_for(name: str, data: Data, net: str, ipc: int | None) -> Protocol:
         "classes": data.train.classes,
         "audio": data.rate is not None,
         "net": re.split(r"[\d:]", net)[0],
+        "decoded": decoded,
         "norm": "batch" if zoo.has_batch_norm(network) else "other",
     }
     return protocol(name, facts)

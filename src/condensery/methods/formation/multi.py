@@ -20,6 +20,8 @@ from .base import some_of
 from .pixels import noise
 from .resize import shrink, upsample
 
+#: Images that are looked through together.
+_ROWS = 1024
 #: Cells of one stored image: rows and columns, from and to.
 Tile = tuple[slice, slice]
 
@@ -41,14 +43,16 @@ def _stretches(side: int, parts: int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(edges)]
 
 
-def pack(images: Tensor, shape: tuple[int, int, int], factor: int, along: str) -> Tensor:
+def pack(
+    images: Tensor, shape: tuple[int, int, int], factor: int, along: str, how: str = "area"
+) -> Tensor:
     """Images shrunk into the tiles of stored ones, s·n×C×H×W → s×C×H×W for n tiles."""
     grid = tiles(shape[1], shape[2], factor, along)
     groups = images.unflatten(0, (-1, len(grid)))
     out = images.new_empty(len(groups), *shape)
     for number, (rows, columns) in enumerate(grid):
         size = rows.stop - rows.start, columns.stop - columns.start
-        out[:, :, rows, columns] = shrink(groups[:, number], *size)
+        out[:, :, rows, columns] = shrink(groups[:, number], *size, how)
     return out
 
 
@@ -71,6 +75,14 @@ def unpack(stored: Tensor, factor: int, along: str, rows: Tensor | None = None) 
     return some_of(torch.stack(made, 2).flatten(1, 2), rows)
 
 
+def least_of(train: LabelledSet) -> Tensor:
+    """The least normalised value of each channel over the training split, C×1×1."""
+    parts = torch.arange(len(train), device=train.index_device).split(_ROWS)
+    return torch.stack([train.normalised(rows).amin((0, 2, 3)) for rows in parts]).amin(0)[
+        :, None, None
+    ]
+
+
 @dataclass(kw_only=True)
 class MultiFormation:
     """Stored images are cut into tiles, and each tile is a training image (IDC, section 3.2).
@@ -91,11 +103,17 @@ class MultiFormation:
     space: Literal["unit", "normalised"] = "normalised"
     """``normalised``: pixels are stored as networks see them, and free; ``unit``: with black 0 and
     white 1, and kept there, which a pixel rate has to be meant for."""
+    floor: Literal["none", "training"] = "none"
+    """``training``: no stored pixel falls below the least training pixel of its channel, as IDC
+    keeps spectrograms; ``none``."""
     start_from: Literal["real", "noise"] = "real"
     """``real``: random training images of the class, packed into the tiles; ``noise``."""
+    shrink: Literal["area", "nearest"] = "area"
+    """How images are shrunk into the tiles: by means over areas, or by some of the pixels."""
     _mean: tuple[float, ...] = field(init=False, repr=False, default=())
     _std: tuple[float, ...] = field(init=False, repr=False, default=())
     _clamps: bool = field(init=False, repr=False, default=False)
+    _least: Tensor | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         if self.factor < 1:
@@ -107,6 +125,7 @@ class MultiFormation:
         """A copy that knows the normalisation."""
         out = replace(self)
         out._mean, out._std, out._clamps = tuple(mean), tuple(std), self._clamps
+        out._least = self._least
         return out
 
     def decoded(self, stored: int) -> int:
@@ -128,6 +147,9 @@ class MultiFormation:
         """The stored tensor before anything is learned, classes × ipc × C×H×W."""
         self.check(*task.shape[1:])
         self._clamps = self.space == "unit" and train.images.dtype == torch.uint8
+        if self.floor == "training":
+            least = least_of(train).to(device=task.device, dtype=task.dtype)
+            self._least = train.unnormalise(least) if self.space == "unit" else least
         if self.start_from == "noise":
             out = noise(task).to(device=task.device, dtype=task.dtype)
         else:
@@ -149,7 +171,7 @@ class MultiFormation:
         order = stream(task.seed, "start", group=c).permutation(len(members))
         rows = torch.from_numpy(order).repeat(-(-wanted // len(members)))[:wanted]
         images = train.normalised(members[rows.to(members.device)], dtype=task.dtype)
-        return pack(images, task.shape, self.factor, self.along)
+        return pack(images, task.shape, self.factor, self.along, self.shrink)
 
     def check(self, height: int, width: int) -> None:
         """Raise if images are too small for the tiles.
@@ -185,9 +207,11 @@ class MultiFormation:
         return some_of(torch.cat(both, 1)[:, : self.decoded(stored.shape[1])], rows)
 
     def project(self, stored: Tensor) -> None:
-        """Back between black and white, where stored pixels are colours."""
+        """Back between black and white, where stored pixels are colours, and above the floor."""
         if self._clamps:
             stored.clamp_(0, 1)
+        if self._least is not None:
+            torch.maximum(stored, self._least.to(stored), out=stored)
 
     def state(self) -> dict[str, Any]:
         """Nothing beside the stored tensor."""

@@ -36,6 +36,16 @@ def area(out: int, into: int, dtype: torch.dtype, device: torch.device) -> Tenso
     return (covered / covered.sum(1, keepdim=True)).to(dtype=dtype, device=device)
 
 
+@lru_cache(maxsize=256)
+def nearest(out: int, into: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """out×into: each of ``out`` places as the one of ``into`` at its beginning (torch's nearest).
+
+    >>> nearest(2, 4, torch.float64, torch.device("cpu")).argmax(1).tolist()
+    [0, 2]
+    """
+    return torch.eye(into, dtype=dtype, device=device)[torch.arange(out) * into // out]
+
+
 def upsample(images: Tensor, height: int, width: int) -> Tensor:
     """Bilinear, …×h×w → …×height×width."""
     rows = bilinear(height, images.shape[-2], images.dtype, images.device)
@@ -43,8 +53,9 @@ def upsample(images: Tensor, height: int, width: int) -> Tensor:
     return rows @ images @ columns.T
 
 
-def shrink(images: Tensor, height: int, width: int) -> Tensor:
-    """Area means, …×H×W → …×height×width."""
-    rows = area(height, images.shape[-2], images.dtype, images.device)
-    columns = area(width, images.shape[-1], images.dtype, images.device)
+def shrink(images: Tensor, height: int, width: int, how: str = "area") -> Tensor:
+    """Area means, or with ``nearest`` some of the pixels, …×H×W → …×height×width."""
+    take = nearest if how == "nearest" else area
+    rows = take(height, images.shape[-2], images.dtype, images.device)
+    columns = take(width, images.shape[-1], images.dtype, images.device)
     return rows @ images @ columns.T

@@ -19,6 +19,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from condensery.augment.strategy import parse_strategy
 from condensery.config.sgd import SGD
 from condensery.errors import DataError, UsageError
 from condensery.training.protocol import Protocol
@@ -36,8 +37,8 @@ class Snapshot:
     """Number of the network."""
     epoch: float
     """Epochs of training behind it."""
-    accuracy: float
-    """On training images that were held out, in percent."""
+    accuracy: float | None
+    """On training images that were held out, in percent; None where none were."""
     file: str
     """Its weights, relative to the pool's folder."""
     sha256: str
@@ -67,7 +68,8 @@ class PoolSettings:
     snapshots: list[float] = field(default_factory=list)
     """When weights are kept, in epochs; the last epoch when empty."""
     held_out: float = 0.1
-    """Share of each class's training images held out to measure accuracy, and nothing else."""
+    """Share of each class's training images held out to measure accuracy, and nothing else; with 0
+    there are no accuracies."""
     rate: float = 0.01
     """Learning rate, constant."""
     momentum: float = 0.9
@@ -76,21 +78,36 @@ class PoolSettings:
     """SGD's weight decay."""
     batch: int = 256
     """Images per step."""
-    augmentation: Literal["none", "batch_op", "image_op", "idc", "photos"] = "none"
-    """As a protocol's: batch_op (DSA), image_op (DC), idc, photos (larger images)."""
+    augmentation: Literal["none", "batch_op", "image_op", "sequence", "idc", "photos"] = "none"
+    """As a protocol's: batch_op (DSA), image_op (DC), sequence (every op), idc, photos (larger
+    images)."""
+    strategy: str | None = None
+    """The ops that are drawn from, or applied; by default colour and crop for ``sequence``, as IDC
+    trains its networks (C.1), and DSA's for others."""
+    cutmix: float = 0.0
+    """Probability of CutMix per mini-batch."""
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"--{name} must be at least {least}, got {getattr(self, name)}")
-        if not 0 < self.held_out < 1:
-            raise UsageError(f"--held-out is a share between 0 and 1, got {self.held_out}")
+        if not 0 <= self.held_out < 1:
+            raise UsageError(f"--held-out is a share from 0 to below 1, got {self.held_out}")
+        if not 0 <= self.cutmix <= 1:
+            raise UsageError(f"--cutmix is a probability from 0 to 1, got {self.cutmix}")
+        parse_strategy(self.ops)
         if not all(0 <= at <= self.epochs for at in self.snapshots):
             raise UsageError(
                 f"--snapshots are epochs from 0 to --epochs {self.epochs}, got "
                 f"{', '.join(f'{at:g}' for at in self.snapshots)}"
             )
         SGD.of(self, "--")
+
+    @property
+    def ops(self) -> str:
+        """The ops of its augmentation."""
+        usual = "color_crop" if self.augmentation == "sequence" else Protocol.strategy
+        return usual if self.strategy is None else self.strategy
 
     @property
     def protocol(self) -> Protocol:
@@ -104,6 +121,8 @@ class PoolSettings:
             weight_decay=self.weight_decay,
             drops=[],
             augmentation=self.augmentation,
+            strategy=self.ops,
+            cutmix=self.cutmix,
         )
 
 
@@ -161,7 +180,9 @@ class Pool:
             wrong.append("shape")
         for one in self.snapshots:
             numbers = type(one.network) is int and isinstance(one.epoch, int | float)
-            accuracy = isinstance(one.accuracy, int | float) and 0 <= one.accuracy <= 100
+            without = one.accuracy is None and self.settings.get("held_out") == 0
+            measured = isinstance(one.accuracy, int | float) and 0 <= one.accuracy <= 100
+            accuracy = without or measured
             if not (numbers and accuracy and isinstance(one.file, str)):
                 wrong.append(f"snapshot {one.file}")
         if wrong:
@@ -177,7 +198,12 @@ class Pool:
         write_json(self.path / INDEX, content)
 
     def keep(
-        self, weights: dict[str, Tensor], network: int, step: int, epoch: float, accuracy: float
+        self,
+        weights: dict[str, Tensor],
+        network: int,
+        step: int,
+        epoch: float,
+        accuracy: float | None,
     ) -> Snapshot:
         """Write one snapshot's file; it joins the index with its network."""
         name = f"networks/{network:04d}-{step:08d}.safetensors"
@@ -207,13 +233,20 @@ class Pool:
     def within(self, above: float, below: float, first: int | None = None) -> list[Snapshot]:
         """The snapshots whose accuracy lies in above ≤ a < below; 100 belongs to the last band.
 
+        Those without one belong to the whole range alone.
+
         Args:
             above: in percent.
             below: in percent.
             first: how many of the snapshots are used; all by default.
         """
         most = float("inf") if below >= 100 else below
-        return [one for one in self.snapshots[:first] if above <= one.accuracy < most]
+        return [
+            one
+            for one in self.snapshots[:first]
+            if (above <= 0 and below >= 100)
+            or (one.accuracy is not None and above <= one.accuracy < most)
+        ]
 
     def fingerprint(self, first: int | None = None) -> str:
         """SHA-256 over the content and accuracies of the first snapshots, or of all of them."""

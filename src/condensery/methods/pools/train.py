@@ -69,9 +69,13 @@ def pool_plan(
 def divide(train: LabelledSet, share: float, seed: int) -> tuple[Tensor, Tensor]:
     """Rows to train on, and rows of each class that are held out; at least one of both a class.
 
+    With a share of 0 all rows are trained on.
+
     Raises:
         DataError: for a class with a single image.
     """
+    if share == 0:
+        return torch.cat(train.index), train.index[0][:0]
     kept, held = [], []
     for c, members in enumerate(train.index):
         if len(members) < 2:
@@ -138,9 +142,9 @@ class _Training:
             self._mark(course, number, 0, found)
         for epoch in range(first, self.settings.epochs):
             self._epoch(course, number, epoch, found, stops)
-            progress.advance(
-                f"network {number}, {found[-1].accuracy:.1f} %" if found else f"network {number}"
-            )
+            known = found[-1].accuracy if found else None
+            shown = "" if known is None else f", {known:.1f} %"
+            progress.advance(f"network {number}{shown}")
             if epoch + 1 < self.settings.epochs:
                 self._checkpoint(course, number, epoch + 1, found, stops)
         return found
@@ -169,8 +173,10 @@ class _Training:
         weights = course.network.state_dict()
         found.append(self.pool.keep(weights, number, steps, self.marks[steps], accuracy))
 
-    def _accuracy(self, course: Course) -> float:
-        """On the held-out images, in percent."""
+    def _accuracy(self, course: Course) -> float | None:
+        """On the held-out images, in percent; None where nothing is held out."""
+        if not len(self.held_out):
+            return None
         return round(100 * course.accuracy(self.held_out), 4)
 
     def _checkpoint(
@@ -311,7 +317,9 @@ def _opened(out: Path, settings: PoolSettings) -> Pool:
         pool = Pool.read(out)
         if not pool.snapshots and not (out / "checkpoints").exists():
             return Pool(out, wanted, ())  # started, and nothing done
-        different = first_difference(dict(pool.settings), wanted)
+        # An earlier version did not know the fields that it lacks.
+        known = {f.name: f.default for f in dataclasses.fields(PoolSettings)}
+        different = first_difference(dict(pool.settings), wanted, known)
         if different:
             raise UsageError(f"--out {out} holds another pool ({different}); choose another --out")
         return pool
@@ -349,7 +357,11 @@ def summary(pool: Pool, epochs: Sequence[float] | None = None) -> list[str]:
     points = sorted({one.epoch for one in pool.snapshots} if epochs is None else set(epochs))
     lines = []
     for at in points:
-        found = np.array([one.accuracy for one in pool.snapshots if one.epoch == at])
+        there = [one.accuracy for one in pool.snapshots if one.epoch == at]
+        found = np.array([accuracy for accuracy in there if accuracy is not None])
+        if not len(found):
+            lines.append(f"epoch {at:>7g}: {len(there)} networks, nothing held out")
+            continue
         lines.append(
             f"epoch {at:>7g}: {len(found)} networks, {found.mean():.1f} ± {found.std():.1f} % "
             f"({found.min():.1f} … {found.max():.1f})"

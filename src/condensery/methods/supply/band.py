@@ -67,13 +67,18 @@ def known_pool(path: str, first: int | None, fingerprint: str | None) -> tuple[i
 def band_notes(path: str, above: float, below: float, first: int | None) -> list[str]:
     """What networks are drawn from, for the user."""
     pool = Pool.read(Path(path))
-    accuracies = [one.accuracy for one in pool.within(above, below, first)]
-    if not accuracies:
+    found = pool.within(above, below, first)
+    if not found:
         return []
-    return [
-        f"networks: {len(accuracies)} of {len(pool.snapshots)} snapshots in {path}, "
-        f"{pool.settings['net']} trained on {pool.settings['data']}, "
+    accuracies = [one.accuracy for one in found if one.accuracy is not None]
+    measured = (
         f"{min(accuracies):.1f} … {max(accuracies):.1f} % on held-out images"
+        if accuracies
+        else "nothing held out"
+    )
+    return [
+        f"networks: {len(found)} of {len(pool.snapshots)} snapshots in {path}, "
+        f"{pool.settings['net']} trained on {pool.settings['data']}, {measured}"
     ]
 
 
@@ -113,6 +118,11 @@ class Band:
             )
         self._check(path)
         self.snapshots = self.pool.within(above, below, first)
+        if not self.snapshots and held.get("held_out") == 0:
+            raise UsageError(
+                f"the networks of {path} have no accuracies, because nothing was held out; leave "
+                "out supply.above and supply.below"
+            )
         if not self.snapshots:
             there = ", ".join(f"{n} in {band} %" for band, n in self.pool.bands().items())
             percent = "; both are percent" if below <= 1 else ""

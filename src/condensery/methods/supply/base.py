@@ -23,8 +23,9 @@ class Context:
     """Pixel steps done with this network."""
     synthetic: Callable[[], tuple[Tensor, Tensor]]
     """The decoded synthetic set and its labels, without gradient."""
-    query: Callable[[int, int], Subset]
-    """This many real training images per class, of a numbered draw of this step."""
+    query: Callable[[int, int | None], Subset]
+    """This many real training images per class, of a numbered draw of this step; None: of the one
+    draw for all steps of the network."""
     statistics: Callable[[int], Subset]
     """This many real training images per class, for the statistics of batch norm in this step."""
     mixed: Callable[[int], tuple[Tensor, Tensor]]

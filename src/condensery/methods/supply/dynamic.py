@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from condensery.training.protocol import Protocol
 from .base import Context
 from .learner import Learner, check_learning, protocol_of
 from .random_networks import freeze_batch_norm, still
+from .schedules import fixed_schedule
 
 #: An accuracy check costs a forward pass, a third of what training on an image does.
 _FORWARD = 1 / 3
@@ -70,11 +72,15 @@ class Dynamic:
     lambda2: float = 0.05
     """Pixels take their turn again when the inner queue's accuracies spread more (λ2)."""
     query: int = 128
-    """Real training images per class that an accuracy is taken on, drawn afresh at each check."""
-    step_cap: int = 100
-    """Most pixel steps with one network (l_out)."""
-    epoch_cap: int = 50
-    """Most epochs after a pixel step (l_in)."""
+    """Real training images per class that an accuracy is taken on."""
+    redraw: Literal["network", "check"] = "check"
+    """When those images are drawn: for each network, or afresh at each check."""
+    step_cap: int | None = 100
+    """Most pixel steps with one network (l_out); null: DC's for the budget, and no fewer than
+    ``gamma``, so that the queue can fill."""
+    epoch_cap: int | None = 50
+    """Most epochs after a pixel step (l_in); null: DC's for the budget, and no fewer than
+    ``gamma``."""
     rate: float = 0.01
     """Learning rate of the network."""
     momentum: float = 0.0
@@ -95,8 +101,9 @@ class Dynamic:
     _now: dict[str, int] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        least = {"gamma": 2, "query": 1, "step_cap": 1, "epoch_cap": 1, "batch": 1}
-        check_learning(self, {**least, "freeze_with": 1})
+        least = {"gamma": 2, "query": 1, "batch": 1, "freeze_with": 1}
+        caps = {name: 1 for name in ("step_cap", "epoch_cap") if getattr(self, name) is not None}
+        check_learning(self, {**least, **caps})
         for name in ("lambda1", "lambda2"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(
@@ -108,25 +115,45 @@ class Dynamic:
         """The network's full name."""
         return nets.with_norm(self.net, self.norm) if self.norm else self.net
 
+    def settled(self, ipc: int) -> Dynamic:
+        """With the caps of a budget in numbers."""
+        steps, epochs = (max(self.gamma, number) for number in fixed_schedule(ipc))
+        return dataclasses.replace(
+            self,
+            step_cap=steps if self.step_cap is None else self.step_cap,
+            epoch_cap=epochs if self.epoch_cap is None else self.epoch_cap,
+        )
+
+    @property
+    def _caps(self) -> tuple[int, int]:
+        """Of pixel steps and of epochs, once they are settled."""
+        assert self.step_cap is not None
+        assert self.epoch_cap is not None
+        return self.step_cap, self.epoch_cap
+
     def notes(self, ipc: int) -> list[str]:
         """What a user should know about the queues."""
+        settled = self.settled(ipc)
         short = [
             f"supply.{name} {cap} is below supply.gamma {self.gamma}"
-            for name, cap in (("step_cap", self.step_cap), ("epoch_cap", self.epoch_cap))
+            for name, cap in zip(("step_cap", "epoch_cap"), settled._caps, strict=True)
             if cap < self.gamma
         ]
         return [f"{one}: that queue never fills, so the cap ends every loop" for one in short]
 
     def start(self, task: Task) -> None:
         """Remember the task; raise if the network cannot be built for it."""
+        settled = self.settled(task.ipc)
+        self.step_cap, self.epoch_cap = settled.step_cap, settled.epoch_cap
         nets.try_out(self.spec, task.shape, task.classes)
         self._learner = Learner(self.spec, task, self._protocol)
         self._outer = Queue(self.gamma)
 
     def effort(self, synthetic: int) -> tuple[float, float]:
         """Twice the queue's length in steps, and thrice in epochs and checks after each."""
-        steps = min(2.0 * self.gamma, self.step_cap)
-        epochs = min(3.0 * self.gamma, self.epoch_cap)
+        most, longest = self._caps
+        steps = min(2.0 * self.gamma, most)
+        epochs = min(3.0 * self.gamma, longest)
         checks = (epochs + 1) * self.query * _CLASSES * _FORWARD
         return steps, steps * (epochs * synthetic + checks)
 
@@ -147,7 +174,7 @@ class Dynamic:
         if self._outer.full and self._outer.spread < self.lambda1:
             self._leave(steps, "converged")
             return None
-        if steps >= self.step_cap:
+        if steps >= self._caps[0]:
             self._leave(steps, "capped")
             return None
         self._train(network, context)
@@ -158,7 +185,7 @@ class Dynamic:
         images, labels = context.synthetic()
         course = self._learner.course(context, network)
         inner = Queue(self.gamma)
-        for epoch in range(self.epoch_cap):
+        for epoch in range(self._caps[1]):
             course.epochs(
                 images, labels, range(epoch, epoch + 1), (context.iteration, context.step)
             )
@@ -169,7 +196,8 @@ class Dynamic:
         self._now["epochs_capped"] += 1
 
     def _accuracy(self, network: nn.Module, context: Context, check: int) -> float:
-        return self._learner.course(context, network).accuracy(context.query(self.query, check))
+        number = check if self.redraw == "check" else None
+        return self._learner.course(context, network).accuracy(context.query(self.query, number))
 
     def _leave(self, steps: int, why: str) -> None:
         self._left.append({"steps": steps, **self._now, "ended": why})

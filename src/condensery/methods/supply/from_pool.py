@@ -101,8 +101,10 @@ class FromPool:
         drawn, self._drawn = self._drawn, []
         if not drawn:
             return {}
-        mean = sum(self._band.snapshots[number].accuracy for number in drawn) / len(drawn)
-        return {"networks": len(drawn), "accuracy": round(mean, 2)}
+        found = [self._band.snapshots[number].accuracy for number in drawn]
+        known = [accuracy for accuracy in found if accuracy is not None]
+        mean = {"accuracy": round(sum(known) / len(known), 2)} if known else {}
+        return {"networks": len(drawn), **mean}
 
     def state(self) -> dict[str, Any]:
         """The iteration, from which the network follows."""
