@@ -333,7 +333,7 @@ def test_no_room_at_the_very_start(
         _FullDisk(patch, "000000", 0)
         assert main(arguments) == 1
     err = capsys.readouterr().err
-    assert f"{out} cannot be written (No space left on device); make room" in err
+    assert f"{out} cannot be written (No space left on device); free some space" in err
     assert not out.exists()
     assert main([*arguments, "--quiet"]) == 0
 

@@ -26,6 +26,7 @@ from condensery.runtime.malloc import keep_memory
 from condensery.runtime.plan import Plan
 from condensery.sets.condensed import FILE, CondensedSet
 from condensery.utils.checkpoint import Every
+from condensery.utils.files import check_no_link
 from condensery.utils.signals import Interrupted
 from condensery.utils.text import plural, size_text, time_text
 
@@ -66,6 +67,8 @@ def condense_sets(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> 
     results = []
     for number in range(1 if options.dry_run else options.sets):
         place = out / str(number) if options.sets > 1 else out
+        if options.sets > 1:
+            check_no_link(place, "put a folder there, or name it as --out of a run of its own")
         folder = RunFolder(place, writes=ranks.first)
         one = dataclasses.replace(config, seed=config.seed + number)
         try:
