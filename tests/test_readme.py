@@ -63,7 +63,11 @@ def test_an_outsiders_objective_needs_no_change_here(
     monkeypatch.syspath_prepend(str(tmp_path))
     data = tiny()
     given = {"ipc": 2, "real_batch": 8, "supply.net": "convnet2:width=4"}
-    run_ = Condenser(data, configure(data, "moments.yaml", given), exact_plan("cpu", 1, "float64"))
+    run_ = Condenser(
+        data,
+        configure(data, "moments.yaml", given, trust_imports=True),
+        exact_plan("cpu", 1, "float64"),
+    )
     assert run_.config.objective.as_dict() == {"kind": "moments:Moments", "squares": 0.5}
     network, stored = run_.supply.new(0), run_.stored.detach()
     found = run_.matcher.gradient(network, stored, 0, 0)[1]

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from condensery.config.net_spec import parse
 from condensery.errors import UsageError
 from condensery.nets import build, describe, embed, features, mixes_examples, names, with_norm
 from condensery.nets.norms import make_norm
-from condensery.nets.spec import parse
 from condensery.runtime.randomness import fork_rng, stream
 
 CIFAR, MNIST = (3, 32, 32), (1, 28, 28)
@@ -616,8 +616,9 @@ class TestForeign:
         torch.testing.assert_close(embed(network, x), x.mean((2, 3)) + 1)
         assert list(features(network, x)) == ["input", "embedding"]
 
-    def test_factories_take_what_the_spec_says(self) -> None:
-        assert net(f"{HOME}:factory:num_classes=7", (3, 8, 8), 7).head.out_features == 7  # type: ignore[union-attr]
+    def test_functions_are_not_called(self) -> None:
+        with pytest.raises(UsageError, match=r"is a function, not a subclass of torch\.nn"):
+            build(f"{HOME}:factory:num_classes=7", (3, 8, 8), 7)
 
     @pytest.mark.parametrize(
         ("spec", "message"),
@@ -626,8 +627,8 @@ class TestForeign:
             ("Told:widht=3", "no argument of .*Told 'widht'; did you mean 'width'"),
             ("Told:width=wide", "cannot be built with .*'wide'"),
             ("Nobody", "cannot be imported: .*Nobody.*convnet3"),
-            ("constant", "is a int, not a class"),
-            ("liar", "made a int, not a torch.nn.Module"),
+            ("constant", "is a int, not a subclass of torch.nn.Module"),
+            ("liar", "is a function, not a subclass of torch.nn.Module"),
             ("Fixed", "ends in 1000 outputs and the data have 5 classes; .*num_classes"),
         ],
     )

@@ -15,6 +15,7 @@ from condensery.condensation.run_folder import RunFolder, Status
 from condensery.condensation.run_plan import plan_of_run
 from condensery.condensation.runner import carry_out
 from condensery.config.build import Choices
+from condensery.config.imports import import_paths
 from condensery.config.recipes import read_config, read_recipe
 from condensery.config.schema import RunConfig
 from condensery.data import Data
@@ -25,6 +26,7 @@ from condensery.runtime.malloc import keep_memory
 from condensery.runtime.plan import Plan
 from condensery.sets.condensed import FILE, CondensedSet
 from condensery.utils.checkpoint import Every
+from condensery.utils.files import check_no_link
 from condensery.utils.signals import Interrupted
 from condensery.utils.text import plural, size_text, time_text
 
@@ -65,6 +67,8 @@ def condense_sets(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> 
     results = []
     for number in range(1 if options.dry_run else options.sets):
         place = out / str(number) if options.sets > 1 else out
+        if options.sets > 1:
+            check_no_link(place, "put a folder there, or name it as --out of a run of its own")
         folder = RunFolder(place, writes=ranks.first)
         one = dataclasses.replace(config, seed=config.seed + number)
         try:
@@ -73,7 +77,7 @@ def condense_sets(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> 
             if ranks.first:
                 print(
                     f"condensery: stopped by {stop}; the same command continues {folder.path}, and "
-                    f"so does: condensery resume {out}",
+                    f"so does: {_resume(out, config)}",
                     file=sys.stderr,
                 )
             return 128 + stop.number
@@ -121,7 +125,13 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
     data = load_for_run(options.data, base, given, ranks)
     planned = {name[5:]: value for name, value in dotted if name.startswith("plan.")}
     settings = {name: value for name, value in dotted if not name.startswith("plan.")}
-    found = resolved(data, base, {**given, **settings})
+    found = resolved(
+        data,
+        base,
+        {**given, **settings},
+        source=options.config or options.recipe or "dm",
+        trust_imports=options.trust_imports,
+    )
     config = found.config
     say = printer(options) if ranks.first else (lambda text: None)
     held_ipc = base.get("ipc")
@@ -158,7 +168,7 @@ def _condense_one(
     over = options.minutes is not None and _seconds(folder) >= 60 * options.minutes
     if status == "finished" or (status == "timed" and over):
         more = f" in its {options.minutes:g} minutes" if status == "timed" else ""
-        say(f"{folder.path} is finished{more}; nothing to do{_more(folder, status)}")
+        say(f"{folder.path} is finished{more}; nothing to do{_more(folder, config, status)}")
         condensed = CondensedSet.load(folder.path)
     else:
         plan = _plan(order, config, folder, status, number)
@@ -227,8 +237,14 @@ def _seconds(folder: RunFolder) -> float:
     return float(folder.facts().get("seconds", 0.0))
 
 
-def _more(folder: RunFolder, status: str) -> str:
-    on = f"; condensery resume {folder.path}, with more --minutes or none, continues it"
+def _resume(out: Path, config: RunConfig) -> str:
+    """The command that continues a run."""
+    trusting = " --trust-imports" if any(import_paths(config)) else ""
+    return f"condensery resume {out}{trusting}"
+
+
+def _more(folder: RunFolder, config: RunConfig, status: str) -> str:
+    on = f"; {_resume(folder.path, config)}, with more --minutes or none, continues it"
     return on if status == "timed" else ""
 
 
@@ -243,7 +259,7 @@ def _say_how_it_ended(
         never = f"; scheduled rate drops at {missed} were not reached" if missed else ""
         say(
             f"time limit reached after {done} of {config.iterations} iterations{never}; "
-            f"condensery resume {folder.path} goes on"
+            f"{_resume(folder.path, config)} goes on"
         )
     say(f"done in {time_text(_seconds(folder))}: {folder.path}")
 

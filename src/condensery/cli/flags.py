@@ -93,6 +93,8 @@ class CondenseFlags(OutputFlags, PlanFlags, DataFlags, CheckpointFlags):
     """With --evaluate-at: networks per set."""
     evaluate_epochs: int | None = None
     """With --evaluate-at: fewer epochs than the protocol's."""
+    trust_imports: bool = False
+    """Import the classes that a recipe file or --config names; their code runs here."""
     dry_run: bool = False
     """Estimate time and memory from a few measured steps, and write nothing."""
 
@@ -107,6 +109,8 @@ class ResumeFlags(OutputFlags, CheckpointFlags):
 
     iterations: int | None = None
     """Total outer iterations; may be increased."""
+    trust_imports: bool = False
+    """Import the classes that the run's recipe.yaml names; their code runs here."""
 
 
 @dataclass(frozen=True, kw_only=True)

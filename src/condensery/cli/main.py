@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from condensery.errors import wrong_value
+from condensery.utils.search_path import without_current_folder
 from condensery.utils.signals import interruptible
 
 from . import flags
@@ -52,10 +53,7 @@ _DOTTED = re.compile(r"--(\w+(?:\.\w+)+)(?:=(.*))?", re.DOTALL)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code: 0, 1 failure, 2 usage, 130 and 143 signals."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    # Import paths may name modules of the folder that the command is run in, as python -m does.
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
-    with interruptible() as signals:
+    with without_current_folder(), interruptible() as signals:
         try:
             command, values, dotted = _parse(arguments)
             return _run(command, values, dotted)

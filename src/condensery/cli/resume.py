@@ -40,6 +40,7 @@ def _same_command(options: Any) -> CondenseFlags:
         sets=sets,
         iterations=options.iterations,
         minutes=options.minutes,
+        trust_imports=options.trust_imports,
         checkpoint_every=options.checkpoint_every,
         json=options.json,
         quiet=options.quiet,

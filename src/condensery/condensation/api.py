@@ -29,6 +29,7 @@ def condense(
     device: str | None = None,
     threads: int | None = None,
     overrides: Mapping[str, Any] | None = None,
+    trust_imports: bool = False,
     after_iteration: Callable[[Condenser], None] | None = None,
 ) -> CondensedSet:
     """Condense a labelled data set.
@@ -48,6 +49,8 @@ def condense(
         device: torch device; the first GPU, or the CPU, by default.
         threads: CPU threads.
         overrides: any other field of the recipe, dotted: ``{"optimizer.rate": 0.1}``.
+        trust_imports: whether a recipe file may name code to import; its content, given as a
+            mapping, always may.
         after_iteration: called with the :class:`Condenser` after every outer iteration.
 
     Returns:
@@ -62,7 +65,7 @@ def condense(
     named["sample_rate"] = rate
     named |= {"iterations": iterations, "until": until, "seed": seed}
     given = {name: value for name, value in named.items() if value is not None}
-    found = resolved(loaded, recipe, {**given, **(overrides or {})})
+    found = resolved(loaded, recipe, {**given, **(overrides or {})}, trust_imports=trust_imports)
     config, choices = found.config, found.choices
     chosen = plan_for(loaded, config, plan, device, threads, choices=choices)
     run = Condenser(loaded, config, chosen, choices=choices)

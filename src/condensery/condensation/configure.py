@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from condensery.config.build import Choices, make
+from condensery.config.imports import AllowedImports
 from condensery.config.recipes import OVER, flattened, on_top, read_recipe, with_cases
 from condensery.config.resolve import Resolved, merge, resolve
 from condensery.config.schema import RunConfig, Scalars
@@ -81,14 +82,23 @@ def load_for_run(
 
 
 def configure(
-    data: Data, recipe: str | Mapping[str, Any] = "dm", overrides: Mapping[str, Any] | None = None
+    data: Data,
+    recipe: str | Mapping[str, Any] = "dm",
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    trust_imports: bool = False,
 ) -> RunConfig:
     """The configuration of :func:`resolved`."""
-    return resolved(data, recipe, overrides).config
+    return resolved(data, recipe, overrides, trust_imports=trust_imports).config
 
 
 def resolved(
-    data: Data, recipe: str | Mapping[str, Any] = "dm", overrides: Mapping[str, Any] | None = None
+    data: Data,
+    recipe: str | Mapping[str, Any] = "dm",
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    source: str | None = None,
+    trust_imports: bool = False,
 ) -> Resolved:
     """A recipe for a data set, resolved: the configuration, and the choices that it names.
 
@@ -97,7 +107,16 @@ def resolved(
         recipe: a recipe's name or file, or the content of one.
         overrides: fields on top, dotted for the settings of a choice
             (``{"ipc": 1, "optimizer.rate": 0.1}``).
+        source: file that the content comes from, where it is no recipe's name or file.
+        trust_imports: whether a file may name code to import; content without a source and
+            overrides always may.
+
+    Raises:
+        UsageError: for a field or value that is invalid, or an import path that is not allowed.
     """
+    file = recipe if isinstance(recipe, str) else source
+    typed = dict(flattened(overrides or {}))
+    allowed = None if file is None or trust_imports else AllowedImports(file, typed)
     base = read_recipe(recipe) if isinstance(recipe, str) else on_top(recipe)
     over = base.pop(OVER, {})
     plain = {name: value for name, value in over.items() if name != "cases"}
@@ -125,7 +144,7 @@ def resolved(
     schedule = cased.get("iterations")
     if raw.get("window") is None and isinstance(schedule, int):
         raw["window"] = window_of(schedule)
-    return resolve(raw, facts)
+    return resolve(raw, facts, allowed)
 
 
 def notes_of(choices: Choices, ipc: int) -> list[str]:

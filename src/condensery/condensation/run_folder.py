@@ -20,7 +20,7 @@ from condensery.sets.condensed import FILE, CondensedSet
 from condensery.sets.picture import save_picture
 from condensery.utils.checkpoint import Checkpoints
 from condensery.utils.facts import note_facts
-from condensery.utils.files import write_text
+from condensery.utils.files import append_line, write_text
 
 #: ``timed``: finished at a time before its last iteration. ``grown``: finished, and more iterations
 #: are requested now.
@@ -29,6 +29,7 @@ Status = Literal["new", "unfinished", "timed", "grown", "finished"]
 Ended = Literal["iterations", "converged", "minutes"]
 #: What a run leaves behind that was killed before it wrote its recipe.
 _BEGUN = {"run.json", "checkpoints"}
+_METRICS = "metrics.jsonl"
 
 
 class RunFolder:
@@ -43,6 +44,7 @@ class RunFolder:
         self.path = path
         self.writes = writes
         self.checkpoints = Checkpoints(path / "checkpoints")
+        self._made: list[Path] = []
 
     def status(self, config: RunConfig) -> Status:
         """What the folder holds.
@@ -150,6 +152,8 @@ class RunFolder:
         """Write what is known before the first iteration."""
         if not self.writes:
             return
+        for name in ("run.json", "recipe.yaml", _METRICS, "images.png"):
+            self._makes(self.path / name)
         # The recipe last: with it the folder is a run, and a run has a plan.
         self.note(
             status="unfinished",
@@ -173,15 +177,15 @@ class RunFolder:
         """Add a line to ``metrics.jsonl``."""
         if not self.writes:
             return
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(self.path / _METRICS, json.dumps(line))
 
     def picture(self, condensed: CondensedSet) -> None:
         """Keep the set as it is now, and draw it."""
         if not self.writes:
             return
-        name = f"{condensed.about.iterations:06d}"
-        condensed.save(self.path / "checkpoints" / f"{name}.safetensors")
+        file = self.path / "checkpoints" / f"{condensed.about.iterations:06d}.safetensors"
+        self._makes(file)
+        condensed.save(file)
         save_picture(condensed, self.path / "images.png")
 
     def finish(self, condensed: CondensedSet, seconds: float, ended: Ended) -> None:
@@ -198,10 +202,14 @@ class RunFolder:
         """Drop the metrics of iterations that are about to be done again, and a torn last line.
 
         Raises:
-            DataError: when another line is damaged.
+            DataError: when another line is damaged, or it is no file of this folder.
         """
-        file = self.path / "metrics.jsonl"
-        if not self.writes or not file.exists():
+        file = self.path / _METRICS
+        if not self.writes:
+            return
+        if file.is_symlink() or (file.exists() and not file.is_file()):
+            raise DataError(f"{file} is a link or no file; remove it to continue")
+        if not file.exists():
             return
         lines = file.read_bytes().split(b"\n")
         kept = []
@@ -217,13 +225,17 @@ class RunFolder:
         write_text(file, "".join(kept))
 
     def abandon(self) -> None:
-        """Remove what :meth:`begin` and the first picture wrote."""
+        """Remove what this process added with :meth:`begin` and pictures, and nothing else."""
         if not self.writes:
             return
-        for name in ("recipe.yaml", "run.json", "metrics.jsonl", "images.png"):
-            (self.path / name).unlink(missing_ok=True)
-        for file in (self.path / "checkpoints").glob("*.safetensors"):
-            file.unlink()
+        for file in self._made:
+            file.unlink(missing_ok=True)
+        self._made.clear()
+
+    def _makes(self, file: Path) -> None:
+        """Remember a file that is about to be written, unless something lies there already."""
+        if not file.exists() and not file.is_symlink():
+            self._made.append(file)
 
 
 def _now() -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from condensery.errors import UsageError, unknown_name, wrong_value
 
+from .imports import imported
 from .recipes import CHOICES
 from .schema import Choice, RunConfig
 
@@ -45,15 +46,6 @@ _METHODS = {
 }
 
 
-def locate(path: str, what: str) -> Any:
-    """The object at ``package.module:Name``."""
-    module_name, _, attribute = path.partition(":")
-    try:
-        return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
-        raise UsageError(f"{what} '{path}' cannot be imported: {error}") from error
-
-
 def kinds_of(choice: str) -> dict[str, type[Any]]:
     """The built-in kinds of a choice, by name."""
     found: dict[str, type[Any]] = importlib.import_module(_ROOMS[choice]).KINDS
@@ -71,7 +63,7 @@ def choice_class(choice: str, kind: str, *, foreign: bool = True) -> type[Any]:
     known = kinds_of(choice)
     if kind not in known and (":" not in kind or not foreign):
         raise unknown_name(choice, kind, known)
-    found = known[kind] if kind in known else locate(kind, choice)
+    found = known[kind] if kind in known else imported(kind, choice)
     lacking = [name for name in _METHODS[choice] if not hasattr(found, name)]
     if not isinstance(found, type) or not dataclasses.is_dataclass(found) or lacking:
         needs = f"; it lacks {', '.join(lacking)}" if lacking else ""

@@ -10,6 +10,7 @@ from typing import Any
 from condensery.errors import UsageError, unknown_name
 
 from .build import Choices, build, choice_class, kinds_of, make, settings_of
+from .imports import AllowedImports
 from .recipes import CHOICES, SECTIONS, set_dotted, with_cases
 from .schema import RUN_FIELDS, Choice, PixelOptimizer, RunConfig, Scalars
 
@@ -24,13 +25,19 @@ class Resolved:
     """May be asked what they take, and be used by one run: they have its state then."""
 
 
-def resolve(raw: Mapping[str, Any], facts: Mapping[str, Any]) -> Resolved:
+def resolve(
+    raw: Mapping[str, Any], facts: Mapping[str, Any], allowed: AllowedImports | None = None
+) -> Resolved:
     """A raw mapping (recipe, file and overrides already merged) as a complete configuration.
 
     Args:
         raw: fields of :class:`RunConfig`; each choice is ``{kind: …, setting: …}``.
         facts: what ``cases`` may ask for: data, ipc, size, classes; and ``net``, which replaces
             the network name ``default``.
+        allowed: what may be imported where a file is the base; anything by default.
+
+    Raises:
+        UsageError: for a field or value that is invalid, or an import path that is not allowed.
     """
     merged = with_cases(raw, facts)
     merged.pop("about", None)
@@ -39,7 +46,7 @@ def resolve(raw: Mapping[str, Any], facts: Mapping[str, Any]) -> Resolved:
             raise unknown_name("field", name, RUN_FIELDS)
     built: dict[str, Any] = {}
     for choice in CHOICES:
-        merged[choice], built[choice] = _complete(choice, merged.get(choice, {}), facts)
+        merged[choice], built[choice] = _complete(choice, merged.get(choice, {}), facts, allowed)
     optimizer = merged.get("optimizer", {})
     if not isinstance(optimizer, Mapping):
         raise UsageError("optimizer must be a mapping of rate and momentum")
@@ -51,16 +58,23 @@ def resolve(raw: Mapping[str, Any], facts: Mapping[str, Any]) -> Resolved:
     return Resolved(RunConfig(**merged), Choices(**built))
 
 
-def _complete(choice: str, given: Any, facts: Mapping[str, Any]) -> tuple[Choice, Any]:
+def _complete(
+    choice: str, given: Any, facts: Mapping[str, Any], allowed: AllowedImports | None
+) -> tuple[Choice, Any]:
     if isinstance(given, str):
         given = {"kind": given}
     if not isinstance(given, Mapping) or "kind" not in given:
         raise UsageError(f"{choice} needs a kind; known: {', '.join(sorted(kinds_of(choice)))}")
     settings = {k: v for k, v in given.items() if k != "kind"}
     chosen = Choice(str(given["kind"]), settings)
+    if allowed is not None:
+        allowed.check(choice, "kind", chosen.kind)
     fields = {field.name for field in dataclasses.fields(choice_class(choice, chosen.kind))}
     if "net" in fields and settings.get("net", "default") == "default":
         settings["net"] = facts["net"]  # the data's own, also after a change of kind
+    if allowed is not None:
+        for name, value in settings.items():
+            allowed.check(choice, name, value)
     built = build(choice, chosen)
     if hasattr(built, "settled"):  # what depends on the budget, in numbers
         built = built.settled(facts["ipc"])

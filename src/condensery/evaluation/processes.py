@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from condensery.errors import ResourceError
+from condensery.utils.search_path import path_for_workers
 
 from .cell import Cell, Job, Measured
 from .cell_files import write_cell
@@ -68,9 +69,9 @@ def _process(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """A worker, which ends with the block."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     # Where this package and the modules of import paths lie, also for a process of its own.
-    environment["PYTHONPATH"] = os.pathsep.join([p or str(Path.cwd()) for p in sys.path])
+    environment["PYTHONPATH"] = path_for_workers()
     worker = subprocess.Popen(
-        [sys.executable, "-m", "condensery.evaluation.worker", str(folder)],
+        [sys.executable, "-P", "-m", "condensery.evaluation.worker", str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,

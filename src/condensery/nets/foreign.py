@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -10,10 +9,11 @@ from typing import Any
 
 from torch import nn
 
+from condensery.config.imports import imported
+from condensery.config.net_spec import Spec
 from condensery.errors import UsageError, unknown_name
 
 from .sizes import Shape
-from .spec import Spec
 
 
 def build_foreign(spec: Spec, shape: Shape, classes: int, known: Iterable[str]) -> nn.Module:
@@ -48,26 +48,21 @@ def build_foreign(spec: Spec, shape: Shape, classes: int, known: Iterable[str]) 
         raise UsageError(
             f"{spec.name} cannot be built with {given}: {error}. It takes {_listed(takes)}"
         ) from error
-    if not isinstance(network, nn.Module):
-        raise UsageError(f"{spec.name} made a {type(network).__name__}, not a torch.nn.Module")
     if not {"classes", "num_classes"} & set(given):
         _check_classes(network, spec.name, classes)
     return network
 
 
-def _locate(path: str, known: Iterable[str]) -> Callable[..., Any]:
-    separator = ":" if ":" in path else "."
-    module, _, attribute = path.rpartition(separator)
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+def _locate(path: str, known: Iterable[str]) -> type[nn.Module]:
+    hint = f". Write package.module:Class, or one of {', '.join(known)}"
+    found = imported(path, "the network", hint)
+    if not isinstance(found, type) or not issubclass(found, nn.Module):
+        what = found.__name__ if isinstance(found, type) else f"a {type(found).__name__}"
         raise UsageError(
-            f"the network '{path}' cannot be imported: {error}. Write package.module:Class, or "
-            f"one of {', '.join(known)}"
-        ) from error
-    if not callable(found):
-        raise UsageError(f"the network '{path}' is a {type(found).__name__}, not a class")
-    return found  # type: ignore[no-any-return]
+            f"the network '{path}' is {what}, not a subclass of torch.nn.Module; name a class of "
+            "networks"
+        )
+    return found
 
 
 def _parameters(make: Callable[..., Any], path: str) -> Mapping[str, inspect.Parameter]:

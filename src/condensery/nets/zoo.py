@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from condensery.config.net_spec import Spec, parse
 from condensery.errors import UsageError, unknown_name
 from condensery.runtime.randomness import fork_rng
 
@@ -23,7 +24,6 @@ from .norms import NORMS
 from .resnet import ResNet10, ResNet18, ResNet18ImageNet
 from .resnetap import ResNetAP10, first_width
 from .sizes import Shape, first_padding, halvings
-from .spec import Spec, parse
 from .vgg import VGG11
 from .views import embed
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
 
+from .compile import use_own_cache
+
 _state = {"allowed": False}
 
 
@@ -29,6 +31,7 @@ def may_fuse() -> bool:
 @cache
 def kernels(name: str) -> ModuleType | None:
     """A module of kernels; None where there is no Triton."""
+    use_own_cache()
     try:
         return importlib.import_module(name)
     except ImportError:

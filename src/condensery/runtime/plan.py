@@ -20,6 +20,7 @@ from condensery.config.build import make
 from condensery.config.recipes import read_yaml
 from condensery.errors import UsageError
 
+from .compile import compiled
 from .kernels import fused
 from .torchrun import launched_here
 
@@ -193,9 +194,12 @@ def has_compiler(device: str) -> bool:
     compilers = (os.environ.get("CXX", "g++"), "g++", "clang++")
     if not device.startswith("cuda") and not any(shutil.which(name) for name in compilers):
         return False
+
+    def line(x: torch.Tensor) -> torch.Tensor:
+        return x * 2 + 1
+
     try:
-        compiled = torch.compile(lambda x: x * 2 + 1, dynamic=False)
-        return float(compiled(torch.ones(8, device=device)).sum()) == 24.0
+        return float(compiled(line)(torch.ones(8, device=device)).sum()) == 24.0
     except Exception:  # whatever a broken tool chain raises, eager works
         return False
 
@@ -240,20 +244,20 @@ def automatic(device: str, threads: int, shape: tuple[int, int, int], images: fl
     gpu = device.startswith("cuda")
     chunk = max(4, (_GPU_PIXELS if gpu else _CACHE_PIXELS) // pixels)
     pays = images * pixels / 1024 >= COMPILE_PAYS
-    compiled = pays and not gpu and has_compiler(device)
+    compiles = pays and not gpu and has_compiler(device)
     half = fast_bfloat16(device)
     return Plan(
         name="auto",
         device=device,
         real_dtype="bfloat16" if half else "float32",
-        update_dtype="bfloat16" if half and compiled else "float32",
+        update_dtype="bfloat16" if half and compiles else "float32",
         chunk=chunk,
         together=gpu,
         # Recorded calls need no compiling, which costs more on a GPU than most runs.
-        compile=compiled,
+        compile=compiles,
         graphs=gpu,
         # Eager instance norm has a slow path for channels-last maps.
-        channels_last=compiled,
+        channels_last=compiles,
         tf32=gpu,
         threads=threads,
         memory_gb=_memory_gb(device),

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -29,7 +30,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary = Path(folder) / path.name
         yield temporary
         # Some libraries write for the owner alone; results are shared as any file is.
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(plain_mode())
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
@@ -56,15 +57,23 @@ LONG_AGO = 24 * 3600.0
 def remove_leftovers(folder: Path, older_than: float = 0) -> None:
     """Remove what :func:`whole_file` was writing into a folder when its process was killed.
 
+    Only what it leaves is removed: folders of its kind of name that hold nothing but files. Links
+    are not followed.
+
     Args:
         folder: need not exist.
         older_than: seconds for which nothing of it changed; 0 where no other process writes there.
     """
     for path in folder.glob(f".*{_TEMPORARY}*"):
         try:
-            old = older_than <= 0 or time.time() - _changed(path) >= older_than
-            if path.is_dir() and old:
-                shutil.rmtree(path, ignore_errors=True)
+            if path.is_symlink() or not path.is_dir():
+                continue
+            files = list(path.iterdir())
+            plain = all(stat.S_ISREG(file.lstat().st_mode) for file in files)
+            if plain and (older_than <= 0 or time.time() - _changed(path) >= older_than):
+                for file in files:
+                    file.unlink()
+                path.rmdir()
         except OSError:  # its writer has just finished
             continue
 
@@ -83,13 +92,38 @@ def whole_folder(path: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
         yield folder
-        folder.chmod(0o777 & ~_umask())
+        folder.chmod(plain_mode() | 0o111 & ~_umask())
         if path.exists():
             path.rmdir()
         folder.replace(path)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def check_no_link(path: Path, what: str) -> None:
+    """Raise if a link lies where something of our own belongs: what is written would go elsewhere.
+
+    Args:
+        path: where it belongs.
+        what: the user can do about it.
+
+    Raises:
+        UsageError: naming the link.
+    """
+    if path.is_symlink():
+        raise UsageError(f"{path} is a link, and links are not written through; {what}")
+
+
+def append_line(path: Path, text: str) -> None:
+    """Add a line to a file; a link is not followed.
+
+    Raises:
+        OSError: when it cannot be written, or is a link.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    with os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8") as file:
+        file.write(f"{text}\n")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -117,6 +151,11 @@ def safe_names(names: Sequence[str]) -> list[str]:
         taken = {other.casefold() for other in out}
         out.append(clean if plain and clean.casefold() not in taken else f"{number}_{clean}")
     return out
+
+
+def plain_mode() -> int:
+    """Permissions of a file that is nothing special, as the user's umask has them."""
+    return 0o666 & ~_umask()
 
 
 def _umask() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,37 +14,54 @@ import filelock
 
 from condensery.errors import UsageError
 
-from .files import make_folder, remove_leftovers
+from .files import (
+    check_no_link,
+    make_folder,
+    plain_mode,
+    remove_leftovers,
+    write_json,
+)
 
 _LOCK = ".lock"
 
 
 @contextmanager
-def in_use(folder: Path) -> Iterator[None]:
+def in_use(folder: Path, inside: str = "checkpoints") -> Iterator[None]:
     """Hold a folder while a block runs; its lock lies in ``checkpoints/``.
 
     The system's own lock is held, which ends with its process however that ends: a run that was
     killed leaves none behind. What a killed process was just writing is removed.
 
+    Args:
+        folder: what is held.
+        inside: folder below it for the lock; ``.`` for none.
+
     Raises:
-        UsageError: when another process holds it, or the folder cannot be written.
+        UsageError: when another process holds it, the folder cannot be written, or a link would
+            lead out of it.
     """
-    place = folder / "checkpoints"
+    place = folder / inside
+    if place != folder:
+        check_no_link(place, "put a folder there, or link the whole run folder")
     make_folder(place)
     if not os.access(folder, os.W_OK) or not os.access(place, os.W_OK):
         raise UsageError(f"folder {folder} is read-only; choose another --out")
-    lock = filelock.FileLock(place / _LOCK, timeout=0)
+    lock = lock_of(place, 0)
     try:
         lock.acquire()
+    except PermissionError as error:
+        raise UsageError(
+            f"folder {folder} was begun by another user, whose lock cannot be opened; choose "
+            "another --out"
+        ) from error
     except filelock.Timeout as error:
         raise UsageError(
             f"{folder} is in use by {_holder(place)}; wait for it, or choose another --out"
         ) from error
     try:
-        (place / f"{_LOCK}.json").write_text(
-            json.dumps({"process": os.getpid(), "host": platform.node()}), encoding="utf-8"
-        )
-        for each in (folder, place):
+        holder = {"process": os.getpid(), "host": platform.node()}
+        write_json(place / f"{_LOCK}.json", holder)
+        for each in {folder, place}:
             remove_leftovers(each)
         yield
     finally:
@@ -52,8 +70,33 @@ def in_use(folder: Path) -> Iterator[None]:
         _remove_if_unused(folder, place)
 
 
+def lock_of(folder: Path, patience: float) -> filelock.BaseFileLock:
+    """The system's lock that lies in a folder, for all users that may write there.
+
+    Args:
+        folder: where it lies.
+        patience: seconds to wait for it.
+
+    Raises:
+        UsageError: when something else lies in its place, which locking would empty.
+    """
+    file = folder / _LOCK
+    check_no_link(file, "remove it")
+    try:
+        if not stat.S_ISREG(file.lstat().st_mode):
+            raise UsageError(f"{file} is not a file; remove it")
+    except FileNotFoundError:
+        pass
+    return filelock.FileLock(file, timeout=patience, mode=plain_mode())
+
+
 def _remove_if_unused(folder: Path, place: Path) -> None:
     """Leave nothing behind where nothing was written."""
+    if place == folder:
+        (place / _LOCK).unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
+        return
     if [path.name for path in place.iterdir()] not in ([], [_LOCK]):
         return
     (place / _LOCK).unlink(missing_ok=True)

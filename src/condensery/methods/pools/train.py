@@ -23,7 +23,7 @@ from condensery.runtime.randomness import fork_rng, stream
 from condensery.training.trainer import Course, Subset, Trainer
 from condensery.utils.checkpoint import Checkpoints, Every
 from condensery.utils.facts import note_facts
-from condensery.utils.files import remove_leftovers
+from condensery.utils.files import check_no_link, remove_leftovers
 from condensery.utils.locks import in_use
 from condensery.utils.progress import Progress
 from condensery.utils.signals import Interrupted, stop_requests
@@ -302,6 +302,7 @@ def _begin(pool: Pool, plan: Plan) -> None:
     place = pool.path
     if (place / INDEX).exists() and Pool.read(place).snapshots != pool.snapshots:
         raise UsageError(f"another process has changed {place}; run the command again")
+    check_no_link(place / "networks", "put a folder there, or choose another --out")
     remove_leftovers(place / "networks")
     if not pool.snapshots and not Checkpoints(place / "checkpoints").files:
         pool.write()
