@@ -34,7 +34,7 @@ WHEELS = {
 EXPECTED = {
     **dict.fromkeys(("click", "filelock", "fsspec", "hf-xet", "httpx", "joblib", "packaging")),
     **dict.fromkeys(("pandas", "pillow", "pyarrow", "pyyaml", "requests", "scikit-learn")),
-    **dict.fromkeys(("scipy", "tqdm", "typing-extensions", "xxhash")),
+    **dict.fromkeys(("scipy", "tabulate", "tqdm", "typing-extensions", "xxhash")),
     "huggingface-hub": "1.33.0",
     "numpy": "2.5.2",
     "safetensors": "0.8.0",
