@@ -15,7 +15,7 @@ from torch.nn.functional import log_softmax, pad
 from torch.nn.modules.dropout import _DropoutNd
 
 from condensery.augment.draws import to_device
-from condensery.nets import chain, mixes_examples
+from condensery.nets import chain, has_batch_norm, mixes_examples
 from condensery.runtime.compile import compiled
 from condensery.runtime.distributed import ALONE, Ranks, share
 from condensery.runtime.plan import Plan
@@ -201,12 +201,16 @@ class Trainer:
         return self._several
 
     def hits(self, network: nn.Module) -> Loss:
-        """How many images are classified correctly in evaluation mode, as a function of weights."""
+        """How many images are classified correctly in evaluation mode, as a function of weights.
+
+        Networks with batch norm, which are trained in their weights' type, are tested in it too.
+        """
         if self._hits is None:
             template = copy.deepcopy(network).eval()
+            dtype = None if has_batch_norm(network) else self.dtype
 
             def hits(weights: dict[str, Tensor], images: Tensor, targets: Tensor) -> Tensor:
-                found = logits_of(template, weights, images, self.dtype).argmax(1)
+                found = logits_of(template, weights, images, dtype).argmax(1)
                 return ((found == targets[:, 0].long()) & (targets[:, 2] > 0)).sum()
 
             self._hits = self._fast(hits, template)
