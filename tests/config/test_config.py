@@ -35,6 +35,9 @@ def test_dm_has_the_papers_constants() -> None:
     assert dm(data="tiny_imagenet", size=64).iterations == 10_000
     assert dm(ipc=100).optimizer.rate == 10.0
     assert dm(ipc=99).optimizer.rate == 1.0
+    # Section 3.2: on CIFAR-10 alone.
+    for other in ("cifar100", "mnist", "svhn", ""):
+        assert dm(ipc=100, data=other).optimizer.rate == 1.0
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -200,6 +200,9 @@ def test_protocols_stand_side_by_side(tiny_data: Data) -> None:
     ]  # fmt: skip
     for own, full in (found.rows[:2], found.rows[2:]):
         assert own.relative == pytest.approx(100 * own.result.mean / full.result.mean)
+        assert own.as_dict()["relative_to"] == full.result.protocol
+    told = "of whole: in percent of the mean under whole(epochs=1)+dc, whole(epochs=1)+dsa"
+    assert told in found.text()
 
 
 def some_result(name: str, sets: Any) -> Result:

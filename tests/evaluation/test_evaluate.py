@@ -420,6 +420,27 @@ def test_whole_is_cached_by_data_network_and_schedule(
     assert len(trained) == 4
 
 
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_batch_norm_networks_are_tested_in_the_type_they_are_trained_in(
+    norm: str, tiny_data: Data
+) -> None:
+    trainer = Trainer(
+        Protocol(name="x", epochs=1),
+        Plan(update_dtype="bfloat16"),
+        flip=False,
+        seed=0,
+        dtype=torch.bfloat16,
+    )
+    seen: list[torch.dtype] = []
+    with fork_rng(0, "x"):
+        network = build(f"{NET},norm={norm}", tiny_data.train.shape, 3)
+    course = Course(trainer, network)
+    layer = next(m for m in network.modules() if isinstance(m, torch.nn.Linear))
+    layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].dtype))
+    course.accuracy(Split(tiny_data.test))
+    assert set(seen) == {torch.float32 if norm == "batch" else torch.bfloat16}
+
+
 def test_the_whole_schedule_rises_and_falls() -> None:
     schedule = whole_schedule(protocol("dsa", FACTS), 1000, 4)
     rates = [schedule(step) for step in range(schedule.steps)]
@@ -430,6 +451,52 @@ def test_the_whole_schedule_rises_and_falls() -> None:
     assert whole_schedule(protocol("dsa", FACTS), 60_000).protocol.epochs == 5
     assert whole_schedule(protocol("dsa", FACTS), 1438).protocol.epochs == 30
     assert whole_schedule(protocol("dsa", FACTS), 100).protocol.epochs == 350
+
+
+def test_the_whole_splits_schedule_is_typed_as_a_protocol(tiny_data: Data) -> None:
+    """The papers' long training: SGD whose rate drops."""
+    spec = "whole+epochs=4+rate=0.1+batch=8+drops=[0.5, 0.75]+drop_factor=0.2"
+    (found,) = evaluate(spec, tiny_data, protocol="dc", nets=NET, n=1, plan=EXACT)
+    assert found.protocol == (
+        "whole(epochs=4,batch=8,drop_factor=0.2,drops=[0.5, 0.75],rate=0.1)+dc"
+    )
+    base = protocol("dc", FACTS)
+    given = {"rate": 0.1, "batch": 8, "drops": [0.5, 0.75], "drop_factor": 0.2}
+    schedule = whole_schedule(base, 28, 4, given)
+    assert schedule.steps == 16
+    rates = [schedule(step) for step in range(16)]
+    assert rates == pytest.approx([0.1] * 8 + [0.02] * 4 + [0.004] * 4)
+    assert whole_schedule(base, 28, 4).protocol.name == "whole(epochs=4)+dc"
+
+
+@pytest.mark.parametrize(
+    ("spec", "asked", "message"),
+    [
+        ("whole", "dc+rate=0.1", "rate=0.1 of --protocol dc.rate=0.1 does not apply to the whole"),
+        ("whole+rate=0.1", "dc+rate=0.1+batch=8", r"batch=8 .* write whole\+batch=8"),
+        ("whole", "dc+drops=[0.5]", "does not apply"),
+        ("whole+augmentation=none", "dc", r"--protocol dc\+augmentation=none"),
+        ("whole+epoch=3", "dc", "did you mean 'epochs'"),
+        ("whole+epochs=0", "dc", "at least 1 epoch"),
+        ("whole+rate=-1", "dc", "rate must be positive"),
+        ("whole+drop_factor=0.1", "dc", "drop_factor needs drops"),
+        ("whole+epochs", "dc", "write an override as"),
+    ],
+)
+def test_what_does_not_apply_to_the_whole_split_is_refused(
+    spec: str, asked: str, message: str, tiny_data: Data
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        evaluate(spec, tiny_data, protocol=asked, nets=NET, n=1, plan=EXACT)
+
+
+def test_the_whole_split_takes_a_typed_rate_where_it_is_typed_for_it(tiny_data: Data) -> None:
+    sets = {"a": select_random(tiny_data, ipc=2), "whole": "whole+epochs=1+rate=0.2"}
+    one, full = evaluate(
+        sets, tiny_data, protocol="dc+rate=0.2", nets=NET, n=1, epochs=2, plan=EXACT
+    )
+    assert one.protocol == "dc+epochs=2+rate=0.2"
+    assert full.protocol == "whole(epochs=1,rate=0.2)+dc"
 
 
 def test_sets_that_do_not_fit_the_data_are_refused(tiny_data: Data) -> None:

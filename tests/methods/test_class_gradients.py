@@ -594,3 +594,14 @@ def test_bfloat16_stays_close(tiny_data: Data) -> None:
     half = Plan(real_dtype="bfloat16", update_dtype="bfloat16", chunk=4)
     found = after(tiny_data, half, "dc", **one).double() - start
     assert torch.nn.functional.cosine_similarity(found.flatten(), reference.flatten(), dim=0) > 0.99
+
+
+def test_layer_norms_parameters_take_part_as_in_the_authors_program() -> None:
+    """They have a dimension for each of a map's: 768 of ConvNet-3's 1162 rows."""
+    network = build("convnet3:norm=layer", (3, 32, 32), 10)
+    shapes = matched_parameters(network, "weights")
+    rows = {name: shape[0] for name, shape in shapes.items()}
+    assert sum(rows.values()) == 1162
+    norms = {n for n, m in network.named_modules() if isinstance(m, torch.nn.LayerNorm)}
+    assert sum(count for name, count in rows.items() if name.rpartition(".")[0] in norms) == 768
+    assert not any(name.endswith(".bias") and name.rpartition(".")[0] not in norms for name in rows)

@@ -152,7 +152,7 @@ def test_what_is_decoded(mode: Any, factor: int, along: Any) -> None:
     assert (slope != 0).all(), "gradients reach every stored number"
 
 
-@pytest.mark.parametrize("mode", ["uniform", "multi_scale", "bounded"])
+@pytest.mark.parametrize("mode", ["uniform", "multi_scale", "bounded", "partitioned"])
 @pytest.mark.parametrize("side", [8, 9])
 def test_some_of_what_is_decoded(mode: Any, side: int) -> None:
     stored = torch.rand(2, 3, 2, side, side, dtype=torch.float64)
@@ -169,6 +169,66 @@ def test_a_bound_never_drops_a_stored_image() -> None:
     chosen = formation(mode="bounded", factor=2, bound=2)
     assert chosen.decoded(7) == 7
     assert formation(mode="bounded", factor=2, bound=1000).decoded(7) == 7 * 5
+
+
+def idcs_partition(stored: int, largest: int, bound: int, along: str) -> list[tuple[int, int]]:
+    """The authors' program's loop, in its own terms."""
+    found, budget, room = [], stored, bound - stored
+    done = 0
+    for factor in range(largest, 0, -1):
+        size = factor**2 if along == "area" else factor
+        n = min(max(room, 0) // size, budget) if factor > 1 else budget
+        found.append((factor, n))
+        budget -= n
+        done += n * size
+        room = bound - done - budget
+    return [(factor, n) for factor, n in found if n]
+
+
+@pytest.mark.parametrize("along", ["area", "time"])
+@pytest.mark.parametrize(
+    ("stored", "factor", "bound"),
+    [
+        (20, 3, 40),
+        (20, 3, 128),
+        (50, 2, 128),
+        (10, 2, 128),
+        (128, 3, 128),
+        (200, 3, 128),
+        (1, 3, 9),
+    ],
+)
+def test_stored_images_are_partitioned_as_in_idcs_program(
+    stored: int, factor: int, bound: int, along: Any
+) -> None:
+    chosen = formation(mode="partitioned", factor=factor, bound=bound, along=along)
+    expected = idcs_partition(stored, factor, bound, along)
+    assert chosen.parts(stored) == expected
+    assert sum(count for _, count in expected) == stored
+    assert stored <= chosen.decoded(stored) <= max(bound, stored)
+
+
+@pytest.mark.parametrize("along", ["area", "time"])
+def test_each_part_is_packed_and_cut_by_its_own_factor(along: Any, tiny_data: Data) -> None:
+    train = tiny_data.train
+    task = Task.of(train, ipc=4, seed=3, dtype=torch.float64)
+    settings: dict[str, Any] = {"mode": "partitioned", "factor": 3, "along": along, "bound": 12}
+    chosen = MultiFormation(**settings)
+    parts = {"area": [(2, 2), (1, 2)], "time": [(3, 2), (2, 2)]}[along]
+    assert chosen.parts(4) == parts
+    stored = chosen.start(task, train)
+    expected, packed, at, taken = [], [], 0, 0
+    for factor, count in parts:
+        expected.append(slow_unpack(stored[:, at : at + count], factor, along))
+        wanted = count * (factor**2 if along == "area" else factor)
+        rows = np.resize(stream(3, "start", group=0).permutation(12), 99)[taken : taken + wanted]
+        images = train.normalised(train.index[0][torch.from_numpy(rows)], dtype=torch.float64)
+        packed.append(pack(images, train.shape, factor, along))
+        at, taken = at + count, taken + wanted
+    torch.testing.assert_close(stored[0], torch.cat(packed))
+    found = chosen.decode(stored)
+    torch.testing.assert_close(found, torch.cat(expected, 1), rtol=1e-9, atol=1e-9)
+    assert found.shape[1] == chosen.decoded(4)
 
 
 def test_a_factor_of_one_is_pixels(tiny_data: Data) -> None:

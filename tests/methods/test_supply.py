@@ -274,6 +274,10 @@ def test_the_window_follows_the_recipes_own_schedule(
 ) -> None:
     assert configure(tiny_data, "dc", given).window == 50
     assert configure(tiny_data, "dm", given).window == 1000
+    # A hundred pixel steps a network: ten networks, and not a hundred, which are 10 000 steps.
+    assert configure(tiny_data, "idc", given).window == 10
+    assert configure(tiny_data, "idc", {**given, "supply.steps": 20}).window == 25
+    assert configure(tiny_data, "dc", {**given, "ipc": 50}).window == 10
     assert configure(tiny_data, "dm", {**given, "window": 30}).window == 30
     again = configure(tiny_data, configure(tiny_data, "dc", given).as_dict(), {"iterations": 7})
     assert again.window == 50

@@ -340,6 +340,8 @@ def test_names_are_told_from_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert split_name("dm=runs/a") == ("dm", "runs/a")
     assert split_name("runs/a=b") == ("runs/a=b", "runs/a=b")
     assert split_name("whole(epochs=2)") == ("whole", "whole(epochs=2)")
+    assert split_name("whole+epochs=2+rate=0.1") == ("whole", "whole+epochs=2+rate=0.1")
+    assert split_name("long=whole+epochs=2") == ("long", "whole+epochs=2")
     assert split_name("upper bound=whole(epochs=2)") == ("upper bound", "whole(epochs=2)")
     Path("a=b").mkdir()
     assert split_name("a=b") == ("a=b", "a=b")

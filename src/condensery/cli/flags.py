@@ -76,7 +76,8 @@ class CondenseFlags(OutputFlags, PlanFlags, DataFlags, CheckpointFlags):
     until: Literal["iterations", "converged"] | None = None
     """converged: stop early once the matching loss has stopped falling."""
     window: int | None = None
-    """Outer iterations per window that --until converged compares (default 5 % of the recipe's)."""
+    """Outer iterations per window that --until converged compares (default 5 % of the recipe's,
+    or 500 pixel steps where that is less, at least 10)."""
     real_batch: int | None = None
     """Real images per class in one step (DM: 256); a smaller class is used whole."""
     sets: int = 1
@@ -195,7 +196,7 @@ class EvaluateFlags(OutputFlags, PlanFlags, DataFlags):
     """Train fresh networks on sets, and test them on the real test split.
 
     A set is a run folder, a .safetensors file, a folder of several sets (one row), or the word
-    whole: the whole training split under a short schedule of its own, whole(epochs=N).
+    whole: the whole training split under a short schedule of its own, whole+epochs=N+rate=R.
     """
 
     data: str | None = None
@@ -208,7 +209,7 @@ class EvaluateFlags(OutputFlags, PlanFlags, DataFlags):
     """How networks are trained: dc, dsa, gm, idc or idc_steps; dc+augmentation=none
     overrides a constant, and the result says so."""
     epochs: int | None = None
-    """Epochs to train on each set; the result's protocol says so. whole(epochs=N) sets its own."""
+    """Epochs to train on each set; the result's protocol says so. whole+epochs=N sets its own."""
     seed: int = 0
     """Seed of initialisation, shuffling and augmentation."""
 
@@ -271,7 +272,7 @@ class CompareFlags(OutputFlags, PlanFlags, DataFlags):
     """How networks are trained, one or several: dc, dsa (default), gm, idc or idc_steps;
     dc+augmentation=none overrides a constant, and the result says so."""
     epochs: int | None = None
-    """Epochs to train on each set; the result's protocol says so. whole(epochs=N) sets its own."""
+    """Epochs to train on each set; the result's protocol says so. whole+epochs=N sets its own."""
     reference: str | None = None
     """Name of the row the others are compared with; tests use set means."""
     seed: int = 0

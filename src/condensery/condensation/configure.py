@@ -142,9 +142,12 @@ def resolved(
     cased = with_cases(base, facts)
     raw = merge(cased, [("data", data.spec), *given.items()])
     schedule = cased.get("iterations")
-    if raw.get("window") is None and isinstance(schedule, int):
-        raw["window"] = window_of(schedule)
-    return resolve(raw, facts, allowed)
+    found = resolve(raw, facts, allowed)
+    if raw.get("window") is not None or not isinstance(schedule, int):
+        return found
+    steps = found.choices.supply.effort(1)[0]
+    config = dataclasses.replace(found.config, window=window_of(schedule, steps))
+    return dataclasses.replace(found, config=config)
 
 
 def notes_of(choices: Choices, ipc: int) -> list[str]:

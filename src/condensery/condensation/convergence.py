@@ -16,21 +16,31 @@ from torch import Tensor
 
 #: A window is this share of the schedule, which is the time scale that the paper chose.
 _WINDOW_SHARE = 0.05
-#: The shortest window: fewer losses say little about their mean.
+#: The shortest window, in networks: fewer losses say little about their mean.
 _SHORTEST = 10
+#: And in pixel steps: where a network has many, a share of the schedule is longer than it need be.
+_PIXEL_STEPS = 500
 #: Over a window the mean loss has to fall by this share of itself …
 _FALL = 0.05
 #: … and by this many standard errors of the difference.
 _ERRORS = 2.0
 
 
-def window_of(schedule: int) -> int:
-    """A twentieth of a recipe's whole schedule, at least ten outer iterations.
+def window_of(schedule: int, steps: float = 1.0) -> int:
+    """How many outer iterations, each with a network of its own, a window has.
 
-    >>> window_of(1000), window_of(20_000), window_of(50)
-    (50, 1000, 10)
+    A twentieth of a recipe's whole schedule, but no more than 500 pixel steps need; at least ten.
+
+    Args:
+        schedule: outer iterations of the recipe.
+        steps: pixel steps of one.
+
+    >>> window_of(1000), window_of(20_000), window_of(50), window_of(2000, 100), window_of(1000, 10)
+    (50, 1000, 10, 10, 50)
     """
-    return max(_SHORTEST, round(_WINDOW_SHARE * schedule))
+    share = round(_WINDOW_SHARE * schedule)
+    enough = math.ceil(_PIXEL_STEPS / steps) if steps > 1 else share
+    return max(_SHORTEST, min(share, enough))
 
 
 class Convergence:

@@ -107,8 +107,9 @@ class Scalars:
     until: Literal["iterations", "converged"] = "iterations"
     """``converged``: stop before the last iteration when the loss has stopped falling."""
     window: int | None = None
-    """Outer iterations of a window of ``converged``; by default a twentieth of the recipe's own
-    schedule, which a smaller ``iterations`` does not change."""
+    """Outer iterations, and so networks, of a window of ``converged``; by default a twentieth of
+    the recipe's own schedule, which a smaller ``iterations`` does not change, but no more than 500
+    pixel steps need, and at least ten."""
     real_batch: int = 256
     """Real images per class in one step; a smaller class is used whole."""
     synthetic_batch: int | None = None

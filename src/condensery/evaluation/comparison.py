@@ -163,7 +163,8 @@ def _compared(
                     reference_whole=cells[base].row.whole,
                 )
             relative = 100 * results[i].mean / full.mean if full and full.mean else None
-            out.append(Compared(results[i], cells[i].asked, relative, beside))
+            bound = full.protocol if full and relative is not None else None
+            out.append(Compared(results[i], cells[i].asked, relative, beside, bound=bound))
     return _corrected(out)
 
 
@@ -172,7 +173,7 @@ def _corrected(rows: list[Compared]) -> list[Compared]:
     tests = [row.difference.p for row in rows if row.difference and row.difference.p is not None]
     found = iter(holm(tests))
     return [
-        Compared(row.result, row.asked, row.relative, row.difference, next(found))
+        Compared(row.result, row.asked, row.relative, row.difference, next(found), bound=row.bound)
         if row.difference and row.difference.p is not None
         else row
         for row in rows

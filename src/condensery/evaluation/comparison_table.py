@@ -86,6 +86,9 @@ def _notes(comparison: Comparison) -> list[str]:
         f"test split of {first.data} ({comparison.tested_on} images), last epoch, n = sets × "
         f"networks, mean ± std over all of them, seed {first.seed}; {', '.join(sorted(plans))}"
     ]
+    bounds = sorted({row.bound for row in comparison.rows if row.bound is not None})
+    if bounds:
+        notes.append(f"of whole: in percent of the mean under {', '.join(bounds)}")
     if comparison.reference is None:
         return notes
     tests = comparison.tests
@@ -120,6 +123,8 @@ class Compared:
     """To the reference; None for the reference itself, and where there is none."""
     p_corrected: float | None = None
     """Corrected for the number of tests in the table (Holm)."""
+    bound: str | None = None
+    """How the whole training split was trained that ``relative`` is in percent of."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON: those of :class:`Result`, and the comparison's."""
@@ -127,6 +132,7 @@ class Compared:
         return {
             **self.result.as_dict(),
             "relative": self.relative,
+            "relative_to": self.bound,
             "difference": None if held is None else held.difference,
             "interval": None if held is None or held.interval is None else list(held.interval),
             "p": None if held is None else held.p,

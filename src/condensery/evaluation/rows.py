@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from condensery.errors import DataError, UsageError
 from condensery.sets.candidate import Candidate
 from condensery.sets.condensed import FILE, CondensedSet, load_sets
 from condensery.sets.foreign import is_foreign, open_foreign
+from condensery.training.whole_split import typed_constants
 from condensery.utils.text import shape_text
 
 #: A name that was given to a row, and what the row is: NAME=PATH.
@@ -30,6 +31,8 @@ class Row:
     """What networks are trained on; none where it is the whole training split."""
     whole_epochs: int | None = None
     """Epochs on the whole split, 0 for its own choice; None for sets."""
+    whole_given: Mapping[str, Any] = field(default_factory=dict)
+    """Other constants of the whole split's schedule that were typed."""
 
     @classmethod
     def of(cls, item: Any, data: Data) -> Row:
@@ -37,16 +40,16 @@ class Row:
 
         Raises:
             DataError: for sets that cannot be opened, or do not fit the data.
-            UsageError: for a ``whole(…)`` that is not understood.
+            UsageError: for a ``whole`` whose constants are not understood.
         """
         if isinstance(item, Row):
             return item
         if isinstance(item, CondensedSet):
             return cls._of_sets(item.about.method, [item], data)
         name, place = split_name(item)
-        epochs = whole_epochs(place)
-        if epochs is not None:
-            return cls(name, (), epochs)
+        constants = whole_constants(place)
+        if constants is not None:
+            return cls(name, (), constants.pop("epochs", 0), constants)
         check_not_runs(Path(place))
         if is_foreign(Path(place)):
             found = tuple(open_foreign(Path(place), data))
@@ -60,7 +63,7 @@ class Row:
         if isinstance(item, Sequence) and not isinstance(item, str):
             return cls._of_sets(name, list(item), data, finished=False)
         row = cls.of(item, data)
-        return cls(name, row.sets, row.whole_epochs)
+        return cls(name, row.sets, row.whole_epochs, row.whole_given)
 
     @classmethod
     def _of_sets(
@@ -101,22 +104,39 @@ def rows_of(sets: Any, data: Data) -> list[Row]:
 
 def split_name(item: Any) -> tuple[str, Any]:
     """A row's name and place; NAME=PATH names it, anything else is its own name."""
+    if whole_epochs(item) is not None:
+        return "whole", item
     found = _NAMED.fullmatch(item) if isinstance(item, str) else None
     if found is None or Path(item).exists():
-        return str(item) if whole_epochs(item) is None else "whole", item
+        return str(item), item
     return found[1].strip(), found[2]
 
 
 def whole_epochs(item: Any) -> int | None:
     """Epochs of the pseudo-set ``whole`` (0: its own choice), None for anything else."""
-    found = re.fullmatch(r"whole(?:\(epochs=(\d+)\))?", item) if isinstance(item, str) else None
-    if found is None or Path(item).exists():
-        if isinstance(item, str) and item.startswith("whole(") and not Path(item).exists():
-            raise UsageError(f"'{item}' is not valid; write whole(epochs=N)")
+    constants = whole_constants(item)
+    return None if constants is None else int(constants.get("epochs", 0))
+
+
+def whole_constants(item: Any) -> dict[str, Any] | None:
+    """What is typed of the schedule of the pseudo-set ``whole``; None for anything else.
+
+    ``whole(epochs=5)`` is short for ``whole+epochs=5``.
+
+    Raises:
+        UsageError: for one that is not understood.
+    """
+    if not isinstance(item, str) or Path(item).exists():
+        return None
+    found = re.fullmatch(r"whole(?:\(epochs=(\d+)\))?((?:\+[^+]*)*)", item)
+    if found is None:
+        if item.startswith("whole("):
+            raise UsageError(f"'{item}' is not valid; write whole(epochs=N) or whole+epochs=N")
         return None
     if found[1] is not None and int(found[1]) < 1:
         raise UsageError(f"{item} needs at least 1 epoch")
-    return int(found[1] or 0)
+    short = {} if found[1] is None else {"epochs": int(found[1])}
+    return {**short, **typed_constants(found[2])}
 
 
 def _check_alike(name: str, sets: Sequence[CondensedSet], finished: bool) -> None:
@@ -175,9 +195,9 @@ def _kind_difference(one: CondensedSet, other: CondensedSet) -> str:
         "shape": (shape_text(tuple(one.images.shape)), shape_text(tuple(other.images.shape))),
         "flip": (a.flip, b.flip),
     }
-    for field, (here, there) in kinds.items():
+    for what, (here, there) in kinds.items():
         if here != there:
-            return f"{field} ({here} and {there})"
+            return f"{what} ({here} and {there})"
     if a.source.fingerprint != b.source.fingerprint:
         return "the training images they were made from"
     return "" if (a.mean, a.std) == (b.mean, b.std) else "their normalisation"

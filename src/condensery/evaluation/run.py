@@ -48,7 +48,7 @@ def evaluate(
     """Train fresh networks on each set and test them on the real test split.
 
     Args:
-        sets: a :class:`CondensedSet`, a path, ``"whole"`` or ``"whole(epochs=N)"``, a list of
+        sets: a :class:`CondensedSet`, a path, ``"whole"`` or ``"whole+epochs=N"``, a list of
             these, or a dictionary of them by name. A folder that holds several sets is one row.
             A path may lead to a set from elsewhere: :mod:`condensery.sets.foreign`.
         data: anything that :func:`condensery.load` takes; only its test split is used, except for
@@ -114,7 +114,9 @@ def cell_of(row: Row, data: Data, net: str, protocol: str, how: EvaluationSettin
     decoded = 1.0 if row.whole else row.sets[0].decoded
     training, schedule = protocol_for(protocol, data, net, ipc, decoded), None
     if row.whole:  # the whole split has epochs of its own
-        schedule = whole.whole_schedule(training, len(data.train), row.whole_epochs or None)
+        whole.check_applies(protocol, row.whole_given)
+        how_long = len(data.train), row.whole_epochs or None
+        schedule = whole.whole_schedule(training, *how_long, row.whole_given)
         training = schedule.protocol
     else:
         training = training.settled(decoded).changed(epochs=how.epochs)

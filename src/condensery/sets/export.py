@@ -109,6 +109,12 @@ def _npz(condensed: CondensedSet, path: Path, stored: bool) -> None:
         np.savez_compressed(temporary, **content)
 
 
+def _parts_of(condensed: CondensedSet) -> str:
+    """How many of a class's stored images are cut by which factor."""
+    parts = condensed.formation.parts(condensed.stored.shape[1])  # type: ignore[attr-defined]
+    return ", ".join(f"{count} by factor {factor}" for factor, count in parts)
+
+
 def _how_to_decode(condensed: CondensedSet) -> str:
     formation = condensed.about.formation
     if formation.kind == "pixels":
@@ -132,6 +138,8 @@ def _how_to_decode(condensed: CondensedSet) -> str:
         text += "; the same for every factor from 1 to factor, one after the other"
     elif settings.get("mode") == "bounded":
         text += "; before them the stored images whole, and no more than bound in all per class"
+    elif settings.get("mode") == "partitioned":
+        text += f"; of each class's stored images in order {_parts_of(condensed)}"
     if settings.get("along") == "time":
         text += "; only the last axis is cut"
     return text

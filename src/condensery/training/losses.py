@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
-from condensery.nets import mixes_examples
+from condensery.nets import has_batch_norm, mixes_examples
 from condensery.runtime.compile import compiled
 from condensery.runtime.plan import Plan
 
@@ -68,12 +68,16 @@ class Losses:
         return self._several
 
     def hits(self, network: nn.Module) -> Loss:
-        """How many images are classified correctly in evaluation mode, as a function of weights."""
+        """How many images are classified correctly in evaluation mode, as a function of weights.
+
+        Networks with batch norm, which are trained in their weights' type, are tested in it too.
+        """
         if self._hits is None:
             template = copy.deepcopy(network).eval()
+            dtype = None if has_batch_norm(network) else self.dtype
 
             def hits(weights: dict[str, Tensor], images: Tensor, targets: Tensor) -> Tensor:
-                found = logits_of(template, weights, images, self.dtype).argmax(1)
+                found = logits_of(template, weights, images, dtype).argmax(1)
                 return ((found == targets[:, 0].long()) & (targets[:, 2] > 0)).sum()
 
             self._hits = self._fast(hits, template)

@@ -125,7 +125,7 @@ def protocol(name: str, facts: Mapping[str, Any]) -> Protocol:
     )
     raw = {"name": base, **with_cases(yaml.safe_load(text), facts)}
     found: Protocol = make(Protocol, raw, "protocol")
-    given = dict(_change(name, change) for change in changes)
+    given = dict(change_of(name, change) for change in changes)
     if not given:
         return found
     typed: Protocol = make(Protocol, {**raw, **given}, "protocol")
@@ -145,7 +145,7 @@ def unchanged(name: str, *constants: str) -> str:
     return "+".join(part for part in parts if part.partition("=")[0] not in constants)
 
 
-def _change(name: str, change: str) -> tuple[str, Any]:
+def change_of(name: str, change: str) -> tuple[str, Any]:
     """A constant and its new value, of a name's part such as ``epochs=100``."""
     key, equals, text = change.partition("=")
     fixed = ("name", "about", "fixed_steps", "nets", "sets")
@@ -158,6 +158,17 @@ def _change(name: str, change: str) -> tuple[str, Any]:
         return key, yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UsageError(f"protocol '{name}': {text} is not a value of {key}") from error
+
+
+def checked(given: Mapping[str, Any]) -> Protocol:
+    """A protocol of some constants that were typed, and defaults.
+
+    Raises:
+        UsageError: for a value that is wrong or out of range.
+    """
+    found: Protocol = make(Protocol, {"name": "typed", **given}, "protocol")
+    _check_ranges(found)
+    return found
 
 
 def _check_ranges(protocol: Protocol) -> None:

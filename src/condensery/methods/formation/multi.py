@@ -93,11 +93,13 @@ class MultiFormation:
 
     factor: int = 2
     """Tiles along an axis (f)."""
-    mode: Literal["uniform", "multi_scale", "bounded"] = "uniform"
+    mode: Literal["uniform", "multi_scale", "bounded", "partitioned"] = "uniform"
     """``uniform``: the tiles; ``multi_scale``: those of all factors 1 … f together (appendix D);
-    ``bounded``: whole images, and as many tiles as ``bound`` allows."""
+    ``partitioned``: the first stored images in f×f tiles, the next in (f−1)×(f−1), the last ones
+    whole, as many of each as ``bound`` allows (the authors' program); ``bounded``, which is not
+    IDC's: whole images, and as many tiles of the same ones as ``bound`` allows."""
     bound: int = 128
-    """Most training images per class, for ``bounded``."""
+    """Most training images per class, for ``bounded`` and ``partitioned``."""
     along: Literal["area", "time"] = "area"
     """Whether both axes are cut, or the last one alone, as for spectrograms."""
     space: Literal["unit", "normalised"] = "normalised"
@@ -130,13 +132,31 @@ class MultiFormation:
 
     def decoded(self, stored: int) -> int:
         """How many training images this many stored ones make."""
-        if self.mode == "uniform":
-            return stored * self._tiles(self.factor)
+        if self.mode in ("uniform", "partitioned"):
+            return sum(count * self._tiles(factor) for factor, count in self.parts(stored))
         every = stored * sum(self._tiles(f) for f in range(1, self.factor + 1))
         if self.mode == "multi_scale":
             return every
         cut = self._tiles(self.factor) if self.factor > 1 else 0
         return max(stored, min(self.bound, stored * (1 + cut)))
+
+    def parts(self, stored: int) -> list[tuple[int, int]]:
+        """How many of this many stored images are cut by which factor, in their order.
+
+        >>> MultiFormation(factor=3, mode="partitioned", bound=40).parts(20)
+        [(3, 2), (2, 1), (1, 17)]
+        """
+        if self.mode != "partitioned":
+            return [(self.factor, stored)]
+        out, left, room = list[tuple[int, int]](), stored, self.bound
+        for factor in range(self.factor, 0, -1):
+            tiles_each = self._tiles(factor)
+            # What is left over takes a place each, at least.
+            most = max(0, room - left) // tiles_each if factor > 1 else left
+            count = min(most, left)
+            out += [(factor, count)] if count else []
+            left, room = left - count, room - count * tiles_each
+        return out
 
     def _tiles(self, factor: int) -> int:
         if factor == 1:
@@ -167,11 +187,17 @@ class MultiFormation:
             raise DataError(
                 f"class '{train.class_names[c]}' has no training images; add some or leave it out"
             )
-        wanted = task.ipc * self._tiles(self.factor)
+        parts = self.parts(task.ipc)
+        wanted = sum(count * self._tiles(factor) for factor, count in parts)
         order = stream(task.seed, "start", group=c).permutation(len(members))
         rows = torch.from_numpy(order).repeat(-(-wanted // len(members)))[:wanted]
         images = train.normalised(members[rows.to(members.device)], dtype=task.dtype)
-        return pack(images, task.shape, self.factor, self.along, self.shrink)
+        sizes = [count * self._tiles(factor) for factor, count in parts]
+        packed = [
+            pack(some, task.shape, factor, self.along, self.shrink)
+            for some, (factor, _) in zip(images.split(sizes), parts, strict=True)
+        ]
+        return torch.cat(packed) if len(packed) > 1 else packed[0]
 
     def check(self, height: int, width: int) -> None:
         """Raise if images are too small for the tiles.
@@ -203,6 +229,11 @@ class MultiFormation:
         if self.mode == "multi_scale":
             scales = [unpack(stored, f, self.along) for f in range(1, self.factor + 1)]
             return some_of(torch.cat(scales, 1), rows)
+        if self.mode == "partitioned":
+            parts = self.parts(stored.shape[1])
+            split = stored.split([count for _, count in parts], 1)
+            made = [unpack(s, f, self.along) for s, (f, _) in zip(split, parts, strict=True)]
+            return some_of(torch.cat(made, 1), rows)
         both = [stored] if self.factor == 1 else [stored, unpack(stored, self.factor, self.along)]
         return some_of(torch.cat(both, 1)[:, : self.decoded(stored.shape[1])], rows)
 

@@ -38,7 +38,8 @@ def matched_parameters(network: nn.Module, which: Parameters) -> dict[str, torch
     Args:
         network: any module.
         which: ``weights``: those with at least 2 dimensions, so neither biases nor the scales of
-            norms (DC); ``conv``: those of convolutions (IDC); ``all``.
+            norms (DC), but for LayerNorm's, which have one for each element of a map and take part
+            in the authors' program as well; ``conv``: those of convolutions (IDC); ``all``.
 
     Raises:
         UsageError: when there are none.
