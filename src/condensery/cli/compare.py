@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 from condensery.evaluation.comparison import Comparer
 from condensery.evaluation.run import EvaluationSettings
 from condensery.runtime.malloc import keep_memory
-from condensery.utils.files import write_text
+from condensery.utils.output import put_error
 from condensery.utils.progress import Progress
 from condensery.utils.signals import interruptible
 
-from .shared import data_of, folder_of, printer, write_result
+from .shared import conclude, data_of, folder_of, printer
 
 
 def compare(options: Any) -> int:
@@ -46,16 +45,11 @@ def compare(options: Any) -> int:
             found = ready.run(lambda what, got: progress.advance(f"{what}: {got:.1f} %"))
         except KeyboardInterrupt:
             left = ready.total - ready.known()
-            print(
+            put_error(
                 f"condensery: stopped with {left} of {ready.total} networks left; those that are "
-                f"finished are kept in {out}, and the same command continues",
-                file=sys.stderr,
+                f"finished are kept in {out}, and the same command continues"
             )
             return 128 + (stops[0] if stops else signal.SIGINT)
-    say(found.text())
-    if options.csv:
-        write_text(Path(options.csv), found.csv())
-    if options.markdown:
-        write_text(Path(options.markdown), found.markdown())
-    write_result(options, found.as_dict())
+    files = [(options.csv, found.csv), (options.markdown, found.markdown)]
+    conclude(options, found.as_dict(), found.text().splitlines(), files)
     return 0

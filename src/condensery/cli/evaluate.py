@@ -10,7 +10,7 @@ from condensery.evaluation.run import evaluate as evaluate_sets
 from condensery.runtime.malloc import keep_memory
 from condensery.utils.progress import Progress
 
-from .shared import data_of, printer, write_result
+from .shared import conclude, data_of
 
 
 def evaluate(options: Any) -> int:
@@ -20,7 +20,6 @@ def evaluate(options: Any) -> int:
     data = data_of(names, options)
     networks = options.net or [data.net]
     rows = rows_of(names, data)
-    say = printer(options)
     total = sum(row.count for row in rows) * options.nets * len(networks)
     with Progress(total, "networks", quiet=options.quiet) as progress:
         results = evaluate_sets(
@@ -36,6 +35,6 @@ def evaluate(options: Any) -> int:
             threads=options.threads,
             on_network=lambda what, found: progress.advance(f"{what}: {found:.1f} %"),
         )
-    say(result_table(results, len(data.test)))
-    write_result(options, {"results": [result.as_dict() for result in results]})
+    lines = result_table(results, len(data.test)).splitlines()
+    conclude(options, {"results": [result.as_dict() for result in results]}, lines)
     return 0
