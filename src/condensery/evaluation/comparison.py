@@ -78,7 +78,12 @@ class Comparer:
 
         Args:
             on_network: called after each network that was trained.
+
+        Raises:
+            UsageError: when the store cannot be written, before anything is trained.
         """
+        if isinstance(self.store, KeptCells) and self.known() < self.total:
+            self.store.check()
         results = [
             run_cell(
                 cell,
