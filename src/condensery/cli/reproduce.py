@@ -206,7 +206,8 @@ def _run(options: Any) -> int:
 
 
 def _announce(row: Published, experiment: Experiment, amount: Amount, say: Any) -> None:
-    say("", f"{row.address}: published {row.value}")
+    say("")
+    say(f"{row.address}: published {row.value}")
     say(f"the paper's: {experiment.describe()}")
     departures = amount.departures(experiment)
     if departures:
