@@ -80,10 +80,8 @@ def condense_sets(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> 
                     f"so does: {_resume(out, config)}"
                 )
             return 128 + stop.number
-    if ranks.first:
-        conclude(options, {"runs": results})
-    if not options.dry_run:
-        order.say(f"next: condensery evaluate {out}")
+    lines = [] if options.dry_run else [f"next: condensery evaluate {out}"]
+    conclude(options, {"runs": results}, lines, speaks=ranks.first)
     return 0
 
 
@@ -132,7 +130,7 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
         trust_imports=options.trust_imports,
     )
     config = found.config
-    say: Callable[..., None] = printer(options) if ranks.first else (lambda *lines: None)
+    say = printer(options, ranks.first)
     held_ipc = base.get("ipc")
     if options.config and held_ipc not in (None, config.ipc):
         say(

@@ -115,9 +115,9 @@ def facts_of_set(condensed: CondensedSet) -> dict[str, Any]:
     }
 
 
-def printer(options: Any) -> Callable[..., None]:
-    """What prints lines, each an argument, or nothing with --quiet."""
-    return (lambda *lines: None) if options.quiet else put
+def printer(options: Any, speaks: bool = True) -> Callable[..., None]:
+    """What prints lines, each an argument; nothing with --quiet or where another process speaks."""
+    return put if speaks and not options.quiet else (lambda *lines: None)
 
 
 def conclude(
@@ -125,6 +125,8 @@ def conclude(
     value: Any,
     lines: Iterable[str] = (),
     files: Iterable[tuple[str | None, Callable[[], str]]] = (),
+    *,
+    speaks: bool = True,
 ) -> None:
     """Write a command's result to files, and print it only then: printing may fail.
 
@@ -133,7 +135,10 @@ def conclude(
         value: the result for programs.
         lines: the result for people; printed also where a file cannot be written.
         files: path, or None, and text of others.
+        speaks: whether this process does any of it; of several that share work the first one does.
     """
+    if not speaks:
+        return
     failure: Exception | None = None
     for path, text in files:
         failure = _attempted(path, write_text, text) or failure
