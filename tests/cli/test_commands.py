@@ -380,3 +380,22 @@ def test_a_run_of_before_a_field_was_there_is_still_the_same(
     ):
         assert main([*small, *more]) == 2
         assert words in capsys.readouterr().err
+
+
+def test_a_run_that_can_only_be_read_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "s"
+    assert main(["select", "random", "--ipc", "1", "--out", str(out), "--quiet"]) == 0
+    (out / "images.png").unlink()
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(out))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("condensery.utils.files.tempfile.TemporaryDirectory", refused)
+        assert main(["show", str(out)]) == 0
+        assert "none; draw it with --picture FILE" in capsys.readouterr().out
+        assert main(["show", str(out), "--picture", str(out / "p.png")]) == 1
+    assert main(["show", str(out)]) == 0
+    assert (out / "images.png").exists()

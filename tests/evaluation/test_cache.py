@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from condensery import select_random
+from condensery import UsageError, select_random
 from condensery.data import Data
 from condensery.evaluation.cache import KeptCells
 from condensery.evaluation.cell import Cell, Measured
@@ -54,7 +54,7 @@ def test_a_folder_without_locks_keeps_numbers(
     def refused(*_: object, **__: object) -> None:
         raise NotImplementedError
 
-    monkeypatch.setattr("condensery.evaluation.cache.filelock.FileLock", refused)
+    monkeypatch.setattr("condensery.utils.locks.filelock.FileLock", refused)
     store = KeptCells(tmp_path)
     store.keep(cell, 0, 3, Measured(50.0, 1.0))
     assert list(store.known(cell, 0)) == [3]
@@ -113,3 +113,76 @@ def test_leftovers_of_long_ago_are_removed(cell: Cell, tmp_path: Path) -> None:
     remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == []
     remove_leftovers(tmp_path / "nowhere")
+
+
+def test_another_user_s_lock_loses_no_number(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def theirs(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", theirs)
+    store = KeptCells(tmp_path)
+    store.keep(cell, 0, 3, Measured(50.0, 1.0))
+    assert list(store.known(cell, 0)) == [3]
+
+
+def test_a_lock_that_is_a_link_is_left_alone(cell: Cell, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / ".lock").symlink_to(tmp_path / "precious")
+    store = KeptCells(tmp_path / "store")
+    store.keep(cell, 0, 3, Measured(50.0, 1.0))
+    assert list(store.known(cell, 0)) == [3]
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_locks_are_for_all_who_may_write(cell: Cell, tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        KeptCells(tmp_path).keep(cell, 0, 3, Measured(50.0, 1.0))
+    finally:
+        os.umask(before)
+    assert (tmp_path / ".lock").stat().st_mode & 0o777 == 0o664
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"seconds": 1.0', '"seconds": 1.0,'),
+        ('"seconds": 1.0', '"seconds": NaN'),
+        ('"seconds": 1.0', '"seconds": Infinity'),
+        ('"seconds": 1.0', '"seconds": -1.0'),
+        ('"accuracy": 50.0', '"accuracy": NaN'),
+        ('"accuracy": 50.0', f'"accuracy": {"9" * 5000}'),
+        ('"accuracy": 50.0', f'"accuracy": {"9" * 400}'),
+        ('"accuracy": 50.0', f'"accuracy": {"[" * 100000}'),
+        ('"networks"', '"network"'),
+    ],
+)
+def test_a_damaged_file_is_set_aside(
+    old: str, new: str, cell: Cell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = KeptCells(tmp_path)
+    store.keep(cell, 0, 0, Measured(50.0, 1.0))
+    (file,) = tmp_path.glob("*.json")
+    damaged = file.read_text().replace(old, new)
+    for number in (1, 2):
+        file.write_text(damaged)
+        assert store.known(cell, 0) == {}
+        store.keep(cell, 0, 1, Measured(60.0, 2.0))
+        assert store.known(cell, 0) == {1: Measured(60.0, 2.0)}
+        aside = file.with_suffix(f".damaged-{number}")
+        assert aside.read_text() == damaged
+        assert f"was damaged, and its numbers are not used; it is now {aside}" in (
+            capsys.readouterr().err
+        )
+
+
+def test_a_store_that_cannot_be_written_is_told_of_beforehand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    KeptCells(tmp_path / "new").check()
+    monkeypatch.setattr("condensery.evaluation.cache.os.access", lambda *_: False)
+    with pytest.raises(UsageError, match="no number would be kept; choose another --out"):
+        KeptCells(tmp_path).check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import os
 import signal
 import subprocess
@@ -108,6 +109,22 @@ def test_a_worker_that_dies_is_told(
     with pytest.raises(ResourceError, match="--threads 1 uses a single process"):
         list(results)
     assert all(worker.poll() is not None for worker in begun)
+
+
+def test_a_network_of_the_current_folder_is_found_by_workers(
+    tiny_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = [line for line in inspect.getsource(Own).splitlines() if "torch.Tensor" not in line]
+    code = "\n".join(lines[:-1]) + "\n    def forward(self, images):\n"
+    code += "        return self.classifier(images.flatten(1))\n"
+    (tmp_path / "net_of_this_folder.py").write_text(f"from torch import nn\n\n\n{code}")
+    row = Row.named("x", _sets(tiny_data), tiny_data)
+    how = EvaluationSettings(2, plan=TOGETHER)
+    cell = cell_of(row, tiny_data, "net_of_this_folder:Own", "dc", how)
+    found = dict(measure_together(cell, [(0, 0), (0, 1)]))
+    for (number, network), measured in found.items():
+        assert measured.accuracy == Evaluator(cell).measure(number, network).accuracy
 
 
 def test_leaving_early_ends_the_workers(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:

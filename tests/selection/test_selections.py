@@ -33,8 +33,10 @@ from condensery.selection import (
     nearest,
     networks,
 )
+from condensery.selection.folder import Selections
 from condensery.training.protocol import Protocol
 from condensery.training.trainer import Course, Split, Trainer
+from condensery.utils.locks import in_use
 from condensery.utils.progress import Progress
 from tests.conftest import tiny
 
@@ -527,3 +529,25 @@ def test_a_misspelt_name_is_answered_as_the_documents_write_it() -> None:
     for wrong in ("kcenter", "k-centre", "k_centre"):
         with pytest.raises(UsageError, match="did you mean 'k-center'"):
             select("digits", wrong)
+
+
+def test_two_commands_do_not_share_a_folder(
+    tmp_path: Path, tiny_data: Data, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["select", "random", "--ipc", "1", "--out", str(tmp_path / "s")]
+    with in_use(tmp_path / "s", "."):
+        writing = tmp_path / "s" / ".condensed-writing-abc"
+        writing.mkdir()
+        (writing / "condensed.safetensors").touch()
+        assert main(line) == 2
+        assert "is in use by process" in capsys.readouterr().err
+        assert (writing / "condensed.safetensors").exists()
+    assert main([*line, "--quiet"]) == 0
+    names = {"condensed.safetensors", "images.png", "recipe.yaml", "run.json"}
+    assert {path.name for path in (tmp_path / "s").iterdir()} == names
+    # What another process has finished meanwhile is not made again, or mixed with another draw.
+    work = Selections(tiny_data, "random", ipc=1)
+    first = work.make(tmp_path / "t", 0)
+    assert torch.equal(work.make(tmp_path / "t", 0).stored, first.stored)
+    with pytest.raises(UsageError, match="holds something else"):
+        work.make(tmp_path / "t", 1)

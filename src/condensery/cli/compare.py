@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,11 @@ from condensery.evaluation.comparison import Comparer
 from condensery.evaluation.run import EvaluationSettings
 from condensery.runtime.distributed import Ranks, check_device, joined
 from condensery.runtime.malloc import keep_memory
-from condensery.utils.files import write_text
+from condensery.utils.output import put_error
 from condensery.utils.progress import Progress
 from condensery.utils.signals import interruptible
 
-from .shared import data_of, folder_of, printer, write_result
+from .shared import conclude, data_of, folder_of, printer
 
 
 def compare(options: Any) -> int:
@@ -57,18 +56,12 @@ def _compare(options: Any, ranks: Ranks) -> int:
             left = ready.total - ready.known()
             if not ranks.first:
                 return 128 + (stops[0] if stops else signal.SIGINT)
-            print(
+            put_error(
                 f"condensery: stopped with {left} of {ready.total} networks left; those that are "
-                f"finished are kept in {out}, and the same command continues",
-                file=sys.stderr,
+                f"finished are kept in {out}, and the same command continues"
             )
             return 128 + (stops[0] if stops else signal.SIGINT)
-    say(found.text())
-    if not ranks.first:
-        return 0
-    if options.csv:
-        write_text(Path(options.csv), found.csv())
-    if options.markdown:
-        write_text(Path(options.markdown), found.markdown())
-    write_result(options, found.as_dict())
+    files = [(options.csv, found.csv), (options.markdown, found.markdown)]
+    lines = found.text().splitlines()
+    conclude(options, found.as_dict(), lines, files, speaks=ranks.first)
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +26,12 @@ from condensery.runtime.plan import Plan
 from condensery.sets.condensed import FILE, CondensedSet
 from condensery.utils.checkpoint import Every
 from condensery.utils.files import check_no_link
+from condensery.utils.output import put_error
 from condensery.utils.signals import Interrupted
 from condensery.utils.text import plural, size_text, time_text
 
 from . import evaluate_at as curves
-from .shared import facts_of_set, folder_of, printer, write_result
+from .shared import conclude, facts_of_set, folder_of, printer
 
 
 def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
@@ -52,7 +52,7 @@ class _Order:
     """Fields of the plan given on the command line."""
     every: Every
     ranks: Ranks
-    say: Callable[[str], None]
+    say: Callable[..., None]
 
 
 def condense_sets(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> int:
@@ -75,16 +75,13 @@ def condense_sets(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> 
             results.append(_condense_one(order, one, folder, number))
         except Interrupted as stop:
             if ranks.first:
-                print(
+                put_error(
                     f"condensery: stopped by {stop}; the same command continues {folder.path}, and "
-                    f"so does: {_resume(out, config)}",
-                    file=sys.stderr,
+                    f"so does: {_resume(out, config)}"
                 )
             return 128 + stop.number
-    if not options.dry_run:
-        order.say(f"next: condensery evaluate {out}")
-    if ranks.first:
-        write_result(options, {"runs": results})
+    lines = [] if options.dry_run else [f"next: condensery evaluate {out}"]
+    conclude(options, {"runs": results}, lines, speaks=ranks.first)
     return 0
 
 
@@ -133,7 +130,7 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
         trust_imports=options.trust_imports,
     )
     config = found.config
-    say = printer(options) if ranks.first else (lambda text: None)
+    say = printer(options, ranks.first)
     held_ipc = base.get("ipc")
     if options.config and held_ipc not in (None, config.ipc):
         say(

@@ -6,12 +6,11 @@ from typing import Any
 
 from condensery.data import as_json, describe
 
-from .shared import printer, read, write_result
+from .shared import conclude, read
 
 
 def data(options: Any) -> int:
     """Describe a data set as it was read."""
     loaded = read(options.spec, options)
-    printer(options)("\n".join(describe(loaded)))
-    write_result(options, as_json(loaded))
+    conclude(options, as_json(loaded), describe(loaded))
     return 0

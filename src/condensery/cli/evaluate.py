@@ -11,7 +11,7 @@ from condensery.runtime.distributed import Ranks, check_device, joined
 from condensery.runtime.malloc import keep_memory
 from condensery.utils.progress import Progress
 
-from .shared import data_of, printer, write_result
+from .shared import conclude, data_of
 
 
 def evaluate(options: Any) -> int:
@@ -28,7 +28,6 @@ def _evaluate(options: Any, ranks: Ranks) -> int:
     data = ranks.local_rank_first(lambda: data_of(names, options))
     networks = options.net or [data.net]
     rows = rows_of(names, data)
-    say = printer(options, ranks.first)
     total = sum(row.count for row in rows) * options.nets * len(networks)
     with Progress(total, "networks", quiet=options.quiet or not ranks.first) as progress:
         results = evaluate_sets(
@@ -45,7 +44,7 @@ def _evaluate(options: Any, ranks: Ranks) -> int:
             on_network=lambda what, found: progress.advance(f"{what}: {found:.1f} %"),
             ranks=ranks,
         )
-    say(result_table(results, len(data.test)))
-    if ranks.first:
-        write_result(options, {"results": [result.as_dict() for result in results]})
+    lines = result_table(results, len(data.test)).splitlines()
+    made = {"results": [result.as_dict() for result in results]}
+    conclude(options, made, lines, speaks=ranks.first)
     return 0

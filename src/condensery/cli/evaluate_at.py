@@ -73,7 +73,7 @@ def evaluated(
         ]
         for row in rows
     ]
-    say(table(head, lines))
+    say(*table(head, lines).splitlines())
     return {"accuracy_at": rows}
 
 

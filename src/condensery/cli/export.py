@@ -19,15 +19,14 @@ from condensery.sets.picture import save_picture
 from condensery.utils.files import whole_folder, write_text
 from condensery.utils.text import size_text
 
-from .shared import data_of, facts_of_set, printer, spec_of, write_result
+from .shared import conclude, data_of, facts_of_set, spec_of
 
 
 def export(options: Any) -> int:
     """Write a set as plain data, and measure what 8 bits cost where that is asked."""
-    say = printer(options)
     condensed = CondensedSet.load(options.run)
     if options.to == "packed":
-        return _pack(condensed, options, say)
+        return _pack(condensed, options)
     if options.to not in FORMATS:
         raise unknown_name("export format", options.to, (*FORMATS, "packed"))
     if options.to == "wav" and options.verify:
@@ -36,20 +35,20 @@ def export(options: Any) -> int:
         raise UsageError("--factor needs --to packed: only packing shrinks images")
     how = {"stored": options.stored, "iterations": options.iterations, "seed": options.seed}
     written = export_set(condensed, options.to, options.out, **how)
-    say(f"{len(condensed)} images: {written}")
+    lines = [f"{len(condensed)} images: {written}"]
     outcome: dict[str, Any] = {"out": str(written), "to": options.to}
     if options.verify:
         keep_memory()
         results, tested_on = _verify(condensed, options)
-        say(result_table(results, tested_on))
         cost = results[0].mean - results[1].mean
-        say(f"8 bits cost {cost:.2f} points of mean accuracy (n={results[0].n} each)")
+        lines += result_table(results, tested_on).splitlines()
+        lines.append(f"8 bits cost {cost:.2f} points of mean accuracy (n={results[0].n} each)")
         outcome["results"] = [result.as_dict() for result in results]
-    write_result(options, outcome)
+    conclude(options, outcome, lines)
     return 0
 
 
-def _pack(condensed: CondensedSet, options: Any, say: Any) -> int:
+def _pack(condensed: CondensedSet, options: Any) -> int:
     """Write a new set folder whose images were shrunk afterwards (IDC, table 6)."""
     if options.stored or options.verify or (options.iterations, options.seed) != (None, None):
         raise UsageError("--to packed takes --factor and --out, and no other export flags")
@@ -62,12 +61,12 @@ def _pack(condensed: CondensedSet, options: Any, say: Any) -> int:
         write_text(temporary / "recipe.yaml", text)
         save_picture(packed, temporary / "images.png")
         packed.save(temporary)
-    say(
+    lines = [
         f"{len(packed)} images in the storage of {about.ipc} per class, "
-        f"{size_text(packed.stored_bytes)}: {folder}"
-    )
-    say(f"next: condensery evaluate {folder}")
-    write_result(options, {"out": str(folder), "to": "packed", **facts_of_set(packed)})
+        f"{size_text(packed.stored_bytes)}: {folder}",
+        f"next: condensery evaluate {folder}",
+    ]
+    conclude(options, {"out": str(folder), "to": "packed", **facts_of_set(packed)}, lines)
     return 0
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from condensery.errors import wrong_value
+from condensery.utils.output import printing_failed, put_error
 from condensery.utils.search_path import without_current_folder
 from condensery.utils.signals import interruptible
 
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with without_current_folder(), interruptible() as signals:
         try:
             command, values, dotted = _parse(arguments)
-            return _run(command, values, dotted)
+            return _printed(_run(command, values, dotted))
         except KeyboardInterrupt:
             return _fail_alike("stopped", 128 + (signals[0] if signals else signal.SIGINT))
         except BrokenPipeError:
@@ -102,8 +103,19 @@ def _run(command: str, values: Any, dotted: list[tuple[str, Any]]) -> int:
         return _fail(f"{error.strerror or error}: {error.filename or 'input or output failed'}", 1)
 
 
+def _printed(code: int) -> int:
+    """The exit code, when all work is done, where what it printed went nowhere."""
+    failure = printing_failed()
+    if failure is None or code:
+        return code
+    if isinstance(failure, BrokenPipeError):
+        return 128 + signal.SIGPIPE
+    reason = failure.strerror or str(failure)
+    return _fail(f"the output could not be printed ({reason}); what it told of is finished", 1)
+
+
 def _fail(message: str, code: int) -> int:
-    print(f"condensery: {message}", file=sys.stderr)
+    put_error(f"condensery: {message}")
     return code
 
 

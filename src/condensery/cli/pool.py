@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 from condensery.methods.pools.train import pool_settings, summary, train_pool
 from condensery.runtime.malloc import keep_memory
 from condensery.utils.checkpoint import Every
+from condensery.utils.output import put_error
 from condensery.utils.signals import Interrupted
 
-from .shared import folder_of, printer, read, write_result
+from .shared import conclude, folder_of, printer, read
 
 
 def pool(options: Any) -> int:
@@ -43,11 +43,9 @@ def pool(options: Any) -> int:
             **where,
         )
     except Interrupted as stop:
-        print(f"condensery: stopped by {stop}; the same command continues {out}", file=sys.stderr)
+        put_error(f"condensery: stopped by {stop}; the same command continues {out}")
         return 128 + stop.number
-    say("\n".join(summary(found)))
     bands = ", ".join(f"{number} in {band} %" for band, number in found.bands().items())
-    say(f"{len(found.snapshots)} snapshots: {bands or 'no accuracies'}")
     same = ["--data", options.data]
     for flag in ("size", "channels", "sample-rate"):
         value = getattr(options, flag.replace("-", "_"))
@@ -55,7 +53,11 @@ def pool(options: Any) -> int:
     same += ["--no-flip"] if options.no_flip else []
     same += ["--zca"] if options.zca else []
     again = shlex.join(["--supply.kind", "pool", "--supply.path", str(out), *same])
-    say(f"next: condensery condense {again}")
+    lines = [
+        *summary(found),
+        f"{len(found.snapshots)} snapshots: {bands or 'no accuracies'}",
+        f"next: condensery condense {again}",
+    ]
     listed = [dataclasses.asdict(one) for one in found.snapshots]
-    write_result(options, {"out": str(out), "snapshots": listed, "bands": found.bands()})
+    conclude(options, {"out": str(out), "snapshots": listed, "bands": found.bands()}, lines)
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +15,12 @@ from condensery.reproduction.status import page, status_of, status_table, status
 from condensery.reproduction.verdict import Amount
 from condensery.runtime.malloc import keep_memory
 from condensery.runtime.provenance import checkout
-from condensery.utils.files import (
-    check_writable,
-    write_text,
-)
+from condensery.utils.files import check_writable
+from condensery.utils.output import put_error
 from condensery.utils.text import plural, time_text
 from condensery.utils.text import table as columns
 
-from .shared import folder_of, printer, write_result
+from .shared import conclude, folder_of, printer
 
 if TYPE_CHECKING:
     from condensery.reproduction.settings import ReproductionSettings
@@ -67,19 +64,21 @@ def _amount(options: Any) -> Amount:
 
 def _list(options: Any) -> int:
     """The tables, or a table's rows with what would be run."""
-    say = printer(options)
     if not options.table:
         found = statuses((), lies_here)
-        say(status_table(found))
-        say("next: condensery reproduce TABLE --list shows the rows of a table")
-        write_result(options, {place: [c.row.name for c in held] for place, held in found.items()})
+        told = [
+            *status_table(found).splitlines(),
+            "next: condensery reproduce TABLE --list shows the rows of a table",
+        ]
+        names = {place: [c.row.name for c in held] for place, held in found.items()}
+        conclude(options, names, told)
         return 0
     rows = pick(options.table, options.row) if options.row else table(options.table)
     held = [status_of(row, lies_here) for row in rows]
     lines = [[c.row.name, c.row.value, _what(c.row, c.status, c.reason)] for c in held]
-    say(columns(["row", "published", "what would be run"], lines))
+    shown = columns(["row", "published", "what would be run"], lines)
     listed = [{**c.row.as_dict(), "status": c.status, "reason": c.reason} for c in held]
-    write_result(options, {"table": options.table, "rows": listed})
+    conclude(options, {"table": options.table, "rows": listed}, shown.splitlines())
     return 0
 
 
@@ -114,32 +113,28 @@ def _status(options: Any) -> int:
         table(options.table)  # there has to be one
     if options.markdown:
         check_writable(Path(options.markdown), "--markdown")
-    say = printer(options)
     folder = _results_folder(options)
     records: list[Record] = read_records(folder) if folder else []
     found = statuses(records, lies_here)
     if options.table:
         found = {options.table: found[options.table]}
-    say(status_table(found))
+    lines = status_table(found).splitlines()
     if folder is None:
-        say(
+        lines.append(
             "no results: an installed package has none; pass a folder of results with --results, "
             "such as runs/reproduce/results"
         )
     else:
-        say(f"{plural(len(records), 'result')} in {folder}")
+        lines.append(f"{plural(len(records), 'result')} in {folder}")
     tried = tried_table(found)
-    if tried:
-        say(f"\n{tried}")
-    if options.markdown:
-        write_text(Path(options.markdown), page(records))
-        say(f"page: {options.markdown}")
+    lines += ["", *tried.splitlines()] if tried else []
+    lines += [f"page: {options.markdown}"] if options.markdown else []
     rows = [
         {"address": c.row.address, "status": c.status, "reason": c.reason}
         for held in found.values()
         for c in held
     ]
-    write_result(options, {"rows": rows})
+    conclude(options, {"rows": rows}, lines, [(options.markdown, lambda: page(records))])
     return 0
 
 
@@ -215,17 +210,21 @@ def _run_rows(options: Any, ranks: Ranks) -> int:
     except (KeyboardInterrupt, Interrupted) as stop:
         number = stop.number if isinstance(stop, Interrupted) else 2
         if ranks.first:
-            print(f"condensery: stopped; the same command continues {out}", file=sys.stderr)
+            put_error(f"condensery: stopped; the same command continues {out}")
         return 128 + number
-    say(f"\n{_summary(results)}")
-    say(f"next: condensery reproduce --status --results {out / 'results'}")
-    if ranks.first:
-        write_result(options, {"results": [made for _, made in results]})
+    lines = [
+        "",
+        *_summary(results).splitlines(),
+        f"next: condensery reproduce --status --results {out / 'results'}",
+    ]
+    made_all = {"results": [made for _, made in results]}
+    conclude(options, made_all, lines, speaks=ranks.first)
     return 0
 
 
 def _announce(row: Published, experiment: Experiment, amount: Amount, say: Any) -> None:
-    say(f"\n{row.address}: published {row.value}")
+    say("")
+    say(f"{row.address}: published {row.value}")
     say(f"the paper's: {experiment.describe()}")
     departures = amount.departures(experiment)
     if departures:

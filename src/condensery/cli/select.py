@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,10 @@ from condensery.selection.methods import (
     trains,
 )
 from condensery.sets.condensed import FILE, CondensedSet
+from condensery.utils.output import put_error
 from condensery.utils.signals import Interrupted
 
-from .shared import facts_of_set, folder_of, printer, read, write_result
+from .shared import conclude, facts_of_set, folder_of, printer, read
 
 
 def select(options: Any) -> int:
@@ -63,8 +63,7 @@ def select(options: Any) -> int:
             chosen = CondensedSet.load(folder) if there else work.make(folder, seed)
             results.append({"out": str(folder), **facts_of_set(chosen)})
     except Interrupted as stop:
-        print(f"condensery: stopped by {stop}; the same command continues", file=sys.stderr)
+        put_error(f"condensery: stopped by {stop}; the same command continues")
         return 128 + stop.number
-    say(f"next: condensery evaluate {out}")
-    write_result(options, {"runs": results})
+    conclude(options, {"runs": results}, [f"next: condensery evaluate {out}"])
     return 0

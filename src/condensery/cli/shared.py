@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from condensery.errors import DataError, UsageError
 from condensery.evaluation.rows import check_not_runs, split_name, whole_epochs
 from condensery.sets.condensed import CondensedSet, load_sets
 from condensery.sets.foreign import is_foreign
-from condensery.utils.files import write_json
+from condensery.utils.files import write_json, write_text
+from condensery.utils.output import put
 
 
 def folder_of(out: str | None, default: Path) -> Path:
@@ -114,13 +115,46 @@ def facts_of_set(condensed: CondensedSet) -> dict[str, Any]:
     }
 
 
-def printer(options: Any, speaks: bool = True) -> Any:
-    """What prints a line, or nothing with --quiet or where another process speaks."""
-    quiet = options.quiet or not speaks
-    return (lambda text: None) if quiet else (lambda text: print(text, flush=True))
+def printer(options: Any, speaks: bool = True) -> Callable[..., None]:
+    """What prints lines, each an argument; nothing with --quiet or where another process speaks."""
+    return put if speaks and not options.quiet else (lambda *lines: None)
 
 
-def write_result(options: Any, value: Any) -> None:
-    """Write a command's result where --json says."""
-    if options.json:
-        write_json(Path(options.json), value)
+def conclude(
+    options: Any,
+    value: Any,
+    lines: Iterable[str] = (),
+    files: Iterable[tuple[str | None, Callable[[], str]]] = (),
+    *,
+    speaks: bool = True,
+) -> None:
+    """Write a command's result to files, and print it only then: printing may fail.
+
+    Args:
+        options: of the command; ``--json`` says where ``value`` goes.
+        value: the result for programs.
+        lines: the result for people; printed also where a file cannot be written.
+        files: path, or None, and text of others.
+        speaks: whether this process does any of it; of several that share work the first one does.
+    """
+    if not speaks:
+        return
+    failure: Exception | None = None
+    for path, text in files:
+        failure = _attempted(path, write_text, text) or failure
+    failure = _attempted(options.json, write_json, lambda: value) or failure
+    printer(options)(*lines)
+    if failure is not None:
+        raise failure
+
+
+def _attempted(
+    path: str | None, write: Callable[[Path, Any], None], content: Callable[[], Any]
+) -> Exception | None:
+    """Write a file if it is wanted; what went wrong."""
+    try:
+        if path:
+            write(Path(path), content())
+    except (OSError, UsageError) as error:
+        return error
+    return None

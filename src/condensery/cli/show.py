@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,11 @@ from condensery.sets.picture import save_picture
 from condensery.utils.files import check_writable
 from condensery.utils.text import size_text
 
-from .shared import facts_of_set, printer, write_result
+from .shared import conclude, facts_of_set
 
 
 def show(options: Any) -> int:
     """Describe a set and draw it."""
-    say = printer(options)
     path = Path(options.run)
     found = load_sets(path)
     condensed = found[0]
@@ -26,8 +26,11 @@ def show(options: Any) -> int:
     picture = Path(options.picture) if options.picture else home / "images.png"
     if options.picture:
         check_writable(picture, "--picture")
-    if options.picture or (home.is_dir() and not picture.exists()):
+    if options.picture:
         save_picture(condensed, picture)
+    elif home.is_dir() and not picture.exists():
+        with suppress(OSError):  # the folder may be someone else's, who lets others read
+            save_picture(condensed, picture)
     drawn = picture if picture.exists() else "none; draw it with --picture FILE"
     shape = "×".join(str(s) for s in condensed.images.shape[1:])
     several = f" (the first of {len(found)} sets)" if len(found) > 1 else ""
@@ -48,8 +51,7 @@ def show(options: Any) -> int:
         f"  mean, std     {_numbers(about.mean)}, {_numbers(about.std)}",
         f"  picture       {drawn}",
     ]
-    say("\n".join(lines))
-    write_result(options, {"run": str(path), **facts_of_set(condensed)})
+    conclude(options, {"run": str(path), **facts_of_set(condensed)}, lines)
     return 0
 
 

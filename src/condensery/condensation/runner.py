@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext, suppress
 from typing import Any
@@ -22,6 +21,7 @@ from condensery.runtime.plan import Plan
 from condensery.sets.condensed import CondensedSet
 from condensery.utils.checkpoint import Every
 from condensery.utils.locks import in_use
+from condensery.utils.output import put_error
 from condensery.utils.progress import Progress
 from condensery.utils.signals import Interrupted, stop_requests
 
@@ -107,7 +107,7 @@ def _begin(
         "system that all machines share",
     )
     for note in notes if run.ranks.first else ():
-        print(f"condensery: {note}", file=sys.stderr, flush=True)
+        put_error(f"condensery: {note}")
     if state is None:
         _write_first(run, data, folder, facts)
         return

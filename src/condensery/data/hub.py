@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def source(
     Raises:
         DataError: when it is unavailable, naming the remedy.
     """
+    _check_name(repository)
     held = _load(repository, config, name)
     chosen, notes = _choose(held, repository, train, test)
 
@@ -46,6 +48,22 @@ def source(
         return splits_of(tables[0], second, image=image, label=label, notes=notes)
 
     return PictureSource(name, _fingerprint(repository, config, held), read)
+
+
+def _check_name(repository: str) -> None:
+    """Raise if the client would read something here, and nothing of the hub.
+
+    Raises:
+        DataError: naming what was requested.
+    """
+    parts = repository.split("/")
+    if len(parts) > 2 or not all(re.fullmatch(r"\w[\w.-]*", part, re.ASCII) for part in parts):
+        raise DataError(f"'{repository}' is no name on the hub; write hub:owner/name")
+    if Path(repository).exists():
+        raise DataError(
+            f"a folder or file {repository} lies here, and would be read in place of the hub's "
+            "data set of this name; run this from another folder, or name the folder's full path"
+        )
 
 
 def _load(repository: str, config: str | None, name: str) -> Any:

@@ -11,23 +11,24 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
+import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import filelock
 
 from condensery.errors import UsageError
 from condensery.utils.files import LONG_AGO, make_folder, remove_leftovers, write_json
+from condensery.utils.locks import lock_of
+from condensery.utils.output import put_error
 
 from .cell import Cell, Measured
 
-#: Held while a file of a folder is read and written anew.
-_LOCK = ".lock"
-
-#: Seconds to wait for it; it is held for milliseconds.
+#: Seconds to wait for the lock of a folder; it is held for milliseconds.
 _PATIENCE = 30.0
 
 
@@ -56,17 +57,20 @@ class KeptCells:
 
     def known(self, cell: Cell, set_index: int) -> dict[int, Measured]:
         """What the folder knows; a damaged file counts as none."""
-        try:
-            held = json.loads(self._file(cell, set_index).read_text(encoding="utf-8"))
-            if held["facts"] != cell.facts(set_index):
-                return {}
-            found = {
-                int(one["network"]): Measured(float(one["accuracy"]), float(one["seconds"]))
-                for one in held["networks"]
-            }
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
-        return {k: one for k, one in found.items() if k >= 0 and 0 <= one.accuracy <= 100}
+        return _read(self._file(cell, set_index), cell.facts(set_index)) or {}
+
+    def check(self) -> None:
+        """Raise if no number could be kept, before any is made.
+
+        Raises:
+            UsageError: naming the folder.
+        """
+        make_folder(self.folder)
+        if not os.access(self.folder, os.W_OK | os.X_OK):
+            raise UsageError(
+                f"{self.folder} cannot be written, and no number would be kept; choose another "
+                "--out"
+            )
 
     def keep(self, cell: Cell, set_index: int, network_index: int, found: Measured) -> None:
         """Add a network to its file; what others have added meanwhile stays."""
@@ -78,10 +82,14 @@ class KeptCells:
                 raise
 
     def _add(self, cell: Cell, set_index: int, network_index: int, found: Measured) -> None:
-        networks = {**self.known(cell, set_index), network_index: found}
+        file = self._file(cell, set_index)
+        known = _read(file, cell.facts(set_index))
+        if known is None:
+            _set_aside(file)
+        networks = {**(known or {}), network_index: found}
         listed = [{"network": k, **dataclasses.asdict(networks[k])} for k in sorted(networks)]
         content = {"set": cell.row.name, "facts": cell.facts(set_index), "networks": listed}
-        write_json(self._file(cell, set_index), content)
+        write_json(file, content)
 
     def _file(self, cell: Cell, set_index: int) -> Path:
         facts = json.dumps(cell.facts(set_index), sort_keys=True)
@@ -95,11 +103,42 @@ class KeptCells:
 def _one_writer(folder: Path) -> Iterator[None]:
     """Hold a folder of numbers for the time of one file, against the others that write there.
 
-    The system's own lock, which ends with its process. If it is unavailable, the file is written
-    without it rather than losing a number that took an hour; files are always whole.
+    The system's own lock, which ends with its process. If it is unavailable, as another user's may
+    be, the file is written without it rather than losing a number that took an hour; files are
+    always whole.
     """
     make_folder(folder)
     with ExitStack() as held:
-        with suppress(filelock.Timeout, NotImplementedError):
-            held.enter_context(filelock.FileLock(folder / _LOCK, timeout=_PATIENCE))
+        with suppress(filelock.Timeout, NotImplementedError, OSError, UsageError):
+            held.enter_context(lock_of(folder, _PATIENCE))
         yield
+
+
+def _read(file: Path, facts: dict[str, Any]) -> dict[int, Measured] | None:
+    """The numbers of a file, by network; None where the file is there and is damaged."""
+    try:
+        held = json.loads(file.read_text(encoding="utf-8"))
+        if held["facts"] != facts:
+            raise ValueError("of something else")
+        found = {
+            int(one["network"]): Measured(float(one["accuracy"]), float(one["seconds"]))
+            for one in held["networks"]
+        }
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None
+    sound = [0 <= m.accuracy <= 100 and 0 <= m.seconds < math.inf for m in found.values()]
+    return found if all(sound) and min(found, default=0) >= 0 else None
+
+
+def _set_aside(file: Path) -> None:
+    """Keep a damaged file under another name: what is right in it may have taken hours."""
+    number = 1
+    while (aside := file.with_suffix(f".damaged-{number}")).exists() or aside.is_symlink():
+        number += 1
+    with suppress(FileNotFoundError):
+        file.rename(aside)
+        put_error(
+            f"condensery: {file} was damaged, and its numbers are not used; it is now {aside}"
+        )

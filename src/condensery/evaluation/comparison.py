@@ -80,7 +80,12 @@ class Comparer:
         Args:
             on_network: called after each network that was trained.
             ranks: those that share the networks.
+
+        Raises:
+            UsageError: when the store cannot be written, before anything is trained.
         """
+        if ranks.first and isinstance(self.store, KeptCells) and self.known() < self.total:
+            self.store.check()
         results = [
             run_cell(
                 cell,

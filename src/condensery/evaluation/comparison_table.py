@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv as csv_files
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from condensery.utils.escape import csv_text, markdown, printable
 from condensery.utils.text import plural, size_text, table, time_text
 
 from .result import Result
@@ -18,24 +20,26 @@ _MARK = "†"
 
 def screen_table(comparison: Comparison) -> str:
     """Lines that fit a wide screen, and what its columns mean below them."""
-    head, cells = _columns(comparison)
-    return "\n".join([table(head, cells), *_notes(comparison)])
+    head, cells = _columns(comparison, str)
+    return "\n".join([table(head, cells), *map(printable, _notes(comparison))])
 
 
 def markdown_table(comparison: Comparison) -> str:
     """A table of GitHub's Markdown, and what its columns mean below it."""
-    head, cells = _columns(comparison)
-    notes = [f"{note}  " for note in _notes(comparison)]
+    head, cells = _columns(comparison, markdown)
+    notes = [f"{markdown(note)}  " for note in _notes(comparison)]
     return "\n".join([table(head, cells, markdown=True), "", *notes]) + "\n"
 
 
-def _columns(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+def _columns(
+    comparison: Comparison, text: Callable[[object], str]
+) -> tuple[list[str], list[list[str]]]:
     rows = comparison.rows
     columns = {
-        "set": [row.result.set for row in rows],
+        "set": [text(row.result.set) for row in rows],
         "ipc": ["all" if row.result.ipc is None else str(row.result.ipc) for row in rows],
-        "network": [row.result.net for row in rows],
-        "protocol": [row.result.protocol for row in rows],
+        "network": [text(row.result.net) for row in rows],
+        "protocol": [text(row.result.protocol) for row in rows],
         "n": [_count(row) for row in rows],
         "accuracy %": [_accuracy(row) for row in rows],
     }
@@ -190,5 +194,7 @@ class Comparison:
         for row in self.rows:
             held = row.as_dict()
             low, high = held["interval"] or (None, None)
-            writer.writerow({**held, "low": low, "high": high, "number_of_sets": len(held["sets"])})
+            line = {**held, "low": low, "high": high, "number_of_sets": len(held["sets"])}
+            texts = {k: csv_text(value) for k, value in line.items() if isinstance(value, str)}
+            writer.writerow({**line, **texts})
         return out.getvalue()

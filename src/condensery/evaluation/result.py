@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from condensery._version import __version__
+from condensery.utils.escape import printable
 from condensery.utils.text import size_text, table, time_text
 
 
@@ -30,8 +31,8 @@ def result_table(results: list[Result], tested_on: int) -> str:
     first = results[0]
     return (
         f"{table(head, rows)}\n"
-        f"test split of {first.data} ({tested_on} images), last epoch, n = sets × networks, "
-        f"mean ± std, seed {first.seed}; {first.plan}"
+        f"test split of {printable(first.data)} ({tested_on} images), last epoch, n = sets × "
+        f"networks, mean ± std, seed {first.seed}; {first.plan}"
     )
 
 

@@ -20,7 +20,6 @@ from condensery.runtime.plan import Plan
 from condensery.selection.folder import Selections
 from condensery.sets.condensed import CondensedSet, set_file
 from condensery.utils.facts import note_facts
-from condensery.utils.files import LONG_AGO
 
 from . import Experiment
 from .settings import ReproductionSettings
@@ -139,8 +138,8 @@ def _selected(
         seed = int(folder.name)
         if selections.finished(folder, seed):
             chosen = CondensedSet.load(folder)
-        else:  # another process may be making it, too
-            chosen = selections.make(folder, seed, leftovers=LONG_AGO)
+        else:
+            chosen = selections.make(folder, seed)
         out.append(Made(folder, chosen))
     return out
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
+from condensery.utils.escape import markdown
 from condensery.utils.text import table
 
 from . import Unmapped, experiment_of
@@ -103,6 +105,9 @@ def tried_table(found: Mapping[str, Sequence[RowStatus]]) -> str:
     return table(["row", "published", "ours", "n", "verdict"], lines) if lines else ""
 
 
+#: Signs of paths that mean nothing in a link of Markdown.
+_IN_PATHS = "/=,+*"
+
 _HEAD = """# Results
 
 Which of the five papers' numbers were run again, and what came of it. This page is written by
@@ -145,11 +150,11 @@ def page(records: Sequence[Record]) -> str:
 def _tried(held: Sequence[RowStatus]) -> str:
     lines = [
         [
-            f"[{record.row.name}](../benchmarks/results/reproduce/{record.path.as_posix()})",
-            record.row.value.removesuffix(" %"),
+            f"[{markdown(record.row.name)}](../benchmarks/results/reproduce/{_link(record)})",
+            markdown(record.row.value.removesuffix(" %")),
             f"{record.value} (n={record.n})",
-            record.protocol,
-            record.verdict.text,
+            markdown(record.protocol),
+            markdown(record.verdict.text),
         ]
         for one in held
         for record in one.records
@@ -160,11 +165,16 @@ def _tried(held: Sequence[RowStatus]) -> str:
     )
 
 
+def _link(record: Record) -> str:
+    return quote(record.path.as_posix(), safe=_IN_PATHS)
+
+
 def _reasons(found: Mapping[str, Sequence[RowStatus]]) -> str:
     counts = Counter(
         one.reason for held in found.values() for one in held if one.status == "no recipe"
     )
-    lines = [[reason, str(n)] for reason, n in sorted(counts.items(), key=lambda i: (-i[1], i[0]))]
+    in_order = sorted(counts.items(), key=lambda i: (-i[1], i[0]))
+    lines = [[markdown(reason), str(n)] for reason, n in in_order]
     return _markdown(["reason", "rows"], lines)
 
 

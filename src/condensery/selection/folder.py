@@ -19,7 +19,8 @@ from condensery.runtime.provenance import commit, machine, versions
 from condensery.sets.condensed import FILE, About, CondensedSet
 from condensery.sets.picture import save_picture
 from condensery.utils.facts import note_facts
-from condensery.utils.files import remove_leftovers, write_text
+from condensery.utils.files import write_text
+from condensery.utils.locks import in_use
 from condensery.utils.progress import Progress
 from condensery.utils.signals import Interrupted, stop_requests
 from condensery.utils.text import time_text
@@ -90,17 +91,23 @@ class Selections:
         """
         return is_finished(folder, self.about(seed))
 
-    def make(self, folder: Path, seed: int, *, leftovers: float = 0) -> CondensedSet:
-        """Select one set and write its folder.
+    def make(self, folder: Path, seed: int) -> CondensedSet:
+        """Select one set and write its folder, which is locked meanwhile.
 
         Args:
             folder: where.
             seed: which draw, or which network.
-            leftovers: age in seconds from which on what others were writing there is removed.
 
         Raises:
             Interrupted: when a signal asked to stop.
+            UsageError: when another process has the folder, or it holds something else by now.
         """
+        with in_use(folder, "."):
+            if self.finished(folder, seed):
+                return CondensedSet.load(folder)
+            return self._made(folder, seed)
+
+    def _made(self, folder: Path, seed: int) -> CondensedSet:
         began = time.monotonic()
         given: dict[str, Any] = {"ipc": self.ipc, "seed": seed, **self.read_as}
         given |= {"networks": self.networks} if self.networks else {}
@@ -109,7 +116,6 @@ class Selections:
                 chosen = select(self.data, self.method, **given)
             finally:
                 self._end()
-            remove_leftovers(folder, older_than=leftovers)
             self._write(chosen, folder, time.monotonic() - began)
             if self.stops:
                 raise Interrupted(self.stops[0])

@@ -9,6 +9,7 @@ import shutil
 import stat
 import tempfile
 import time
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -144,13 +145,22 @@ def safe_names(names: Sequence[str]) -> list[str]:
     ['cat', '1_.._dog', '2_CAT']
     """
     out: list[str] = []
+    taken: set[str] = set()
     for number, name in enumerate(names):
         clean = re.sub(r"[^\w .+()-]", "_", name).strip()
         clean = clean.encode()[:100].decode(errors="ignore")
         plain = clean == name and clean != "" and not clean.startswith(".") and clean[-1] != "."
-        taken = {other.casefold() for other in out}
-        out.append(clean if plain and clean.casefold() not in taken else f"{number}_{clean}")
+        chosen = clean if plain and _alike(clean) not in taken else f"{number}_{clean}"
+        while _alike(chosen) in taken:
+            chosen = f"{number}_{chosen}"
+        taken.add(_alike(chosen))
+        out.append(chosen)
     return out
+
+
+def _alike(name: str) -> str:
+    """What file systems that ignore case or spelling of accents take for the same name."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def plain_mode() -> int:

@@ -7,7 +7,7 @@ import os
 import platform
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import filelock
@@ -43,6 +43,7 @@ def in_use(folder: Path, inside: str = "checkpoints") -> Iterator[None]:
     place = folder / inside
     if place != folder:
         check_no_link(place, "put a folder there, or link the whole run folder")
+    new = [above for above in folder.parents if not above.exists()]
     make_folder(place)
     if not os.access(folder, os.W_OK) or not os.access(place, os.W_OK):
         raise UsageError(f"folder {folder} is read-only; choose another --out")
@@ -67,7 +68,7 @@ def in_use(folder: Path, inside: str = "checkpoints") -> Iterator[None]:
     finally:
         (place / f"{_LOCK}.json").unlink(missing_ok=True)
         lock.release()
-        _remove_if_unused(folder, place)
+        _remove_if_unused(folder, place, new)
 
 
 def lock_of(folder: Path, patience: float) -> filelock.BaseFileLock:
@@ -90,19 +91,19 @@ def lock_of(folder: Path, patience: float) -> filelock.BaseFileLock:
     return filelock.FileLock(file, timeout=patience, mode=plain_mode())
 
 
-def _remove_if_unused(folder: Path, place: Path) -> None:
-    """Leave nothing behind where nothing was written."""
-    if place == folder:
+def _remove_if_unused(folder: Path, place: Path, new: list[Path]) -> None:
+    """Leave nothing behind where nothing was written: no lock, and no folder made for it.
+
+    Args:
+        folder: that was held.
+        place: where the lock lies.
+        new: folders above that were made for it, lowest first.
+    """
+    if place == folder or [path.name for path in place.iterdir()] in ([], [_LOCK]):
         (place / _LOCK).unlink(missing_ok=True)
-        if not any(folder.iterdir()):
-            folder.rmdir()
-        return
-    if [path.name for path in place.iterdir()] not in ([], [_LOCK]):
-        return
-    (place / _LOCK).unlink(missing_ok=True)
-    place.rmdir()
-    if not any(folder.iterdir()):
-        folder.rmdir()
+    with suppress(OSError):  # the first that is in use ends it
+        for each in (place, *([folder] if place != folder else []), *new):
+            each.rmdir()
 
 
 def _holder(place: Path) -> str:

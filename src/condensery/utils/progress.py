@@ -8,6 +8,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from .escape import printable
+from .output import put_error
 from .text import time_text
 
 #: Seconds between plain lines.
@@ -50,20 +52,20 @@ class Progress:
         self._done += 1
         if self._counted is None:
             self._counted = time.monotonic(), self._done
-        self._note = note or self._note
+        self._note = printable(note) or self._note
         if self._bar is not None:
             if note:
-                self._bar.set_postfix_str(note, refresh=False)
+                self._bar.set_postfix_str(self._note, refresh=False)
             self._bar.update(1)
         elif not self.quiet and self._due():
-            print(self.line(), file=sys.stderr, flush=True)
+            put_error(self.line())
 
     def within(self, where: str) -> None:
         """Part of the next one is done, such as ``step 7``; for work whose parts take long."""
         if self._bar is not None:
             self._bar.set_postfix_str(f"{where} {self._note}".strip(), refresh=True)
         elif not self.quiet and self._due():
-            print(f"{self.line()}, {where} of the next", file=sys.stderr, flush=True)
+            put_error(f"{self.line()}, {where} of the next")
 
     def line(self) -> str:
         """One plain line: how much, how fast, how long still."""
@@ -82,8 +84,11 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line on standard error that does not disturb the bar; also when quiet."""
-        tqdm.write(text, file=sys.stderr)
-        sys.stderr.flush()
+        if self._bar is None:
+            put_error(text)
+        else:
+            with tqdm.external_write_mode(file=sys.stderr):
+                put_error(text)
 
     def _due(self) -> bool:
         now = time.monotonic()

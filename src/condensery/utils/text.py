@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from tabulate import tabulate
+
+from .escape import printable
 
 
 def size_text(count: int) -> str:
@@ -29,6 +32,8 @@ def time_text(seconds: float) -> str:
     >>> time_text(3725)
     '1 h 2 min'
     """
+    if not math.isfinite(seconds):
+        return "unknown"
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes = round(seconds / 60)
@@ -50,13 +55,13 @@ def plural(count: int, one: str, several: str | None = None) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, markdown: bool = False) -> str:
-    """A table for a screen, or in GitHub's Markdown.
+    """A table for a screen, or in GitHub's Markdown, whose cells are Markdown themselves.
 
     Columns whose cells all begin with a digit are aligned right on a screen.
     """
     if markdown:
-        escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-        return str(tabulate(escaped, list(head), tablefmt="github", disable_numparse=True))
+        return str(tabulate(rows, list(head), tablefmt="github", disable_numparse=True))
+    rows = [[printable(cell) for cell in row] for row in rows]
     columns = [[row[i] for row in rows] for i in range(len(head))]
     sides = ["right" if _countable(cells) else "left" for cells in columns]
     made = tabulate(rows, list(head), tablefmt="simple", disable_numparse=True, colalign=sides)
