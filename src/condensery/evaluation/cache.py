@@ -21,6 +21,7 @@ import filelock
 
 from condensery.errors import UsageError
 from condensery.utils.files import LONG_AGO, make_folder, remove_leftovers, write_json
+from condensery.utils.reading import read_json
 
 from .cell import Cell, Measured
 
@@ -57,7 +58,7 @@ class KeptCells:
     def known(self, cell: Cell, set_index: int) -> dict[int, Measured]:
         """What the folder knows; a damaged file counts as none."""
         try:
-            held = json.loads(self._file(cell, set_index).read_text(encoding="utf-8"))
+            held = read_json(self._file(cell, set_index))
             if held["facts"] != cell.facts(set_index):
                 return {}
             found = {

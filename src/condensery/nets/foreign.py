@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import nn
 
 from condensery.errors import UsageError, unknown_name
+from condensery.utils.reading import json_of
 
 from .sizes import Shape
 from .spec import Spec
@@ -105,7 +105,7 @@ def _options(spec: Spec, takes: Mapping[str, inspect.Parameter]) -> dict[str, An
 def _value(text: str) -> Any:
     """A number, true, false or null; anything else is a string."""
     try:
-        return json.loads(text)
+        return json_of(text)
     except ValueError:
         return text
 

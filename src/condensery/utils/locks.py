@@ -14,6 +14,7 @@ import filelock
 from condensery.errors import UsageError
 
 from .files import make_folder, remove_leftovers
+from .reading import read_json
 
 _LOCK = ".lock"
 
@@ -64,7 +65,7 @@ def _remove_if_unused(folder: Path, place: Path) -> None:
 
 def _holder(place: Path) -> str:
     try:
-        held = json.loads((place / f"{_LOCK}.json").read_text(encoding="utf-8"))
+        held = read_json(place / f"{_LOCK}.json")
         return f"process {held['process']} on {held['host']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
