@@ -96,8 +96,7 @@ def _one(place: Path, name: str, raw: bytes, read: Any, watch: Watch | None) -> 
 
 
 def _say(**facts: Any) -> None:
-    sys.__stdout__.write(json.dumps(facts) + "\n")
-    sys.__stdout__.flush()
+    print(json.dumps(facts), flush=True)
 
 
 class Tally:

@@ -12,6 +12,7 @@ import pytest
 
 from condensery.cli.main import main
 from condensery.condensation.run_folder import RunFolder
+from condensery.config.build import make
 from condensery.config.schema import RunConfig
 from condensery.errors import DataError, UsageError
 from condensery.runtime.plan import Plan, choose_plan
@@ -61,7 +62,7 @@ def test_absurd_counts_are_rejected() -> None:
         choose_plan("auto", shape=(1, 8, 8), images=1, threads=10**30)
     for name in ("threads", "processes", "networks"):
         with pytest.raises(UsageError, match=f"plan.{name} must be at most 1024"):
-            Plan(name="x", **{name: 10**9})
+            make(Plan, {"name": "x", name: 10**9}, "plan")
 
 
 @pytest.mark.parametrize(
