@@ -45,8 +45,10 @@ ODD: list[Any] = [
     *(0.5, -0.0, 1e308, float("nan"), float("inf"), "1e999", "0x10", "", "x", "\0", "~", "*a"),
     *("2024-02-30", "../../x", "/etc/passwd", "\n\x1b[31m", ">=", "<x", "none", "real", "pixels"),
     *("multi_formation", "fsrcnn", [], {}, [[]], [None], {"": None}, {"kind": None}, ["a", 1]),
-    *("x" * 10_000, [0] * 1000),
+    *("x" * 10_000, [0] * 1000, "[deep]"),
 ]
+#: What stands for ``"[deep]"`` in a file: more levels than any parser takes.
+_DEEP = "[" * 20_000 + "]" * 20_000
 _LIBRARY = tuple(dict.fromkeys(map(os.path.realpath, (sys.prefix, sys.base_prefix))))
 
 
@@ -158,6 +160,10 @@ def replaced(tree: Any, where: float, value: Any, *, rename: bool = False) -> An
     return out
 
 
+def _deepened(text: str) -> str:
+    return text.replace('"[deep]"', _DEEP).replace("'[deep]'", _DEEP)
+
+
 def with_value(name: str, raw: bytes, where: float, value: Any, *, rename: bool = False) -> bytes:
     """A file of plain values, or a set's metadata, with one value replaced."""
 
@@ -167,14 +173,14 @@ def with_value(name: str, raw: bytes, where: float, value: Any, *, rename: bool 
     sys.set_int_max_str_digits(0)
     try:
         if name.endswith(".json"):
-            return json.dumps(change(json.loads(raw))).encode()
+            return _deepened(json.dumps(change(json.loads(raw)))).encode()
         if name.endswith(".yaml"):
-            return yaml.safe_dump(change(yaml.safe_load(raw))).encode()
+            return _deepened(yaml.safe_dump(change(yaml.safe_load(raw)))).encode()
         (length,) = struct.unpack("<Q", raw[:8])
         header = json.loads(raw[8 : 8 + length])
         (key,) = header["__metadata__"]
         said = change(json.loads(header["__metadata__"][key]))
-        header["__metadata__"][key] = json.dumps(said)
+        header["__metadata__"][key] = _deepened(json.dumps(said))
         new = json.dumps(header).encode()
         return struct.pack("<Q", len(new)) + new + raw[8 + length :]
     finally:
