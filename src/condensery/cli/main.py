@@ -18,6 +18,7 @@ from condensery.utils.search_path import without_current_folder
 from condensery.utils.signals import interruptible
 
 from . import flags
+from .unexpected import unexpected
 
 #: Command → its options, its positional argument if it has one, and that argument's help.
 COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
@@ -64,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             # The reader of our output has gone, as `| head` does.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 128 + signal.SIGPIPE
+        except Exception as error:  # the last net: nothing above was meant to let it through
+            return _fail(unexpected(error), 1)
 
 
 def _run(command: str, values: Any, dotted: list[tuple[str, Any]]) -> int:
@@ -142,7 +145,7 @@ def _parse(arguments: list[str]) -> tuple[str, Any, list[tuple[str, Any]]]:
 
 def split_dotted(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, Any]]]:
     """Take ``--a.b value`` and ``--a.b=value`` out of the arguments; values are read as YAML."""
-    import yaml
+    from condensery.utils.reading import yaml_of
 
     rest: list[str] = []
     dotted: list[tuple[str, Any]] = []
@@ -159,8 +162,8 @@ def split_dotted(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, A
                 raise SystemExit(_fail_alike(f"--{name} needs a value", 2))
             text = waiting.pop(0)
         try:
-            dotted.append((name, yaml.safe_load(text)))
-        except yaml.YAMLError:
+            dotted.append((name, yaml_of(text)))
+        except ValueError:
             dotted.append((name, text))
     return rest, dotted
 

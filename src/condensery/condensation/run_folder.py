@@ -21,12 +21,21 @@ from condensery.sets.picture import save_picture
 from condensery.utils.checkpoint import Checkpoints
 from condensery.utils.facts import note_facts
 from condensery.utils.files import append_line, write_text
+from condensery.utils.reading import json_of
 
 #: ``timed``: finished at a time before its last iteration. ``grown``: finished, and more iterations
 #: are requested now.
 Status = Literal["new", "unfinished", "timed", "grown", "finished"]
 #: What ended a run.
 Ended = Literal["iterations", "converged", "minutes"]
+#: Types of those facts in ``run.json`` that a run reads again.
+_FACTS: dict[str, tuple[type[Any], ...]] = {
+    **dict.fromkeys(("seconds", "checkpoint_seconds"), (int, float)),
+    **dict.fromkeys(("sets", "begun_ranks", "asked_threads"), (int,)),
+    **dict.fromkeys(("ended", "fingerprint"), (str,)),
+    **dict.fromkeys(("plan", "evaluate_at"), (dict,)),
+    "loss_at_the_start": (list,),
+}
 #: What a run leaves behind that was killed before it wrote its recipe.
 _BEGUN = {"run.json", "checkpoints"}
 _METRICS = "metrics.jsonl"
@@ -117,8 +126,19 @@ class RunFolder:
         return recipe.exists() and _grown(read_yaml(recipe, "the recipe"), config)
 
     def facts(self) -> dict[str, Any]:
-        """What ``run.json`` says, empty when there is none."""
-        return note_facts(self.path)
+        """What ``run.json`` says, empty when there is none.
+
+        Raises:
+            DataError: when it says something of the wrong type.
+        """
+        held = note_facts(self.path)
+        wrong = next((name for name in _FACTS if not _right(name, held.get(name))), None)
+        if wrong is not None:
+            raise DataError(
+                f"{self.path / 'run.json'} is damaged ({wrong} is {held[wrong]!r:.50}); correct "
+                "or remove it"
+            )
+        return held
 
     def plan(self) -> Plan | None:
         """The plan that the run started with.
@@ -215,7 +235,7 @@ class RunFolder:
         kept = []
         for number, line in enumerate(lines):
             try:
-                if line and json.loads(line)["iteration"] <= iteration:
+                if line and json_of(line)["iteration"] <= iteration:
                     kept.append(line.decode() + "\n")
             except (ValueError, KeyError, TypeError) as error:
                 if number < len(lines) - 1:
@@ -240,6 +260,16 @@ class RunFolder:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _right(name: str, value: Any) -> bool:
+    """Whether a fact of ``run.json`` is absent or of its type."""
+    if value is None or type(value) not in _FACTS[name]:
+        return value is None
+    if name == "loss_at_the_start":
+        return all(type(loss) in (int, float) for loss in value)
+    at = value.get("at", []) if name == "evaluate_at" else []
+    return isinstance(at, list) and all(type(k) is int for k in at)
 
 
 def _grown(held: Any, config: RunConfig) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from condensery.errors import UsageError, unknown_name
+from condensery.utils import reading
 
 #: The loop's choices, and every section of a recipe that has fields of its own.
 CHOICES = ("formation", "objective", "supply", "augmentation")
@@ -36,16 +37,29 @@ def recipe_names() -> list[str]:
 def read_yaml(path: Path, what: str) -> dict[str, Any]:
     """A YAML file that holds a mapping; anything else is a :class:`UsageError`."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = reading.read_yaml(path)
     except OSError as error:
         raise UsageError(f"{what} {path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{what} {path} is not valid YAML: {_in_one_line(error)}") from error
+    except ValueError as error:
+        raise UsageError(f"{what} {path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise UsageError(
             f"{what} {path} must hold a mapping of fields, not {type(content).__name__}"
         )
+    _check_names(content, f"{what} {path}")
     return content
+
+
+def _check_names(value: Any, where: str) -> None:
+    """Raise if a field's name is not text."""
+    if isinstance(value, dict):
+        for name, below in value.items():
+            if not isinstance(name, str):
+                raise UsageError(f"{where} has the field {name!r}; names of fields are text")
+            _check_names(below, where)
+    elif isinstance(value, list):
+        for below in value:
+            _check_names(below, where)
 
 
 def _check_ground(content: Mapping[str, Any], path: Path) -> None:
@@ -60,13 +74,6 @@ def _check_ground(content: Mapping[str, Any], path: Path) -> None:
         f"recipe {path} lacks {', '.join(lacking)}; add them, or name the recipe it extends, such "
         "as recipe: dm"
     )
-
-
-def _in_one_line(error: Exception) -> str:
-    """What is wrong and where, without the lines that show it."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"{error.problem} (line {error.problem_mark.line + 1})"
-    return " ".join(str(error).split())
 
 
 def read_recipe(name: str) -> dict[str, Any]:

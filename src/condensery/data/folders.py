@@ -48,23 +48,37 @@ def _hidden(path: Path) -> bool:
     return path.name.startswith(".") or path.name.lower() in _IGNORED
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """All files below a folder in a fixed order, hidden ones left out."""
+def _walk(folder: Path, seen: set[Path] | None = None) -> Iterator[Path]:
+    """All files below a folder in a fixed order, hidden ones left out.
+
+    Links are followed, but each real folder is entered once: a link may lead back up.
+
+    Args:
+        folder: where to start.
+        seen: real folders not to enter; those that are entered are added.
+    """
+    seen = set() if seen is None else seen
+    seen.add(folder.resolve())
     for path in sorted(folder.iterdir()):
         if _hidden(path):
             continue
-        if path.is_dir():
-            yield from _walk(path)
-        else:
+        if not path.is_dir():
             yield path
+        elif path.resolve() not in seen:
+            yield from _walk(path, seen)
 
 
 def _fingerprint(files: Iterable[Path], root: Path) -> str:
-    """From relative names, sizes and times of change, which is cheap."""
+    """From relative names and what the file system says of the files, which is cheap.
+
+    A time of modification can be set, and many programs set it to one value; the number of a file
+    and the time when that was last changed tell two files of one name, size and time apart.
+    """
     digest = hashlib.sha256()
     for path in files:
         stat = path.stat()
-        entry = (path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns)
+        times = (stat.st_mtime_ns, stat.st_ctime_ns)
+        entry = (path.relative_to(root).as_posix(), stat.st_size, *times, stat.st_dev, stat.st_ino)
         digest.update(repr(entry).encode())
     return digest.hexdigest()
 
@@ -139,13 +153,14 @@ class _Listing:
             )
         self.others += loose
         self.names = tuple(p.name for p in folders) if names is None else names
+        seen = {root.resolve(), *(folder.resolve() for folder in folders)}
         for folder in folders:
-            self._take(folder, fixed=names is not None)
+            self._take(folder, seen, fixed=names is not None)
 
-    def _take(self, folder: Path, *, fixed: bool) -> None:
+    def _take(self, folder: Path, seen: set[Path], *, fixed: bool) -> None:
         pictures: list[Path] = []
         wanted = images.EXTENSIONS if self.kind == "image" else sound.EXTENSIONS
-        for path in _walk(folder):
+        for path in _walk(folder, seen):
             (pictures if path.suffix.lower() in wanted else self.others).append(path)
         if not pictures and not fixed:
             raise DataError(
@@ -180,10 +195,11 @@ class _Listing:
 def picture_folders(root: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]] | None:
     """Class folders of pictures, and every picture with its class; None when it has none."""
     folders = [p for p in sorted(root.iterdir()) if p.is_dir() and not _hidden(p)]
+    seen = {root.resolve(), *(folder.resolve() for folder in folders)}
     files = [
         (path, number)
         for number, folder in enumerate(folders)
-        for path in _walk(folder)
+        for path in _walk(folder, seen)
         if path.suffix.lower() in images.EXTENSIONS
     ]
     return (tuple(p.name for p in folders), files) if files else None

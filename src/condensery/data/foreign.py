@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch.utils.data import Dataset
 
 from condensery.errors import DataError
 
+from .archives import read_npz
 from .arrays import pair
 from .classes import as_labels
 from .images import Content, UnreadableError, is_picture, pixels
@@ -26,32 +26,21 @@ _NPZ_NAMES = (
 
 def from_npz(path: Path, **options: Any) -> Pair:
     """Two labelled sets from an ``.npz`` file; nothing in it is unpickled."""
-    try:
-        # Opened here, because numpy leaves a torn archive open.
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-            held = set(file.files)
-            for names in _NPZ_NAMES:
-                if {names[0], names[1]} <= held:
-                    break
-            else:
-                raise DataError(
-                    f"'{path.name}' holds {', '.join(sorted(held)) or 'nothing'}; images and "
-                    "labels (or x_train and y_train) are needed"
-                )
-            train = (file[names[0]], file[names[1]])
-            if (names[2] in held) != (names[3] in held):
-                raise DataError(
-                    f"'{path.name}' has one of {names[2]} and {names[3]}; both or neither is needed"
-                )
-            test = (file[names[2]], file[names[3]]) if names[2] in held else None
-            class_names = [str(n) for n in file["class_names"]] if "class_names" in held else None
-    except DataError:
-        raise
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        # An array of objects ends here, too: reading one would need pickle.
+    known = [name for names in _NPZ_NAMES for name in names]
+    held, found = read_npz(path, [*known, "class_names"])
+    names = next((n for n in _NPZ_NAMES if {n[0], n[1]} <= set(held)), None)
+    if names is None:
         raise DataError(
-            f"'{path.name}' cannot be read ({error}); save plain arrays with numpy.savez"
-        ) from error
+            f"'{path.name}' holds {', '.join(found) or 'nothing'}; images and labels (or x_train "
+            "and y_train) are needed"
+        )
+    if (names[2] in held) != (names[3] in held):
+        raise DataError(
+            f"'{path.name}' has one of {names[2]} and {names[3]}; both or neither is needed"
+        )
+    train = (held[names[0]], held[names[1]])
+    test = (held[names[2]], held[names[3]]) if names[2] in held else None
+    class_names = [str(n) for n in np.ravel(held["class_names"])] if "class_names" in held else None
     return pair(train, test, path.stem, class_names=class_names, **options)
 
 

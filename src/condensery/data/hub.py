@@ -106,7 +106,7 @@ def _choose(
 
 
 def _table(dataset: Any, where: str, image: str | None) -> Table:
-    from datasets import Audio, Image
+    from datasets import Audio, Image, config
 
     features = dict(dataset.features)
     for column, feature in features.items():
@@ -117,7 +117,7 @@ def _table(dataset: Any, where: str, image: str | None) -> Table:
         part = dataset.select_columns(columns).with_format("arrow")
         yield from part.iter(batch_size=256)
 
-    return Table(where, features, batches)
+    return Table(where, features, batches, Path(config.HF_CACHE_HOME))
 
 
 def _fingerprint(repository: str, config: str | None, held: Any) -> str:

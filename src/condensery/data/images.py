@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from condensery.utils.reading import regular
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -27,8 +29,11 @@ EXTENSIONS = frozenset(
 )
 """File names that are taken for pictures in a folder."""
 
-# What the libraries below raise for bytes that are not a picture, a torn one or a bomb.
-_BROKEN = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, EOFError)
+#: The formats of these files. Pillow knows others, some of which start programs; the last one has
+#: no mark of its own and is tried last. HEIF is there where the pillow-heif library registers it.
+_FORMATS = (
+    *("PNG", "JPEG", "JPEG2000", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "HEIF", "TGA"),
+)
 
 
 class UnreadableError(Exception):
@@ -54,10 +59,13 @@ def pixels(content: Content, size: int | None) -> PixelArray:
     if isinstance(content, Image.Image):
         return _guarded(content, size)
     try:
-        source = io.BytesIO(content) if isinstance(content, bytes) else content
-        with Image.open(source) as image:
+        source = io.BytesIO(content) if isinstance(content, bytes) else regular(content)
+        Image.init()
+        with Image.open(source, formats=[f for f in _FORMATS if f in Image.OPEN]) as image:
             return _guarded(image, size)
-    except (*_BROKEN, Image.DecompressionBombError) as error:
+    except (UnreadableError, MemoryError):
+        raise
+    except Exception as error:  # the decoders raise errors of many kinds, bombs among them
         raise UnreadableError(str(error)) from error
 
 
@@ -68,15 +76,15 @@ def _guarded(image: Image.Image, size: int | None) -> PixelArray:
             image.draft(None, (2 * size, 2 * size))
         flat = flatten(image)
         return np.asarray(flat if size is None else _square(flat, size))
-    except _BROKEN as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # as above
         raise UnreadableError(str(error)) from error
 
 
 def flatten(image: Image.Image) -> Image.Image:
     """An upright, opaque image of mode ``L`` or ``RGB``."""
-    from PIL import ImageOps
-
-    image = ImageOps.exif_transpose(image)
+    image = _upright(image)
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
         return image
     if image.mode.startswith("I") or image.mode == "F":
@@ -85,6 +93,19 @@ def flatten(image: Image.Image) -> Image.Image:
     if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
         return _over_white(image, grey)
     return image.convert("L" if grey else "RGB")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF data say; where these are damaged it stays as it is."""
+    from PIL import ImageOps
+
+    image.load()  # what is wrong with the picture itself is an error
+    try:
+        return ImageOps.exif_transpose(image)
+    except MemoryError:
+        raise
+    except Exception:  # a damaged directory of EXIF data raises errors of many kinds
+        return image
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

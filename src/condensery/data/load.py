@@ -182,9 +182,15 @@ def _named(given: str | Path, wanted: Wanted, flip: bool | None, cache: bool) ->
         if folder is not None:
             source = folders.source(folder, spec)
             return _finish(decoded(source, wanted, cache=cache), spec, spec, flip)
-    path = Path(given).expanduser()
-    if not path.exists():
+    try:
+        path = Path(given).expanduser()
+        exists = path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, or of no user
+        raise _missing(spec) from error
+    if not exists:
         raise _missing(spec)
+    if not path.is_dir() and not path.is_file():
+        raise DataError(f"'{spec}' is a device or a pipe; name a folder or a regular file")
     name = path.resolve().stem if path.is_file() else path.resolve().name
     if path.suffix == ".npz":
         return _finish(foreign.from_npz(path, size=size, channels=channels), name, spec, flip)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condensery.errors import DataError
+from condensery.utils.reading import regular
 
 from .images import Content, UnreadableError
 
@@ -39,8 +40,6 @@ _PLAIN = (0x01, 0x03)  # integers and floating numbers, which scipy reads
 _EXTENSIBLE = 0xFFFE
 _OPEN_END = 0x7FFF0000  # programs that write to a pipe declare such a length, or a larger one
 _RATES = (1000, 768_000)
-# What scipy raises for bytes that are not a WAV file, or a damaged one.
-_BROKEN = (ValueError, struct.error, OSError, EOFError, ArithmeticError, LookupError, NameError)
 
 
 def samples(content: Content, name: str) -> tuple[Samples, int]:
@@ -77,7 +76,7 @@ def samples(content: Content, name: str) -> tuple[Samples, int]:
 
 
 def _bytes(content: Any) -> bytes:
-    raw: bytes = content.read_bytes()
+    raw: bytes = regular(content).read_bytes()
     return raw
 
 
@@ -124,7 +123,9 @@ def _wav(raw: bytes) -> tuple[NDArray[np.float64], int]:
             # Remarks on chunks that hold no sound would say nothing that a reader could act on.
             warnings.simplefilter("ignore")
             rate, x = wavfile.read(io.BytesIO(raw))
-    except _BROKEN as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # scipy raises errors of many kinds for a damaged file
         raise UnreadableError("damaged") from error
     if x.dtype == np.uint8:
         return (x.astype(np.float64) - 128) / 128, int(rate)

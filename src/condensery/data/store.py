@@ -21,6 +21,7 @@ from torch import Tensor
 
 from condensery.errors import DataError
 from condensery.runtime.devices import physical_memory
+from condensery.utils.reading import json_of
 from condensery.utils.text import size_text
 
 CHUNK = 2**24
@@ -286,7 +287,7 @@ class Kept:
             (length,) = struct.unpack("<Q", _read(file, 8))
             if length != _HEAD - 8:
                 raise ValueError("another program's header")
-            self._header = json.loads(_read(file, length))
+            self._header = json_of(_read(file, length))
             end = file.seek(0, 2)
         if end != _HEAD + max(entry["data_offsets"][1] for entry in self._header.values()):
             raise ValueError("cut off")
@@ -311,7 +312,7 @@ class Kept:
 
     def facts(self) -> Any:
         """The plain values."""
-        return json.loads(self.tensor("facts").numpy().tobytes())
+        return json_of(self.tensor("facts").numpy().tobytes())
 
 
 def _read(file: BinaryIO, n: int) -> bytes:

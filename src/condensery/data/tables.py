@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condensery.errors import DataError
+from condensery.utils.reading import regular
 
 from .classes import Rows
 from .pictures import Pictures, Splits
@@ -36,8 +37,26 @@ class Table:
     """For messages: which split of what."""
     features: dict[str, Any]
     """Column → feature of the ``datasets`` library."""
-    batches: Callable[[list[str]], Iterator[Any]]
+    read: Callable[[list[str]], Iterator[Any]]
     """Some columns, as arrow tables or record batches in order."""
+    home: Path | None = None
+    """The folder in which the paths lie that rows may have in place of contents; None: there are
+    none."""
+
+    def batches(self, columns: list[str]) -> Iterator[Any]:
+        """Some columns in order, each batch checked: its offsets may lead out of its buffers.
+
+        Raises:
+            DataError: for a batch that contradicts itself.
+        """
+        import pyarrow as pa
+
+        for batch in self.read(columns):
+            try:
+                batch.validate(full=True)
+            except pa.ArrowException as error:
+                raise _broken(self.where, error) from error
+            yield batch
 
 
 def split_of(words: str) -> str | None:
@@ -52,7 +71,6 @@ def split_of(words: str) -> str | None:
 
 def file_table(paths: Sequence[Path], where: str) -> Table:
     """A split that lies in parquet or arrow files."""
-    import pyarrow as pa
     from datasets import Features
 
     def batches(columns: list[str]) -> Iterator[Any]:
@@ -61,21 +79,25 @@ def file_table(paths: Sequence[Path], where: str) -> Table:
 
     try:
         schema = _schema(paths[0])
+        features = dict(Features.from_arrow_schema(schema))
         for path in paths[1:]:
             if _schema(path).names != schema.names:
                 raise DataError(
                     f"'{path.name}' has columns that differ from '{paths[0].name}'; the files of a "
                     "split must have the same columns"
                 )
-    except (pa.ArrowException, OSError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # what it says of its columns may be anything
         raise _broken(where, error) from error
-    return Table(where, dict(Features.from_arrow_schema(schema)), batches)
+    return Table(where, features, batches, paths[0].parent)
 
 
 def _schema(path: Path) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    regular(path)
     if path.suffix == ".parquet":
         return pq.read_schema(path)
     with pa.memory_map(str(path)) as source:
@@ -115,7 +137,8 @@ def _read(path: Path, columns: list[str]) -> Iterator[Any]:
 
 
 def _broken(where: str, error: Exception) -> DataError:
-    return DataError(f"{where} cannot be read ({str(error).splitlines()[0]}); replace the file")
+    words = (str(error).splitlines() or [type(error).__name__])[0]
+    return DataError(f"{where} cannot be read ({words}); replace the file")
 
 
 def splits_of(
@@ -185,7 +208,7 @@ def _pictures(table: Table, image: str, label: str) -> Pictures:
 def _labels(table: Table, column: str) -> NDArray[np.int64] | NDArray[np.str_]:
     parts: list[Any] = []
     for batch in table.batches([column]):
-        parts.extend(batch.column(0).to_pylist())
+        parts.extend(_values(table, batch.column(0)))
     for row, value in enumerate(parts):
         if not isinstance(value, (int, str)) or isinstance(value, str) != isinstance(parts[0], str):
             raise DataError(
@@ -194,7 +217,21 @@ def _labels(table: Table, column: str) -> NDArray[np.int64] | NDArray[np.str_]:
             )
     if parts and isinstance(parts[0], str):
         return np.array(parts, dtype=np.str_)
-    return np.array(parts, dtype=np.int64)
+    try:
+        return np.array(parts, dtype=np.int64)
+    except OverflowError as error:
+        raise DataError(
+            f"{table.where} has the label {max(parts, key=abs)}; labels must fit 64 bits"
+        ) from error
+
+
+def _values(table: Table, column: Any) -> list[Any]:
+    """A column's values as Python has them."""
+    try:
+        values: list[Any] = column.to_pylist()
+    except Exception as error:  # text that is no UTF-8, dates out of range, unknown zones
+        raise _broken(table.where, error) from error
+    return values
 
 
 def _pick(table: Table, column: str, rows: Rows) -> Iterator[Item]:
@@ -205,19 +242,20 @@ def _pick(table: Table, column: str, rows: Rows) -> Iterator[Item]:
         low, high = np.searchsorted(rows, (start, start + batch.num_rows))
         inside = rows[low:high] - start
         if len(inside):
-            for row, value in zip(inside, batch.column(0).take(inside).to_pylist(), strict=True):
-                yield _item(value, int(row) + start, f"column '{column}' of {table.where}", kind)
+            values = _values(table, batch.column(0).take(inside))
+            for row, value in zip(inside, values, strict=True):
+                yield _item(table, column, value, int(row) + start, kind)
         start += batch.num_rows
 
 
-def _item(value: Any, row: int, where: str, kind: str) -> Item:
-    name = f"row {row}"
+def _item(table: Table, column: str, value: Any, row: int, kind: str) -> Item:
+    name, where = f"row {row}", f"column '{column}' of {table.where}"
     if isinstance(value, bytes):
         return name, value
     if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
         return name, value["bytes"]
-    if isinstance(value, dict) and value.get("path"):
-        return name, Path(value["path"])
+    if isinstance(value, dict) and isinstance(value.get("path"), str) and value["path"]:
+        return name, _inside(table, value["path"], f"{name} of {where}")
     if value is None or isinstance(value, dict):
         return name, ValueError(f"no encoded {kind}")
     feature = "Image, or pass arrays" if kind == "image" else "Audio"
@@ -225,3 +263,22 @@ def _item(value: Any, row: int, where: str, kind: str) -> Item:
         f"{where} holds {type(value).__name__}, not encoded {kind}s; write it with the feature "
         f"{feature}"
     )
+
+
+def _inside(table: Table, given: str, where: str) -> Path:
+    """A path that a row has in place of its content; whoever wrote it must not read other files.
+
+    Raises:
+        DataError: when it leads out of the table's folder.
+    """
+    home = None if table.home is None else table.home.resolve()
+    try:
+        path = None if home is None else (home / given).resolve()
+    except (OSError, ValueError, RuntimeError):  # a NUL in it, or a loop of links
+        path = None
+    if home is None or path is None or not path.is_relative_to(home):
+        raise DataError(
+            f"{where} names a file outside the data set's folder ({given!r:.80}); put the contents "
+            "themselves into the table, or the file beside it"
+        )
+    return path

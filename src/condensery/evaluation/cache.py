@@ -25,6 +25,7 @@ from condensery.errors import UsageError
 from condensery.utils.files import LONG_AGO, make_folder, remove_leftovers, write_json
 from condensery.utils.locks import lock_of
 from condensery.utils.output import put_error
+from condensery.utils.reading import read_json
 
 from .cell import Cell, Measured
 
@@ -117,7 +118,7 @@ def _one_writer(folder: Path) -> Iterator[None]:
 def _read(file: Path, facts: dict[str, Any]) -> dict[int, Measured] | None:
     """The numbers of a file, by network; None where the file is there and is damaged."""
     try:
-        held = json.loads(file.read_text(encoding="utf-8"))
+        held = read_json(file)
         if held["facts"] != facts:
             raise ValueError("of something else")
         found = {

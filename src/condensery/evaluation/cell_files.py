@@ -15,6 +15,7 @@ from condensery.runtime.plan import Plan
 from condensery.sets.candidate import Candidate
 from condensery.training.protocol import Protocol
 from condensery.training.whole_split import WholeSchedule
+from condensery.utils.reading import read_json
 
 from .cell import Cell
 from .rows import Row
@@ -62,7 +63,7 @@ def write_cell(cell: Cell, folder: Path) -> None:
 
 def read_cell(folder: Path) -> Cell:
     """Read what :func:`write_cell` wrote."""
-    values = json.loads((folder / _VALUES).read_text(encoding="utf-8"))
+    values = read_json(folder / _VALUES)
     tensors = load_file(folder / _TENSORS)
 
     def split(name: str) -> LabelledSet:

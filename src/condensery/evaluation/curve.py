@@ -5,7 +5,6 @@ DM's figure 4. Nothing here feeds back into a run: it is finished before its set
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from condensery.data import Data
 from condensery.errors import UsageError
 from condensery.sets.condensed import FILE, CondensedSet
 from condensery.utils.files import write_json
+from condensery.utils.reading import read_json
 
 from .run import evaluate
 
@@ -95,7 +95,7 @@ def _same(row: Mapping[str, Any], iteration: int, how: Mapping[str, Any]) -> boo
 
 def _read(file: Path) -> list[dict[str, Any]]:
     try:
-        held = json.loads(file.read_text(encoding="utf-8"))
+        held = read_json(file)
         return [dict(row) for row in held["results"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import nn
 from condensery.config.imports import imported
 from condensery.config.net_spec import Spec
 from condensery.errors import UsageError, unknown_name
+from condensery.utils.reading import json_of
 
 from .sizes import Shape
 
@@ -100,7 +100,7 @@ def _options(spec: Spec, takes: Mapping[str, inspect.Parameter]) -> dict[str, An
 def _value(text: str) -> Any:
     """A number, true, false or null; anything else is a string."""
     try:
-        return json.loads(text)
+        return json_of(text)
     except ValueError:
         return text
 

@@ -5,7 +5,6 @@ Nothing here imports torch before a record is made.
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from condensery.errors import DataError
+from condensery.utils.reading import read_json
 
 from . import Experiment, Unmapped, experiment_of
 from .originals import NOT_COMPARED, OTHER_CONTENT, departure
@@ -191,7 +191,7 @@ def _hidden(file: Path, folder: Path) -> bool:
 
 def _read(file: Path, folder: Path, rows: dict[str, Published]) -> Record:
     try:
-        held = json.loads(file.read_text(encoding="utf-8"))
+        held = read_json(file)
         row = rows[held["address"]]
         accuracies = [float(a) for a in held["accuracies"]]
         mean, std = mean_and_std(accuracies)

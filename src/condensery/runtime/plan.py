@@ -32,6 +32,10 @@ _GPU_PIXELS = 8192 * 32 * 32
 COMPILE_PAYS = 200_000
 
 
+#: Threads, processes or networks of a plan: more than any machine has use for.
+_MOST = 1024
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """An execution plan; the mathematics is the same under every plan."""
@@ -74,6 +78,8 @@ class Plan:
         for name in ("threads", "processes", "networks"):
             if getattr(self, name) < 1:
                 raise UsageError(f"plan.{name} must be at least 1, got {getattr(self, name)}")
+            if getattr(self, name) > _MOST:
+                raise UsageError(f"plan.{name} must be at most {_MOST}, got {getattr(self, name)}")
         if self.processes > 1 and self.networks > 1:
             raise UsageError(
                 "plan.processes and plan.networks are alternatives; leave one of them at 1"
@@ -288,6 +294,8 @@ def choose_plan(
         return plan
     if threads is not None and threads < 1:
         raise UsageError(f"--threads must be at least 1, got {threads}")
+    if threads is not None and threads > _MOST:
+        raise UsageError(f"--threads must be at most {_MOST}, got {threads}")
     where = device or default_device()
     _check_device(where)
     cores = threads or default_threads()

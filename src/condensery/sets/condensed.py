@@ -21,6 +21,8 @@ from condensery.errors import DataError, UsageError
 from condensery.methods.formation import Formation, MultiFormation, weights_of
 from condensery.methods.formation.multi import pack
 from condensery.utils.files import whole_file
+from condensery.utils.reading import json_of, regular
+from condensery.utils.text import size_text
 
 #: The version of the file format that this program writes; it reads this one and older ones.
 FORMAT = 1
@@ -28,6 +30,13 @@ FORMAT = 1
 FILE = "condensed.safetensors"
 _KEY = "condensery"
 _WEIGHTS = "formation."
+#: What the decoded images of a file may take, and how many times what it stores beyond that: the
+#: papers' formations make up to fourteen times as much.
+MOST_DECODED, MOST_TIMES = 2**30, 64
+#: The largest count in its metadata.
+_MOST_COUNT = 2**63 - 1
+#: The largest mean or std in it, which float32 holds.
+_MOST_MEAN = 1e38
 #: What decoding may raise on numbers that are not what the metadata claims.
 _WRONG = (
     *(AttributeError, IndexError, KeyError, MemoryError, OverflowError),
@@ -88,7 +97,7 @@ class About:
     @classmethod
     def parse(cls, text: str) -> About:
         """Back from :meth:`dump`; raises ValueError, KeyError or TypeError for anything else."""
-        raw = json.loads(text)
+        raw = json_of(text)
         version = raw.pop("format")
         if not isinstance(version, int) or version > FORMAT:
             raise DataError(
@@ -96,7 +105,7 @@ class About:
             )
         formation = dict(raw.pop("formation"))
         for name in ("class_names", "mean", "std"):
-            raw[name] = tuple(raw[name])
+            raw[name] = tuple(float(x) if type(x) is int else x for x in raw[name])
         kind = str(formation.pop("kind"))
         about = cls(formation=Choice(kind, formation), source=Source(**raw.pop("source")), **raw)
         about.check()
@@ -113,17 +122,25 @@ class About:
         numbers = (*self.mean, *self.std)
         wrong = {
             "a name": any(not isinstance(text, str) for text in texts),
-            "a count": any(type(n) is not int or n < 0 for n in whole) or self.ipc < 1,
+            "a count": any(type(n) is not int or not 0 <= n <= _MOST_COUNT for n in whole)
+            or self.ipc < 1,
             "mean or std": any(not isinstance(x, float | int) for x in numbers)
-            or not all(math.isfinite(x) for x in numbers)
+            or not all(abs(x) <= _MOST_MEAN for x in numbers)
             or min(self.std, default=0) <= 0
             or len(self.mean) != len(self.std),
             "flip": not isinstance(self.flip, bool),
-            "config": not isinstance(self.config, dict),
+            "config": not isinstance(self.config, dict) or not _well_typed(self.config),
         }
         for what, is_wrong in wrong.items():
             if is_wrong:
                 raise TypeError(f"{what} in its metadata is invalid")
+
+
+def _well_typed(config: Mapping[str, Any]) -> bool:
+    """Whether what a configuration says of reading the data is of the right types, or absent."""
+    kinds = {"size": int, "channels": int, "sample_rate": int, "flip": bool, "zca": bool}
+    held = {name: config.get(name) for name in kinds}
+    return all(value is None or type(value) is kinds[name] for name, value in held.items())
 
 
 class CondensedSet(Dataset[tuple[Tensor, int]]):
@@ -223,7 +240,7 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
         """
         file = set_file(Path(path))
         try:
-            with safe_open(file, framework="pt") as opened:
+            with safe_open(regular(file), framework="pt") as opened:
                 about = About.parse((opened.metadata() or {})[_KEY])
                 stored, labels = opened.get_tensor("stored"), opened.get_tensor("labels")
                 found = [name for name in opened.keys() if name.startswith(_WEIGHTS)]  # noqa: SIM118
@@ -234,14 +251,24 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
             raise DataError(f"{file} cannot be opened: {error}") from error
         except SafetensorError as error:
             raise DataError(f"{file} is not a condensed set, or it is damaged") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except _WRONG as error:
             raise DataError(f"{file} is not a condensed set, or it is damaged: {error}") from error
-        by_class = _by_class(stored, labels, about, file)
+        try:
+            by_class = _by_class(stored, labels, about, file)
+        except DataError:
+            raise
+        except _WRONG as error:  # numbers of an unusual type, or none at all
+            raise DataError(
+                f"{file} is damaged: its tensors are {stored.dtype} of shape "
+                f"{tuple(stored.shape)} and {labels.dtype} of shape {tuple(labels.shape)}"
+            ) from error
         if formation is None and (by_class.dim() != 5 or by_class.shape[2] != len(about.mean)):
             raise DataError(
                 f"{file} is damaged: {tuple(stored.shape)} numbers are not images with "
                 f"{len(about.mean)} channels"
             )
+        if formation is None:
+            _check_decoded(by_class, about, file)
         try:
             condensed = cls(by_class, about, formation, weights or None)
         except UsageError as error:
@@ -298,6 +325,29 @@ def _by_class(stored: Tensor, labels: Tensor, about: About, file: Path) -> Tenso
         raise DataError(f"{file} is damaged: it holds values that are not finite")
     out: Tensor = stored.unflatten(0, (classes, -1))
     return out
+
+
+def _check_decoded(stored: Tensor, about: About, file: Path) -> None:
+    """Raise if a file's own formation would make far more of it than is reasonable.
+
+    Raises:
+        DataError: naming how much.
+    """
+    try:
+        chosen = build("formation", about.formation, foreign=False)
+        if hasattr(chosen, "check"):
+            chosen.check(*stored.shape[-2:])
+        images = len(stored) * chosen.decoded(stored.shape[1])
+    except (UsageError, *_WRONG) as error:
+        raise DataError(f"{file} cannot be decoded: {error}") from error
+    wanted = images * math.prod(stored.shape[2:]) * 4
+    most = max(MOST_DECODED, MOST_TIMES * stored.numel() * 4)
+    if wanted > most:
+        raise DataError(
+            f"{file} would be decoded to {images} images, {size_text(wanted)}, out of proportion "
+            f"to the {size_text(stored.nbytes)} that it stores (at most {size_text(most)}); get it "
+            "with a smaller formation.factor"
+        )
 
 
 def set_file(path: Path) -> Path:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from condensery.data import Data
+from condensery.data.archives import read_npz
 from condensery.data.classes import as_labels
 from condensery.data.folders import picture_folders
 from condensery.data.images import PixelArray, UnreadableError, as_channels, pixels
@@ -30,7 +29,7 @@ from condensery.utils.text import shape_text
 
 from .candidate import Candidate
 from .condensed import FILE
-from .torch_files import open_torch
+from .torch_files import is_whole, open_torch
 
 _TORCH = (".pt", ".pth")
 #: Files that each hold a third-party set.
@@ -38,11 +37,6 @@ _FILES = (".npz", *_TORCH)
 #: StoredParameters pixels are not clamped, but hardly one of a hundred lies outside these bounds.
 _PIXELS, _NORMALISED = (-1.0, 2.0), (-10.0, 10.0)
 _STRAY = 0.01
-#: What numpy raises for a file that is not, or no longer, an archive of plain arrays.
-_TORN = (
-    *(AttributeError, EOFError, KeyError, NotImplementedError, TypeError, ValueError),
-    *(zipfile.BadZipFile, zlib.error),
-)
 
 
 @dataclass(frozen=True)
@@ -106,20 +100,11 @@ def _several(folder: Path) -> list[Path]:
 
 
 def _npz(path: Path) -> _Raw:
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            held = {name: file[name] for name in file.files}
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    except _TORN as error:
-        # An array of objects ends here, too: reading one would need pickle.
-        raise DataError(
-            f"{path} is damaged or holds objects; save plain arrays with numpy.savez"
-        ) from error
+    held, found = read_npz(path, ("images", "labels", "class_names", "mean", "std"))
     if not {"images", "labels"} <= set(held):
         stored = "stored tensors, not training images; export it without --stored"
-        other = f"{', '.join(sorted(held)) or 'nothing'}; images and labels are needed"
-        raise DataError(f"{path} holds {stored if 'stored' in held else other}")
+        other = f"{', '.join(found) or 'nothing'}; images and labels are needed"
+        raise DataError(f"{path} holds {stored if 'stored' in found else other}")
     if ("mean" in held) != ("std" in held):
         raise DataError(f"{path} has one of mean and std; both or neither is needed")
     names = held.get("class_names")
@@ -170,6 +155,11 @@ def _experiments(path: Path) -> list[_Raw]:
         raise DataError(
             f"{path} has no images with labels; (images, labels), or a dictionary whose 'data' "
             "lists such pairs, is needed"
+        )
+    if not all(map(is_whole, (one for pair in pairs for one in pair))):
+        raise DataError(
+            f"{path} holds tensors of more numbers than it stores, such as expanded ones; save "
+            "them with .contiguous()"
         )
     return [_Raw(images, labels, normalised=True) for images, labels in pairs]
 
@@ -230,7 +220,7 @@ def _array(values: Any, path: Path) -> NDArray[Any]:
     try:
         tensor = values.detach()
         return np.asarray((tensor.float() if tensor.is_floating_point() else tensor).numpy())
-    except (TypeError, RuntimeError) as error:
+    except (TypeError, RuntimeError, ValueError) as error:
         raise DataError(
             f"{path} holds tensors that are not plain arrays; save dense ones"
         ) from error

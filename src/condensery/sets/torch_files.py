@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from condensery.errors import DataError
+from condensery.utils.reading import regular
 
 #: Numbers only: booleans, integers, floating and complex ones.
 _KINDS = "biufc"
@@ -54,13 +56,22 @@ def open_torch(path: Path) -> Any:
             warnings.simplefilter(
                 "ignore"
             )  # of its own formats; what is rejected is reported below
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(regular(path), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DataError(
             f"{path} is rejected: it holds more than tensors, numbers and text, or is not a file "
             "written by torch.save; opening it could run code, so save only images and labels"
         ) from error
+    except MemoryError:
+        raise
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # whatever a damaged file makes the reader raise
         raise DataError(f"{path} is damaged, or no file that torch.save wrote") from error
+
+
+def is_whole(tensor: Tensor) -> bool:
+    """Whether a tensor has all its numbers in the file: with a stride of 0, one makes any shape."""
+    if tensor.layout is not torch.strided:
+        return True  # as whole as its kind can be
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()

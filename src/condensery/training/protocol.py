@@ -19,6 +19,7 @@ from condensery.config.recipes import with_cases
 from condensery.config.sgd import SGD
 from condensery.data import Data
 from condensery.errors import UsageError, unknown_name
+from condensery.utils.reading import yaml_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,8 +156,8 @@ def change_of(name: str, change: str) -> tuple[str, Any]:
     if key not in known:
         raise unknown_name("constant of a protocol", key, known)
     try:
-        return key, yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return key, yaml_of(text)
+    except ValueError as error:
         raise UsageError(f"protocol '{name}': {text} is not a value of {key}") from error
 
 

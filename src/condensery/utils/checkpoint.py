@@ -17,8 +17,11 @@ from torch import Tensor
 from condensery.errors import DataError, UsageError
 
 from .files import sync_folder, whole_file
+from .reading import json_of, regular
 
 _KEY = "condensery-state"
+#: What a file raises whose values are not what they should be.
+_WRONG = (ValueError, TypeError, AttributeError, ArithmeticError)
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -39,8 +42,8 @@ def load_state(path: Path) -> dict[str, Any]:
         DataError: when the file is damaged.
     """
     try:
-        with safe_open(path, framework="pt") as opened:
-            held = json.loads((opened.metadata() or {})[_KEY])
+        with safe_open(regular(path), framework="pt") as opened:
+            held = json_of((opened.metadata() or {})[_KEY])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         if held["sha256"] != _digest(held["state"], tensors):
             raise DataError("its checksum is wrong")
@@ -51,7 +54,7 @@ def load_state(path: Path) -> dict[str, Any]:
             for folder in folders:
                 below = below[folder]
             below[last] = tensor
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, SafetensorError, RuntimeError, LookupError, *_WRONG) as error:
         raise DataError(
             f"checkpoint {path} is damaged ({error}); remove it to start this run again"
         ) from error

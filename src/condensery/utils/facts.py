@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from .files import write_json
+from .reading import read_json
 
 
 def note_facts(folder: Path, **facts: Any) -> dict[str, Any]:
     """Put facts about times and machines into a folder's ``run.json``; all that it says then."""
     try:
-        held = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        held = read_json(folder / "run.json")
     except (OSError, ValueError):
         held = {}
     known = held if isinstance(held, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import stat
@@ -21,6 +20,7 @@ from .files import (
     remove_leftovers,
     write_json,
 )
+from .reading import read_json
 
 _LOCK = ".lock"
 
@@ -108,7 +108,7 @@ def _remove_if_unused(folder: Path, place: Path, new: list[Path]) -> None:
 
 def _holder(place: Path) -> str:
     try:
-        held = json.loads((place / f"{_LOCK}.json").read_text(encoding="utf-8"))
+        held = read_json(place / f"{_LOCK}.json")
         return f"process {held['process']} on {held['host']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

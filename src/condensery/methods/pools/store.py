@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from condensery.config.sgd import SGD
 from condensery.errors import DataError, UsageError
 from condensery.training.protocol import Protocol
 from condensery.utils.files import whole_file, write_json
+from condensery.utils.reading import read_json, regular
 
 INDEX = "pool.json"
 _FORMAT = 1
@@ -152,19 +154,19 @@ class Pool:
                 "condensery pool"
             )
         try:
-            held = json.loads(index.read_text(encoding="utf-8"))
+            held = read_json(index)
             if held["format"] != _FORMAT:
                 raise DataError(
                     f"{index} has format {held['format']}, and this version reads {_FORMAT}; "
                     "update condensery"
                 )
-            snapshots = tuple(Snapshot(**one) for one in held["snapshots"])
+            snapshots = tuple(Snapshot(**dict(one)) for one in held["snapshots"])
             pool = cls(path, dict(held["settings"]), snapshots)
             pool.check()
             return pool
         except DataError:
             raise
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
             raise DataError(f"{index} is damaged ({error}); recreate the pool") from error
 
     def check(self) -> None:
@@ -183,7 +185,8 @@ class Pool:
             without = one.accuracy is None and self.settings.get("held_out") == 0
             measured = isinstance(one.accuracy, int | float) and 0 <= one.accuracy <= 100
             accuracy = without or measured
-            if not (numbers and accuracy and isinstance(one.file, str)):
+            texts = isinstance(one.file, str) and isinstance(one.sha256, str)
+            if not (numbers and math.isfinite(one.epoch) and accuracy and texts):
                 wrong.append(f"snapshot {one.file}")
         if wrong:
             raise TypeError(f"{', '.join(wrong)} in it is invalid")
@@ -220,14 +223,16 @@ class Pool:
             DataError: when the file is not the one that was written.
         """
         file = self.path / snapshot.file
-        if file.resolve().parent != (self.path / "networks").resolve():
-            raise DataError(f"{self.path / INDEX} names a file outside the pool: {snapshot.file}")
+        if "\0" in snapshot.file or file.resolve().parent != (self.path / "networks").resolve():
+            raise DataError(f"{self.path / INDEX} names a file outside the pool: {snapshot.file!r}")
         try:
-            content = file.read_bytes()
+            content = regular(file).read_bytes()
             if hashlib.sha256(content).hexdigest() != snapshot.sha256:
                 raise DataError(f"{file} does not match what {INDEX} lists; recreate the pool")
             return load_tensors(content)
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, DataError):
+                raise
             raise DataError(f"{file} cannot be read ({error}); recreate the pool") from error
 
     def within(self, above: float, below: float, first: int | None = None) -> list[Snapshot]:
