@@ -186,9 +186,9 @@ def _named(given: str | Path, wanted: Wanted, flip: bool | None, cache: bool) ->
     if not path.exists():
         raise _missing(spec)
     name = path.resolve().stem if path.is_file() else path.resolve().name
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         return _finish(foreign.from_npz(path, size=size, channels=channels), name, spec, flip)
-    if path.is_file() and path.suffix not in (".parquet", ".arrow"):
+    if path.is_file() and path.suffix.lower() not in (".parquet", ".arrow"):
         raise DataError(
             f"'{path.name}' is neither a folder nor an .npz, .parquet or .arrow file; "
             "convert it to one of these"
