@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -73,12 +74,12 @@ def condense_sets(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> 
             if ranks.first:
                 print(
                     f"condensery: stopped by {stop}; the same command continues {folder.path}, and "
-                    f"so does: condensery resume {out}",
+                    f"so does: condensery resume {shlex.quote(str(out))}",
                     file=sys.stderr,
                 )
             return 128 + stop.number
     if not options.dry_run:
-        order.say(f"next: condensery evaluate {out}")
+        order.say(f"next: {shlex.join(['condensery', 'evaluate', str(out)])}")
     if ranks.first:
         write_result(options, {"runs": results})
     return 0

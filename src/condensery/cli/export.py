@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def _pack(condensed: CondensedSet, options: Any, say: Any) -> int:
         f"{len(packed)} images in the storage of {about.ipc} per class, "
         f"{size_text(packed.stored_bytes)}: {folder}"
     )
-    say(f"next: condensery evaluate {folder}")
+    say(f"next: {shlex.join(['condensery', 'evaluate', str(folder)])}")
     write_result(options, {"out": str(folder), "to": "packed", **facts_of_set(packed)})
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -202,7 +203,7 @@ def _run(options: Any) -> int:
         print(f"condensery: stopped; the same command continues {out}", file=sys.stderr)
         return 128 + number
     say(f"\n{_summary(results)}")
-    say(f"next: condensery reproduce --status --results {out / 'results'}")
+    say(f"next: condensery reproduce --status --results {shlex.quote(str(out / 'results'))}")
     write_result(options, {"results": [made for _, made in results]})
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,6 @@ def select(options: Any) -> int:
     except Interrupted as stop:
         print(f"condensery: stopped by {stop}; the same command continues", file=sys.stderr)
         return 128 + stop.number
-    say(f"next: condensery evaluate {out}")
+    say(f"next: {shlex.join(['condensery', 'evaluate', str(out)])}")
     write_result(options, {"runs": results})
     return 0

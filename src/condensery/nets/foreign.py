@@ -8,7 +8,9 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from condensery.errors import UsageError, unknown_name
 
@@ -50,9 +52,19 @@ def build_foreign(spec: Spec, shape: Shape, classes: int, known: Iterable[str]) 
         ) from error
     if not isinstance(network, nn.Module):
         raise UsageError(f"{spec.name} made a {type(network).__name__}, not a torch.nn.Module")
+    _settle(network, shape)
     if not {"classes", "num_classes"} & set(given):
         _check_classes(network, spec.name, classes)
     return network
+
+
+def _settle(network: nn.Module, shape: Shape) -> None:
+    """Give layers that wait for their first input, such as ``nn.LazyLinear``, their sizes."""
+    if any(is_lazy(p) for p in network.parameters()):
+        was = network.training
+        with torch.no_grad():
+            network.eval()(torch.zeros(2, *shape))
+        network.train(was)
 
 
 def _locate(path: str, known: Iterable[str]) -> Callable[..., Any]:
