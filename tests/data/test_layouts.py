@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +153,53 @@ def test_tables_by_any_name_and_order_of_columns(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=np.full((4, 6, 6), 7, np.uint8), labels=[0, 1, 0, 1])
     (tmp_path / "a.npz").rename(tmp_path / "A.NPZ")
     assert values(load(tmp_path / "A.NPZ")) == {"0": ([7], [7]), "1": ([7], [7])}
+
+
+def test_the_cause_of_what_cannot_be_read_is_told(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for kind, words in (("f.tiff", "floating numbers of no known range"), ("x.heic", "HEIC")):
+        root = laid_out(tmp_path / kind, {"cat": 10, "dog": 20})
+        if kind == "f.tiff":
+            Image.fromarray(np.zeros((6, 6), np.float32)).save(root / "cat" / kind)
+        else:
+            (root / "cat" / kind).write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+        with pytest.raises(DataError, match=f"cat/{kind}: {words}"):
+            load(root, cache=False)
+    rows = [{"bytes": None, "path": "nowhere/a.png"}] * 4
+    pq.write_table(pa.table({"image": rows, "label": [0, 0, 1, 1]}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="only its path is given, and there is no such file"):
+        load(tmp_path / "a.parquet", cache=False)
+
+
+def test_a_large_picture_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = laid_out(tmp_path / "set", {"cat": 10, "dog": 20})
+    Image.new("L", (20, 20)).save(root / "cat" / "z.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(DataError, match=r"cat/z\.png: too many pixels"):
+        load(root, cache=False)
+
+
+def test_a_class_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    root = laid_out(tmp_path / "set", {"train/bar": 10, f"train/{odd}": 20, f"test/{odd}": 21})
+    for cache in (True, True, False):
+        assert values(load(root, cache=cache)) == {"bar": ([10], []), "caf\\xe9": ([20], [21])}
+    run = [sys.executable, "-m", "condensery", "data", str(root), "--size", "8"]
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(run, capture_output=True, text=True, env=env, check=True)
+    assert "classes: 2 (bar, caf\\xe9)" in done.stdout
+    assert r"images: 8\xd78 pixels" in done.stdout
+
+
+def test_without_a_cache_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("CONDENSERY_CACHE", str(cache))
+    root = laid_out(tmp_path / "set", {"cat": 10, "dog": 20})
+    load(root, cache=False)
+    assert not cache.exists()
+    load(root)
+    assert [file.suffix for file in (cache / "data").iterdir()] == [".safetensors"]

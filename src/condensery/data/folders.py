@@ -140,6 +140,11 @@ def _folders(folder: Path) -> list[Path]:
     return [p for p in _inside(folder) if p.is_dir()]
 
 
+def _class_name(folder: Path) -> str:
+    """A folder's name as text, whatever bytes it has: caf\\xe9 where they are not UTF-8."""
+    return folder.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _inside(folder: Path) -> list[Path]:
     """Folders and files in a fixed order, hidden ones left out."""
     return [p for p in sorted(folder.iterdir()) if not _hidden(p)]
@@ -167,7 +172,7 @@ class _Listing:
                 "folder that is named after it"
             )
         self.others += loose
-        self.names = tuple(p.name for p in folders) if names is None else names
+        self.names = tuple(map(_class_name, folders)) if names is None else names
         if names is not None and (root / ANNOTATIONS).is_file():
             self.others.remove(root / ANNOTATIONS)
             self._take_annotated(root / "images", root / ANNOTATIONS)
@@ -196,13 +201,14 @@ class _Listing:
             raise DataError(
                 f"class folder '{folder.name}' holds no {self.kind}s; add some or remove the folder"
             )
-        if pictures and folder.name not in self.names:
+        name = _class_name(folder)
+        if pictures and name not in self.names:
             raise DataError(
-                f"class '{folder.name}' has test {self.kind}s but no training {self.kind}s; "
+                f"class '{name}' has test {self.kind}s but no training {self.kind}s; "
                 f"add training {self.kind}s or leave it out of the test split"
             )
         if pictures:
-            self.labels += [self.names.index(folder.name)] * len(pictures)
+            self.labels += [self.names.index(name)] * len(pictures)
             self.files += pictures
 
     def notes(self) -> tuple[str, ...]:
