@@ -65,7 +65,7 @@ def wrong_value(complaint: str) -> tuple[str, str]:
     ('a whole number', 'two')
     """
     wanted: list[str] = []
-    for found in re.findall(r"Expected an? ([^\n]+?)(?=\. Got|\n|$)", complaint):
+    for found in re.findall(r"Expected (?:an? )?([^\n]+?)(?=\. Got|\n|$)", complaint):
         choices = re.search(r"Literal\[(.*)\]", found)
         name = re.search(r"<class '(\w+)'>", found)
         words = _WORDS.get(name[1], name[1]) if name else found

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from condensery.condensation.configure import configure
-from condensery.config.build import build
+from condensery.config.build import build, make
 from condensery.config.recipes import matches, read_recipe, recipe_names, with_cases
 from condensery.config.resolve import merge, resolve
-from condensery.config.schema import RunConfig
+from condensery.config.schema import PixelOptimizer, RunConfig, Scalars
 from condensery.data import Data
 from condensery.errors import UsageError
 
@@ -168,3 +169,10 @@ def test_a_folder_called_like_a_data_set_is_nobody_elses(tiny_data: Data) -> Non
     assert configure(folder, "dm").iterations == 20_000
     named = dataclasses.replace(tiny_data, name="tiny_imagenet", spec="tiny_imagenet")
     assert configure(named, "dm").iterations == 10_000
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    rate = make(PixelOptimizer, {"rate": np.float64(0.5), "drops": [3]}, "optimizer").rate
+    assert (rate, type(rate)) == (0.5, float)
+    made = make(Scalars, {"recipe": "dm", "data": "digits", "ipc": np.int64(3)}, "run")
+    assert (made.ipc, type(made.ipc)) == (3, int)

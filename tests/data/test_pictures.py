@@ -235,7 +235,10 @@ def test_few_unreadable_pictures_are_listed(tmp_path: Path) -> None:
     (root / "train" / "dog" / "x.jpg").write_bytes(b"")
     data = load(root)
     assert data.train.counts == (39, 40)
-    assert "left out: 2 of 81 training images cannot be read (cat/7.png, dog/x.jpg)" in data.notes
+    assert (
+        "left out: 2 of 81 training images cannot be read (cat/7.png: torn, dog/x.jpg)"
+        in data.notes
+    )
 
 
 def test_many_unreadable_pictures_are_refused(tmp_path: Path) -> None:

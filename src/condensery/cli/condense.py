@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,8 @@ def condense_sets(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> 
                     f"so does: {_resume(out, config)}"
                 )
             return 128 + stop.number
-    lines = [] if options.dry_run else [f"next: condensery evaluate {out}"]
+    again = shlex.join(["condensery", "evaluate", str(out)])
+    lines = [] if options.dry_run else [f"next: {again}"]
     conclude(options, {"runs": results}, lines, speaks=ranks.first)
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def _pack(condensed: CondensedSet, options: Any) -> int:
     lines = [
         f"{len(packed)} images in the storage of {about.ipc} per class, "
         f"{size_text(packed.stored_bytes)}: {folder}",
-        f"next: condensery evaluate {folder}",
+        f"next: {shlex.join(['condensery', 'evaluate', str(folder)])}",
     ]
     conclude(options, {"out": str(folder), "to": "packed", **facts_of_set(packed)}, lines)
     return 0

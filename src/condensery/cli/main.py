@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import os
 import re
 import signal
@@ -55,6 +56,10 @@ _DOTTED = re.compile(r"--(\w+(?:\.\w+)+)(?:=(.*))?", re.DOTALL)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code: 0, 1 failure, 2 usage, 130 and 143 signals."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that knows no × or é gets \\xd7, and no traceback.
+            stream.reconfigure(errors="backslashreplace")
     with without_current_folder(), interruptible() as signals:
         try:
             command, values, dotted = _parse(arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,7 +216,7 @@ def _run_rows(options: Any, ranks: Ranks) -> int:
     lines = [
         "",
         *_summary(results).splitlines(),
-        f"next: condensery reproduce --status --results {out / 'results'}",
+        f"next: condensery reproduce --status --results {shlex.quote(str(out / 'results'))}",
     ]
     made_all = {"results": [made for _, made in results]}
     conclude(options, made_all, lines, speaks=ranks.first)

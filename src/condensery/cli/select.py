@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -65,5 +66,6 @@ def select(options: Any) -> int:
     except Interrupted as stop:
         put_error(f"condensery: stopped by {stop}; the same command continues")
         return 128 + stop.number
-    conclude(options, {"runs": results}, [f"next: condensery evaluate {out}"])
+    again = shlex.join(["condensery", "evaluate", str(out)])
+    conclude(options, {"runs": results}, [f"next: {again}"])
     return 0

@@ -94,12 +94,19 @@ def make(cls: type[Any], settings: Mapping[str, Any], section: str) -> Any:
     if not fields:
         return cls()
     _check_not_null(cls, settings, section)
+    settings = {name: _plain(value) for name, value in settings.items()}
     parser = _parser(cls, section)  # type: ignore[arg-type]  # a class is hashable
     try:
         values = parser.parse_object({section: dict(settings)})[section]
     except Exception as error:  # jsonargparse raises several kinds; all mean a wrong value
         raise UsageError(_complaint(str(error), section)) from error
     return cls(**{name: values[name] for name in fields})
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy's as Python's; the parser knows these alone."""
+    is_numpy = type(value).__module__ == "numpy" and not getattr(value, "shape", True)
+    return value.item() if is_numpy else value
 
 
 def _unknown_setting(section: str, name: str, fields: Sequence[str]) -> UsageError:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from condensery.errors import DataError
 
+from .axes import Layout, layout_of
 from .classes import as_labels, hold_out, number
 from .labelled import LabelledSet
 from .pictures import Pair, drawn_note
@@ -30,24 +31,33 @@ def pair(
     size: int | None = None,
     channels: int | None = None,
     purpose: str = "test-split",
+    layout: Layout | None = None,
 ) -> Pair:
     """Two labelled sets from (images, labels) of arrays or tensors.
 
     Args:
-        train: images N×C×H×W, N×H×W or N×H×W×C (last axis 1 or 3, second not), of uint8 or
-            floating type; N labels, whole numbers or strings.
+        train: images N×C×H×W, N×H×W or N×H×W×C, of uint8 or floating type;
+            N labels, whole numbers or strings.
         test: the same for testing; ``None`` draws a stratified fifth.
         name: short name.
         class_names: names by label.
         size: side in pixels to bring the images to.
         channels: 1 or 3 to convert to.
         purpose: names the draw of the test split.
+        layout: order of the axes of images with four; found by :func:`layout_of` by default.
     """
-    images, raw = _checked(train, "training")
+    images, raw, order = _checked(train, "training", layout)
+    wide = images.shape[1] not in (1, 3)
     images = _shaped(images, size, channels)
-    test_images, test_raw = _checked(test, "test") if test is not None else (None, None)
+    test_images = test_raw = None
+    if test is not None:
+        test_images, test_raw, _ = _checked(test, "test", order or layout)
     labels = number(raw, test_raw, class_names)
     notes = list(labels.notes)
+    if order == "NHWC" and wide and layout is None:
+        notes.append(
+            f"the last axis was taken for {images.shape[1]} channels; layout='NCHW' says otherwise"
+        )
     if test_images is None or labels.test is None:
         drawn = hold_out(labels.train, len(labels.names), purpose)
         kept, held = (torch.from_numpy(rows) for rows in drawn)
@@ -63,6 +73,7 @@ def pair(
                 f"test images are {tuple(test_images.shape[1:])} of {test_images.dtype} but "
                 f"training images {tuple(images.shape[1:])} of {images.dtype}; make them match"
             )
+        check_ranges([images, test_images], ["the training images", "the test images"])
     train_set = LabelledSet.of(images, y, labels.names, name)
     test_set = LabelledSet.of(
         test_images, test_y, labels.names, name, mean=train_set.mean, std=train_set.std
@@ -70,10 +81,31 @@ def pair(
     return Pair(train_set, test_set, tuple(notes))
 
 
-def _checked(split: tuple[Any, Any], which: str) -> tuple[Tensor, NDArray[Any]]:
-    """One split's images as uint8 or float32 N×C×H×W, and its labels."""
+def check_ranges(parts: Sequence[Tensor], names: Sequence[str]) -> None:
+    """Raise if floating images of one part range to 1 and those of another to 255.
+
+    Raises:
+        DataError: naming both ranges.
+    """
+    if not all(len(part) and part.is_floating_point() for part in parts):
+        return
+    bounds = [(float(part.min()), float(part.max())) for part in parts]
+    low, high = (choose(range(len(parts)), key=lambda i: bounds[i][1]) for choose in (min, max))
+    # Pixels of one scale differ, but not so that all of one part are under 1 of 255.
+    if bounds[low][0] >= 0 and 0 < bounds[low][1] <= 1.5 and 16 <= bounds[high][1] <= 65535:
+        (a, b), (c, d) = bounds[low], bounds[high]
+        raise DataError(
+            f"{names[low]} range from {a:.3g} to {b:.3g} but {names[high]} from {c:.3g} to "
+            f"{d:.3g}; bring them to one scale"
+        )
+
+
+def _checked(
+    split: tuple[Any, Any], which: str, layout: Layout | None
+) -> tuple[Tensor, NDArray[Any], Layout | None]:
+    """One split's images as uint8 or float32 N×C×H×W, its labels, and the order of its axes."""
     images, labels = (v.detach().cpu() if isinstance(v, Tensor) else v for v in split)
-    tensor = _layout(_typed(images, which), which)
+    tensor, order = _layout(_typed(images, which), which, layout)
     numbers = as_labels(labels, which)
     if len(tensor) != len(numbers):
         raise DataError(
@@ -90,12 +122,12 @@ def _checked(split: tuple[Any, Any], which: str) -> tuple[Tensor, NDArray[Any]]:
                 f"{which} image {row} holds NaN or an infinite value (as float32); remove or "
                 "repair it"
             )
-    return tensor, numbers
+    return tensor, numbers, order
 
 
 def _typed(images: Any, which: str) -> Tensor:
     if not isinstance(images, Tensor):
-        array = np.asarray(images)
+        array = _array(images, which)
         if array.dtype != np.uint8 and array.dtype.kind != "f":
             raise DataError(_wrong_type(which, array.dtype))
         with np.errstate(over="ignore"):  # an overflow is reported as an infinite value, by row
@@ -107,6 +139,32 @@ def _typed(images: Any, which: str) -> Tensor:
     return images.clone() if images.dtype == torch.uint8 else images.to(torch.float32, copy=True)
 
 
+def _array(images: Any, which: str) -> NDArray[Any]:
+    """An array of a list of them, which have one shape and one type."""
+    if isinstance(images, (list, tuple)) and images and hasattr(images[0], "dtype"):
+        held = [v.detach().cpu().numpy() if isinstance(v, Tensor) else v for v in images]
+        first = held[0]
+        for row, one in enumerate(held):
+            kind = (getattr(one, "shape", None), getattr(one, "dtype", None))
+            if kind != (first.shape, first.dtype):
+                raise DataError(
+                    f"{which} image {row} is {_kind(one)} but the first is {_kind(first)}; bring "
+                    "all images to one size and type"
+                )
+        return np.stack(held)
+    try:
+        return np.asarray(images)
+    except ValueError as error:
+        raise DataError(
+            f"the {which} images differ in size; bring them to one, or give pictures and --size"
+        ) from error
+
+
+def _kind(value: Any) -> str:
+    dtype = getattr(value, "dtype", None)
+    return f"{tuple(value.shape)} of {dtype}" if dtype is not None else f"a {type(value).__name__}"
+
+
 def _wrong_type(which: str, dtype: object) -> str:
     return (
         f"the {which} images are of type {dtype}; uint8 (0 … 255) or a floating type is needed, "
@@ -114,8 +172,9 @@ def _wrong_type(which: str, dtype: object) -> str:
     )
 
 
-def _layout(images: Tensor, which: str) -> Tensor:
-    """N×C×H×W from any of the three layouts."""
+def _layout(images: Tensor, which: str, layout: Layout | None) -> tuple[Tensor, Layout | None]:
+    """N×C×H×W from any of the three layouts, and which of those with four axes it was."""
+    three = images.dim() == 3
     if images.dim() == 3:
         images = images[:, None]
     if images.dim() != 4 or 0 in images.shape[1:]:
@@ -123,9 +182,10 @@ def _layout(images: Tensor, which: str) -> Tensor:
             f"the {which} images have shape {tuple(images.shape)}; N×C×H×W, N×H×W or N×H×W×C is "
             "needed"
         )
-    if images.shape[3] in (1, 3) and images.shape[1] not in (1, 3):
+    order = None if three else layout_of(tuple(images.shape), which, layout)
+    if order == "NHWC":
         images = images.permute(0, 3, 1, 2)
-    return images.contiguous()
+    return images.contiguous(), order
 
 
 def _shaped(images: Tensor, size: int | None, channels: int | None) -> Tensor:

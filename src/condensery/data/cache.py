@@ -19,7 +19,7 @@ from .labelled import LabelledSet, fingerprint_of
 from .pictures import Pair, PictureSource, Wanted
 from .store import File, Kept, Store, WriteError
 
-_FORMAT = 3  # raise it whenever the same files would decode to other pixels or facts, or lie
+_FORMAT = 4  # raise it whenever the same files would decode to other pixels or facts, or lie
 # elsewhere in the file
 _SPLITS = ("train", "test")
 #: Bytes of a split up to which its content is checked at opening: a second on a slow machine.

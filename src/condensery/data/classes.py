@@ -28,7 +28,14 @@ class Labels:
 
 def as_labels(values: Any, split: str) -> NDArray[Any]:
     """Labels as one row of whole numbers or of strings; N×1 is taken as N."""
-    labels = np.asarray(values)
+    try:
+        labels = np.asarray(values)
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"the {split} labels differ in shape; one label per image is needed"
+        ) from error
+    if labels.dtype.kind in "SO":
+        labels = _decoded(labels, split)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:
@@ -46,6 +53,25 @@ def as_labels(values: Any, split: str) -> NDArray[Any]:
         raise DataError(
             f"the {split} labels are of type {labels.dtype}; whole numbers or strings are needed"
         )
+    return labels
+
+
+def text_of(name: Any) -> str:
+    """A class name, of text or of bytes.
+
+    >>> text_of(b"caf\xc3\xa9"), text_of("cat")
+    ('café', 'cat')
+    """
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+
+
+def _decoded(labels: NDArray[Any], split: str) -> NDArray[Any]:
+    """Labels of bytes as text; objects other than text and numbers stay as they are."""
+    flat = labels.ravel().tolist()
+    if flat and all(isinstance(v, bytes) for v in flat):
+        return np.array([text_of(v) for v in flat], dtype=np.str_).reshape(labels.shape)
+    if any(v is None for v in flat):
+        raise DataError(f"{split} image {flat.index(None)} has no label; every image needs one")
     return labels
 
 

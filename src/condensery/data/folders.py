@@ -13,11 +13,21 @@ from condensery.errors import DataError
 from . import images, sound
 from .classes import Rows
 from .pictures import Pictures, PictureSource, Splits
+from .split_folders import ANNOTATIONS, split_folders
 from .stack import Item
 from .tables import file_table, split_of, splits_of
 
 _TABLES = (".parquet", ".arrow")
-_IGNORED = {"thumbs.db", "desktop.ini", "__macosx"}
+# What operating systems, photo programs and network drives leave beside pictures.
+_IGNORED = {
+    "thumbs.db",
+    "desktop.ini",
+    "__macosx",
+    "@eadir",
+    "@__thumb",
+    "lost+found",
+    "$recycle.bin",
+}
 
 
 def source(root: Path, name: str) -> PictureSource:
@@ -32,16 +42,22 @@ def source(root: Path, name: str) -> PictureSource:
         )
     files = list(_walk(root))
     tables = [f for f in files if _is_table(f)]
-    if tables:
+    if tables and not _are_pictures(files):
         return PictureSource(name, _fingerprint(tables, root), lambda: _tables(tables, root))
     if not files:
         raise DataError(f"folder '{root.name}' is empty; class folders of images are needed")
     return PictureSource(name, _fingerprint(files, root), lambda: _class_folders(root, files))
 
 
+def _are_pictures(files: Sequence[Path]) -> bool:
+    """Whether most files are pictures or recordings, and a table beside them an index."""
+    loose = sum(f.suffix.lower() in images.EXTENSIONS | sound.EXTENSIONS for f in files)
+    return loose > len(files) // 2
+
+
 def _is_table(path: Path) -> bool:
     # The datasets library leaves cache-*.arrow files beside the ones that hold a saved set.
-    return path.suffix in _TABLES and not path.name.startswith("cache-")
+    return path.suffix.lower() in _TABLES and not path.name.startswith("cache-")
 
 
 def _hidden(path: Path) -> bool:
@@ -90,13 +106,17 @@ def _tables(files: Sequence[Path], root: Path) -> Splits:
         relative = path.relative_to(root)
         split = split_of(path.stem) or split_of(" ".join(relative.parts[:-1]))
         by_split.setdefault(split, []).append(path)
-    notes = []
+    notes: list[str] = []
     unnamed = by_split.pop(None, [])
     if "train" not in by_split:
         if not unnamed:
-            raise DataError(
-                f"folder '{root.name}' has no training files; name them train-*.parquet"
-            )
+            if len(files) > 1:
+                raise DataError(
+                    f"folder '{root.name}' has no training files; name them train-*.parquet"
+                )
+            # One file is the whole data set, whatever it is called.
+            unnamed = by_split.pop(next(iter(by_split)))
+            notes.append(f"'{unnamed[0].name}' is the only file, so it was taken for training")
         by_split["train"] = unnamed
     elif unnamed:
         notes.append(f"left out, in no known split: '{unnamed[0].name}' ({len(unnamed)} in all)")
@@ -116,46 +136,76 @@ def _class_folders(root: Path, files: Sequence[Path]) -> Splits:
     # A few pictures among recordings do not make a data set, and the other way round.
     sounds = sum(k in sound.EXTENSIONS for k in kinds) > sum(k in images.EXTENSIONS for k in kinds)
     kind = "recording" if sounds else "image"
-    inner = [p for p in sorted(root.iterdir()) if p.is_dir() and not _hidden(p)]
-    # Whole names, not words in them: 'train-ticket' may well be a class.
-    parts = {split_of(p.name): p for p in reversed(inner) if split_of(p.name) and p.name.isalpha()}
-    if "train" not in parts:
-        listing = _Listing(root, kind)
-        return Splits(listing.pictures(), None, listing.names, listing.notes(), sounds)
-    train = _Listing(parts["train"], kind)
-    notes = [*train.notes()]
-    held = parts.get("test", parts.get("validation"))
-    others = [p.name for p in inner if p not in (parts["train"], held)]
-    if others:
-        notes.append(f"left out: {', '.join(others[:5])}{', …' * (len(others) > 5)}")
-    if held is None:
-        return Splits(train.pictures(), None, train.names, tuple(notes), sounds)
-    test = _Listing(held, kind, train.names)
-    notes += test.notes()
-    return Splits(train.pictures(), test.pictures(), train.names, tuple(notes), sounds)
+    wanted = sound.EXTENSIONS if sounds else images.EXTENSIONS
+    places = split_folders(root, _inside, lambda path: path.suffix.lower() in wanted)
+    train = _Listing(places.train, places.classes, kind)
+    notes = list(train.notes())
+    left_out = [p.name for p in places.others]
+    test: Pictures | None = None
+    if places.test is not None:
+        held = _Listing(places.test, _folders(places.test), kind, train.names)
+        test, notes = held.pictures(), [*notes, *held.notes()]
+    if left_out:
+        notes.append(f"left out: {', '.join(left_out[:5])}{', …' * (len(left_out) > 5)}")
+    return Splits(train.pictures(), test, train.names, tuple(notes), sounds)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [p for p in _inside(folder) if p.is_dir()]
+
+
+def _class_name(folder: Path) -> str:
+    """A folder's name as text, whatever bytes it has: caf\\xe9 where they are not UTF-8."""
+    return folder.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _inside(folder: Path) -> list[Path]:
+    """Folders and files in a fixed order, hidden ones left out."""
+    return [p for p in sorted(folder.iterdir()) if not _hidden(p)]
 
 
 class _Listing:
     """The class folders of one split."""
 
-    def __init__(self, root: Path, kind: str, names: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        folders: Sequence[Path],
+        kind: str,
+        names: tuple[str, ...] | None = None,
+    ) -> None:
         """List a split of images or recordings; another split may have fixed the classes."""
         self.root, self.kind = root, kind
         self.files: list[Path] = []
         self.labels: list[int] = []
         self.others: list[Path] = []
-        folders = [p for p in sorted(root.iterdir()) if p.is_dir() and not _hidden(p)]
-        loose = [p for p in sorted(root.iterdir()) if p.is_file() and not _hidden(p)]
+        loose = [p for p in _inside(root) if p.is_file()]
         if not folders:
             raise DataError(
                 f"folder '{root.name}' has no class folders; put the {kind}s of each class into a "
                 "folder that is named after it"
             )
         self.others += loose
-        self.names = tuple(p.name for p in folders) if names is None else names
+        self.names = tuple(map(_class_name, folders)) if names is None else names
+        if names is not None and (root / ANNOTATIONS).is_file():
+            self.others.remove(root / ANNOTATIONS)
+            self._take_annotated(root / "images", root / ANNOTATIONS)
+            return
         seen = {root.resolve(), *(folder.resolve() for folder in folders)}
         for folder in folders:
             self._take(folder, seen, fixed=names is not None)
+
+    def _take_annotated(self, folder: Path, annotations: Path) -> None:
+        """Tiny-ImageNet's val: pictures in one folder, a line with name and class for each."""
+        for line in annotations.read_text(encoding="utf-8").splitlines():
+            name, label = [*line.split("\t"), ""][:2]
+            if label not in self.names:
+                raise DataError(
+                    f"'{annotations.name}' gives the class '{label}' to '{name}', and there is no "
+                    "such training class folder; unpack the archive again"
+                )
+            self.files.append(folder / Path(name).name)
+            self.labels.append(self.names.index(label))
 
     def _take(self, folder: Path, seen: set[Path], *, fixed: bool) -> None:
         pictures: list[Path] = []
@@ -166,13 +216,14 @@ class _Listing:
             raise DataError(
                 f"class folder '{folder.name}' holds no {self.kind}s; add some or remove the folder"
             )
-        if pictures and folder.name not in self.names:
+        name = _class_name(folder)
+        if pictures and name not in self.names:
             raise DataError(
-                f"class '{folder.name}' has test {self.kind}s but no training {self.kind}s; "
+                f"class '{name}' has test {self.kind}s but no training {self.kind}s; "
                 f"add training {self.kind}s or leave it out of the test split"
             )
         if pictures:
-            self.labels += [self.names.index(folder.name)] * len(pictures)
+            self.labels += [self.names.index(name)] * len(pictures)
             self.files += pictures
 
     def notes(self) -> tuple[str, ...]:

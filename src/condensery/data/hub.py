@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,22 @@ def _check_name(repository: str) -> None:
             f"a folder or file {repository} lies here, and would be read in place of the hub's "
             "data set of this name; run this from another folder, or name the folder's full path"
         )
+
+
+def is_held(value: Any) -> bool:
+    """Whether a value is of the datasets library, without importing it where nobody did."""
+    names = {("datasets.arrow_dataset", "Dataset"), ("datasets.dataset_dict", "DatasetDict")}
+    return any((c.__module__, c.__name__) in names for c in type(value).__mro__)
+
+
+def splits_held(data: Any, test: Any = None) -> Splits:
+    """Splits of a ``Dataset``, or of a ``DatasetDict``, which names them."""
+    if not isinstance(data, Mapping):
+        second = None if test is None else _table(test, "the test data set", None)
+        return splits_of(_table(data, "the training data set", None), second)
+    chosen, notes = _choose(data, "given", None, None)
+    tables = [_table(data[s], f"split '{s}'", None) for s in chosen]
+    return splits_of(tables[0], tables[1] if len(tables) > 1 else None, notes=notes)
 
 
 def _load(repository: str, config: str | None, name: str) -> Any:

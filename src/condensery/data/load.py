@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from condensery.errors import DataError, UsageError, unknown_name
 
 from . import arrays, catalogue, folders, foreign, hub, memory
+from .axes import Layout
 from .cache import decoded
 from .catalogue import Entry
 from .labelled import Data, LabelledSet, default_net
@@ -24,6 +25,8 @@ from .whitening import whitened
 DataLike: TypeAlias = "str | Path | Data | LabelledSet | tuple[Any, Any] | Dataset[Any]"
 """What :func:`load` takes."""
 
+#: What only a run folder has.
+_RUN = ("recipe.yaml", "condensed.safetensors")
 _DIGITS_FLIP = False  # a mirrored digit is another sign, or none
 
 
@@ -35,6 +38,7 @@ def load(
     channels: int | None = None,
     rate: int | None = None,
     flip: bool | None = None,
+    layout: Layout | None = None,
     zca: bool = False,
     cache: bool = True,
 ) -> Data:
@@ -53,6 +57,8 @@ def load(
         rate: sample rate to resample recordings to; by default that of the first recording, at
             most 16000.
         flip: whether augmentation may flip images horizontally; by default the data set's own rule.
+        layout: ``"NCHW"`` or ``"NHWC"``, the order of the axes of arrays with four; it is found
+            where the shape leaves no doubt.
         zca: whether images are whitened by the training split (IDC, appendix E.6).
         cache: whether decoded pictures are kept in, and taken from, the user's cache folder.
 
@@ -71,9 +77,9 @@ def load(
                 "test= applies to arrays, tensors and data sets in memory; put the images of a "
                 "folder under train/ and test/ instead"
             )
-        made = _named(data, Wanted(size=size, channels=channels, rate=rate), flip, cache)
+        made = _named(data, Wanted(size=size, channels=channels, rate=rate), flip, cache, layout)
     else:
-        pair, name = memory.in_memory(data, test, size, channels)
+        pair, name = memory.in_memory(data, test, size, channels, layout)
         made = _finish(pair, name, name, flip)
     if rate is not None and made.rate is None:
         raise NoRecordingsError(made.name)
@@ -155,9 +161,13 @@ def _again(
     return data if flip in (None, data.flip) else replace(data, flip=bool(flip))
 
 
-def _named(given: str | Path, wanted: Wanted, flip: bool | None, cache: bool) -> Data:
+def _named(
+    given: str | Path, wanted: Wanted, flip: bool | None, cache: bool, layout: Layout | None
+) -> Data:
     """A name or a path."""
     spec = str(given)
+    if not spec.strip():
+        raise UsageError("the data set has no name; give one, or a path such as ./photos")
     size, channels = wanted.size, wanted.channels
     if isinstance(given, str):
         if spec.startswith("hub:"):
@@ -192,12 +202,18 @@ def _named(given: str | Path, wanted: Wanted, flip: bool | None, cache: bool) ->
     if not path.is_dir() and not path.is_file():
         raise DataError(f"'{spec}' is a device or a pipe; name a folder or a regular file")
     name = path.resolve().stem if path.is_file() else path.resolve().name
-    if path.suffix == ".npz":
-        return _finish(foreign.from_npz(path, size=size, channels=channels), name, spec, flip)
-    if path.is_file() and path.suffix not in (".parquet", ".arrow"):
+    if path.suffix.lower() == ".npz":
+        how: dict[str, Any] = {"size": size, "channels": channels, "layout": layout}
+        return _finish(foreign.from_npz(path, **how), name, spec, flip)
+    if path.is_file() and path.suffix.lower() not in (".parquet", ".arrow"):
         raise DataError(
             f"'{path.name}' is neither a folder nor an .npz, .parquet or .arrow file; "
             "convert it to one of these"
+        )
+    if path.is_dir() and any((path / mark).exists() for mark in _RUN):
+        raise UsageError(
+            f"'{spec}' is a run folder, not a data set; look at it with condensery show, "
+            "and test its set with condensery evaluate"
         )
     source = folders.source(path, name)
     return _finish(decoded(source, wanted, cache=cache), name, spec, flip)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +12,20 @@ from torch.utils.data import Dataset
 
 from condensery.errors import DataError, UsageError
 
-from . import arrays, foreign
+from . import arrays, foreign, hub
+from .axes import Layout
 from .classes import hold_out
 from .labelled import LabelledSet
-from .pictures import Pair, drawn_note
+from .pictures import Pair, Wanted, decode, drawn_note
 
 
-def in_memory(data: Any, test: Any, size: int | None, channels: int | None) -> tuple[Pair, str]:
+def in_memory(
+    data: Any,
+    test: Any,
+    size: int | None,
+    channels: int | None,
+    layout: Layout | None = None,
+) -> tuple[Pair, str]:
     """Arrays, tensors, labelled sets and torch data sets."""
     if isinstance(data, LabelledSet):
         return _labelled(data, test, size, channels), data.name
@@ -25,16 +33,31 @@ def in_memory(data: Any, test: Any, size: int | None, channels: int | None) -> t
         if test is not None and not isinstance(test, (tuple, list)):
             raise DataError("test= must be (images, labels), as the training data are")
         train, held = _two(data, "training"), None if test is None else _two(test, "test")
-        return arrays.pair(train, held, "arrays", size=size, channels=channels), "arrays"
+        if foreign.holds_pictures(train[0]):
+            return foreign.from_pictures(train, held, "pictures", size, channels), "pictures"
+        how: dict[str, Any] = {"size": size, "channels": channels, "layout": layout}
+        return arrays.pair(train, held, "arrays", **how), "arrays"
+    if hub.is_held(data):
+        return _of_datasets(data, test, size, channels)
     if isinstance(data, Dataset):
         if test is not None and not isinstance(test, Dataset):
             raise DataError("test= must be a torch Dataset, as the training data are")
         name = re.sub(r"\W+", "_", type(data).__name__).lower()
-        return foreign.from_torch(data, test, name, size, channels), name
+        return foreign.from_torch(data, test, name, size, channels, layout), name
     raise DataError(
         f"a {type(data).__name__} is not a data set; give a name, a path, (images, labels), a "
-        "LabelledSet or a torch Dataset"
+        "LabelledSet, a torch Dataset or a datasets.Dataset"
     )
+
+
+def _of_datasets(data: Any, test: Any, size: int | None, channels: int | None) -> tuple[Pair, str]:
+    """A ``Dataset`` or ``DatasetDict`` of the datasets library."""
+    if test is not None and (not hub.is_held(test) or isinstance(test, Mapping)):
+        raise DataError("test= must be a datasets.Dataset, as the training data are")
+    if isinstance(data, Mapping) and test is not None:
+        raise UsageError("a DatasetDict has its own test split; leave test= out")
+    splits = hub.splits_held(data, test)
+    return decode(splits, "datasets", Wanted(size=size, channels=channels)), "datasets"
 
 
 def _two(data: Any, which: str) -> tuple[Any, Any]:

@@ -13,6 +13,7 @@ from condensery.errors import DataError
 
 from . import store as stores
 from .images import Content, PixelArray, UnreadableError, as_channels, pixels
+from .reasons import reason
 from .store import Store
 
 Item: TypeAlias = tuple[str, Content]
@@ -78,8 +79,9 @@ def stack_up(
     for row, (name, content) in enumerate(items):
         try:
             array = pixels(content, size)
-        except UnreadableError:
-            bad[row] = name
+        except UnreadableError as error:
+            cause = reason(str(error))
+            bad[row] = f"{name}: {cause}" if cause else name
             continue
         if not stack.fits(array):
             raise _sizes_differ(stack, array, items, split)

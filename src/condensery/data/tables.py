@@ -81,7 +81,7 @@ def file_table(paths: Sequence[Path], where: str) -> Table:
         schema = _schema(paths[0])
         features = dict(Features.from_arrow_schema(schema))
         for path in paths[1:]:
-            if _schema(path).names != schema.names:
+            if sorted(_schema(path).names) != sorted(schema.names):
                 raise DataError(
                     f"'{path.name}' has columns that differ from '{paths[0].name}'; the files of a "
                     "split must have the same columns"
@@ -98,7 +98,7 @@ def _schema(path: Path) -> Any:
     import pyarrow.parquet as pq
 
     regular(path)
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         return pq.read_schema(path)
     with pa.memory_map(str(path)) as source:
         return _reader(source).schema
@@ -120,7 +120,7 @@ def _read(path: Path, columns: list[str]) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     try:
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             with pq.ParquetFile(path) as file:
                 yield from file.iter_batches(batch_size=_BATCH, columns=columns)
             return

@@ -17,7 +17,7 @@ from .cell import Cell
 from .comparison_table import Compared, Comparison
 from .result import Result
 from .rows import Row, rows_of
-from .run import EvaluationSettings, OnNetwork, cell_of, keepers_of, run_cell
+from .run import EvaluationSettings, OnNetwork, cell_of, keepers_of, networks, run_cell
 from .significance import difference, holm
 
 #: The folder of a results store in which the numbers lie.
@@ -47,7 +47,7 @@ class Comparer:
         self.reference = None if reference is None else _named(reference, rows)
         self.n = how.n
         self.store = KeptCells(_folder(store)) if isinstance(store, str | Path) else store
-        chosen = _several(nets or self.data.net, "network")
+        chosen = _several(networks(nets, self.data), "network")
         self.cells = [
             cell_of(row, self.data, net, protocol, how)
             for net in chosen

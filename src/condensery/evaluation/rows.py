@@ -13,7 +13,7 @@ from condensery.data import Data
 from condensery.errors import DataError, UsageError
 from condensery.sets.candidate import Candidate
 from condensery.sets.condensed import FILE, CondensedSet, load_sets
-from condensery.sets.foreign import is_foreign, open_foreign
+from condensery.sets.foreign import is_foreign, open_arrays, open_foreign, pair_of
 from condensery.training.whole_split import typed_constants
 from condensery.utils.text import shape_text
 
@@ -46,6 +46,14 @@ class Row:
             return item
         if isinstance(item, CondensedSet):
             return cls._of_sets(item.about.method, [item], data)
+        held = pair_of(item)
+        if held is not None:
+            return cls("arrays", (open_arrays(held, data),))
+        if not isinstance(item, str | Path):
+            raise UsageError(
+                f"a {type(item).__name__} is no set; give a path, a CondensedSet, (images, labels) "
+                "or a TensorDataset of them"
+            )
         name, place = split_name(item)
         constants = whole_constants(place)
         if constants is not None:
@@ -60,7 +68,7 @@ class Row:
     @classmethod
     def named(cls, name: str, item: Any, data: Data) -> Row:
         """A row under a name of its own; several sets in a list are one row."""
-        if isinstance(item, Sequence) and not isinstance(item, str):
+        if isinstance(item, Sequence) and not isinstance(item, str) and pair_of(item) is None:
             return cls._of_sets(name, list(item), data, finished=False)
         row = cls.of(item, data)
         return cls(name, row.sets, row.whole_epochs, row.whole_given)
@@ -92,10 +100,12 @@ def rows_of(sets: Any, data: Data) -> list[Row]:
         UsageError: when there is none.
         DataError: for a set that does not fit the data.
     """
-    if isinstance(sets, Mapping):
+    if pair_of(sets) is not None:
+        rows = [Row.of(sets, data)]
+    elif isinstance(sets, Mapping):
         rows = [Row.named(str(name), item, data) for name, item in sets.items()]
     else:
-        single = isinstance(sets, str | Path | CondensedSet | Row)
+        single = not isinstance(sets, Sequence) or isinstance(sets, str)
         rows = [Row.of(item, data) for item in ([sets] if single else sets)]
     if not rows:
         raise UsageError("name at least one set to evaluate")

@@ -73,11 +73,23 @@ def evaluate(
     """
     loaded = load(data)
     rows = rows_of(sets, loaded)
-    chosen = [nets] if isinstance(nets, str) else list(nets or [loaded.net])
+    chosen = networks(nets, loaded)
     how = EvaluationSettings(n, epochs, seed, plan, device, threads)
     # Everything is checked before the first network is trained.
     cells = [cell_of(row, loaded, net, protocol, how) for row in rows for net in chosen]
     return [run_cell(cell, n, on_network=on_network, ranks=ranks) for cell in cells]
+
+
+def networks(nets: Any, data: Data) -> list[str]:
+    """Networks by name; a module class that can be imported goes by its import path.
+
+    Raises:
+        UsageError: for an instance, whose training could not start afresh, and for other things.
+    """
+    if nets is None:
+        return [data.net]
+    listed = list(nets) if isinstance(nets, (list, tuple)) else [nets]
+    return [net if isinstance(net, str) else zoo.import_path(net) for net in listed or [data.net]]
 
 
 @dataclass(frozen=True)
@@ -109,7 +121,7 @@ def cell_of(row: Row, data: Data, net: str, protocol: str, how: EvaluationSettin
         UsageError: for a protocol, network or plan that does not exist or does not fit.
     """
     shape = data.train.shape
-    network = zoo.try_out(net, shape, data.train.classes)
+    network = zoo.try_out(net, shape, data.train.classes, embeds=False)
     ipc = None if row.whole else row.sets[0].ipc
     decoded = 1.0 if row.whole else row.sets[0].decoded
     training, schedule = protocol_for(protocol, data, net, ipc, decoded), None

@@ -6,7 +6,7 @@ one linear classifier on top of an embedding, which :func:`embed` gives.
 """
 
 from .views import chain, embed, features, has_batch_norm, mixes_examples
-from .zoo import build, describe, is_import_path, names, try_out, with_norm
+from .zoo import build, describe, import_path, is_import_path, names, try_out, with_norm
 
 __all__ = [
     "build",
@@ -15,6 +15,7 @@ __all__ = [
     "embed",
     "features",
     "has_batch_norm",
+    "import_path",
     "is_import_path",
     "mixes_examples",
     "names",

@@ -6,7 +6,9 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from condensery.config.imports import imported
 from condensery.config.net_spec import Spec
@@ -48,9 +50,19 @@ def build_foreign(spec: Spec, shape: Shape, classes: int, known: Iterable[str]) 
         raise UsageError(
             f"{spec.name} cannot be built with {given}: {error}. It takes {_listed(takes)}"
         ) from error
+    _settle(network, shape)
     if not {"classes", "num_classes"} & set(given):
         _check_classes(network, spec.name, classes)
     return network
+
+
+def _settle(network: nn.Module, shape: Shape) -> None:
+    """Give layers that wait for their first input, such as ``nn.LazyLinear``, their sizes."""
+    if any(is_lazy(p) for p in network.parameters()):
+        was = network.training
+        with torch.no_grad():
+            network.eval()(torch.zeros(2, *shape))
+        network.train(was)
 
 
 def _locate(path: str, known: Iterable[str]) -> type[nn.Module]:

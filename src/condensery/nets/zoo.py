@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable
 
 import torch
@@ -120,8 +121,14 @@ def build(spec: str, shape: Shape, classes: int) -> nn.Module:
     return _FAMILIES[family](shape, classes, **options)
 
 
-def try_out(spec: str, shape: Shape, classes: int) -> nn.Module:
+def try_out(spec: str, shape: Shape, classes: int, *, embeds: bool = True) -> nn.Module:
     """A network built and run once on two empty images, so that a misfit is found at the start.
+
+    Args:
+        spec: as :func:`build` takes it.
+        shape: C, H, W of one image.
+        classes: number of classes.
+        embeds: whether the embedding is needed, too; accuracies need the logits alone.
 
     Raises:
         UsageError: when it cannot be built, cannot take such images, or gives no N×classes logits.
@@ -129,8 +136,10 @@ def try_out(spec: str, shape: Shape, classes: int) -> nn.Module:
     try:
         with fork_rng(0, "try-out"), torch.no_grad():
             network = build(spec, shape, classes)
-            logits = network(torch.zeros(2, *shape))
-            found = embed(network, torch.zeros(2, *shape))
+            images = torch.zeros(2, *shape)
+            logits = network(images)
+            unchanged = not images.any()
+            found = embed(network, torch.zeros(2, *shape)) if embeds else logits
         fits = logits.shape == (2, classes) and len(found) == 2
     except UsageError:
         raise
@@ -140,6 +149,10 @@ def try_out(spec: str, shape: Shape, classes: int) -> nn.Module:
             f"the network '{spec}' does not take {'×'.join(map(str, shape))} images and "
             f"{classes} classes ({words})"
         ) from error
+    if not unchanged:
+        raise UsageError(
+            f"the network '{spec}' changes the images it is given in place; let it work on a copy"
+        )
     if not fits:
         raise UsageError(f"the network '{spec}' must return logits of shape N×{classes}")
     return network
@@ -148,6 +161,25 @@ def try_out(spec: str, shape: Shape, classes: int) -> nn.Module:
 def is_import_path(spec: str) -> bool:
     """Whether a spec names a class of another package, which building it would import and call."""
     return parse(spec).is_path
+
+
+def import_path(network: object) -> str:
+    """The spec of a module class that can be imported.
+
+    Raises:
+        UsageError: for anything else; every network is built anew, so an instance does not do.
+    """
+    if not isinstance(network, type) or not issubclass(network, nn.Module):
+        instance = isinstance(network, nn.Module)
+        what = "an instance of" if instance else "a"
+        raise UsageError(
+            f"a network is named, such as 'convnet3' or 'package.module:Class', got {what} "
+            f"{type(network).__name__}" + "; give its class" * instance
+        )
+    path = f"{network.__module__}:{network.__qualname__}"
+    if getattr(sys.modules.get(network.__module__), network.__qualname__, None) is not network:
+        raise UsageError(f"the network class {path} cannot be imported; define it in a module")
+    return path
 
 
 def with_norm(spec: str, norm: str) -> str:

@@ -17,23 +17,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from condensery.data import Data
 from condensery.data.archives import read_npz
-from condensery.data.classes import as_labels
+from condensery.data.classes import as_labels, text_of
 from condensery.data.folders import picture_folders
-from condensery.data.images import PixelArray, UnreadableError, as_channels, pixels
+from condensery.data.images import Content, PixelArray, UnreadableError, as_channels, pixels
+from condensery.data.tables import file_table, splits_of
 from condensery.errors import DataError
 from condensery.utils.files import safe_names
 from condensery.utils.text import shape_text
 
+from . import scales
 from .candidate import Candidate
 from .condensed import FILE
 from .torch_files import is_whole, open_torch
 
 _TORCH = (".pt", ".pth")
 #: Files that each hold a third-party set.
-_FILES = (".npz", *_TORCH)
+_FILES = (".npz", ".parquet", *_TORCH)
 #: StoredParameters pixels are not clamped, but hardly one of a hundred lies outside these bounds.
 _PIXELS, _NORMALISED = (-1.0, 2.0), (-10.0, 10.0)
 _STRAY = 0.01
@@ -83,7 +86,30 @@ def open_foreign(path: Path, data: Data) -> list[Candidate]:
         raise DataError(f"{path} does not exist; name a set's folder or file")
     if path.suffix.lower() == ".npz":
         return [_candidate(_npz(path), data, path, "npz")]
+    if path.suffix.lower() == ".parquet":
+        return [_candidate(_parquet(path), data, path, "parquet")]
     return [_candidate(raw, data, path, "pt") for raw in _experiments(path)]
+
+
+def pair_of(value: Any) -> tuple[Any, Any] | None:
+    """Images and labels of a pair, a ``TensorDataset`` or a dictionary of them, if it is one."""
+    if isinstance(value, Mapping):
+        return (value["images"], value["labels"]) if {"images", "labels"} == set(value) else None
+    pair = value.tensors if isinstance(value, TensorDataset) else value
+    if not isinstance(pair, list | tuple) or len(pair) != 2:
+        return None
+    plain = all(isinstance(one, Tensor | np.ndarray | list) for one in pair)
+    return (pair[0], pair[1]) if plain and getattr(pair[0], "ndim", 0) > 1 else None
+
+
+def open_arrays(pair: tuple[Any, Any], data: Data) -> Candidate:
+    """A set of arrays or tensors in memory: 8 bits, or black 0 and white 1.
+
+    Raises:
+        DataError: when it does not fit the data.
+    """
+    images, labels = pair
+    return _candidate(_Raw(images, labels), data, Path("of arrays"), "arrays")
 
 
 def _ours(folder: Path) -> bool:
@@ -108,7 +134,7 @@ def _npz(path: Path) -> _Raw:
     if ("mean" in held) != ("std" in held):
         raise DataError(f"{path} has one of mean and std; both or neither is needed")
     names = held.get("class_names")
-    classes = None if names is None else tuple(str(name) for name in np.ravel(names))
+    classes = None if names is None else tuple(text_of(name) for name in np.ravel(names).tolist())
     return _Raw(held["images"], held["labels"], classes, held.get("mean"), held.get("std"))
 
 
@@ -125,14 +151,24 @@ def _folder(path: Path, data: Data) -> _Raw:
     return _Raw(images, np.array([label for _, label in files]), names, stored_bytes=size)
 
 
-def _stacked(files: Sequence[Path], path: Path) -> NDArray[np.uint8]:
+def _parquet(path: Path) -> _Raw:
+    """Pictures and labels of a parquet file, as our export writes it."""
+    table = splits_of(file_table([path], str(path)), None)
+    labels = table.train.labels
+    items = [content for _, content in table.train.pick(np.arange(len(labels)))]
+    images = _stacked(items, path)
+    return _Raw(images, labels, table.class_names, stored_bytes=images.nbytes)
+
+
+def _stacked(files: Sequence[Content], path: Path) -> NDArray[np.uint8]:
     """Pictures of one size, N×C×H×W; grey where all of them are."""
     found: list[PixelArray] = []
     for file in files:
         try:
             found.append(pixels(file, None))
         except UnreadableError as error:
-            raise DataError(f"picture {file} cannot be read; repair or remove it") from error
+            named = file if isinstance(file, Path) else f"{len(found)} of {path}"
+            raise DataError(f"picture {named} cannot be read; repair or remove it") from error
         if found[-1].shape[:2] != found[0].shape[:2]:
             raise DataError(f"the pictures of {path} differ in size; bring them to one")
     channels = 3 if any(one.ndim == 3 for one in found) else 1
@@ -175,7 +211,7 @@ def _is_pair(value: Any) -> bool:
 
 def _candidate(raw: _Raw, data: Data, path: Path, kind: str) -> Candidate:
     """Checked, and normalised."""
-    images = _images(raw.images, path)
+    images = _images(raw.images, path, data.train.shape)
     if tuple(images.shape[1:]) != data.train.shape:
         raise DataError(
             f"set {path} holds images of {shape_text(images.shape[1:])}, but {data.name} has "
@@ -194,7 +230,7 @@ def _candidate(raw: _Raw, data: Data, path: Path, kind: str) -> Candidate:
     )
 
 
-def _images(images: Any, path: Path) -> Tensor:
+def _images(images: Any, path: Path, shape: tuple[int, int, int]) -> Tensor:
     """N×C×H×W, uint8 or float32, all of it finite."""
     array = _array(images, path)
     if array.dtype != np.uint8 and array.dtype.kind != "f":
@@ -203,7 +239,7 @@ def _images(images: Any, path: Path) -> Tensor:
         array = array[:, None]
     if array.ndim != 4 or 0 in array.shape:
         raise DataError(f"images of {path} have shape {array.shape}; N×C×H×W is needed")
-    if array.shape[3] in (1, 3) and array.shape[1] not in (1, 3):
+    if array.shape[1:] != shape and (array.shape[3], *array.shape[1:3]) == shape:
         array = np.moveaxis(array, 3, 1)
     if array.dtype != np.uint8:
         with np.errstate(over="ignore"):  # an overflow is found below
@@ -314,6 +350,8 @@ def _normalised(
         images = images.float() / 255
     elif not measured and raw.mean is None:
         _check_scale(images, path, as_they_are)
+        if not as_they_are:
+            scales.check_pixels(images, path, data)
     if as_they_are:
         return images
     mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in normalisation)

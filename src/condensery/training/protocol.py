@@ -206,7 +206,7 @@ def protocol_for(
     Raises:
         UsageError: for a protocol or network that does not exist, or does not fit the images.
     """
-    network = zoo.try_out(net, data.train.shape, data.train.classes)
+    network = zoo.try_out(net, data.train.shape, data.train.classes, embeds=False)
     facts = {
         "data": data.known_as,
         "ipc": math.inf if ipc is None else ipc,
