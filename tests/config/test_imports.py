@@ -98,6 +98,13 @@ def test_a_file_may_not_name_code(
     assert sorted(p.name for p in here.iterdir()) == ["code_of_a_stranger.py", "got.yaml"]
 
 
+def test_what_is_to_be_typed_is_quoted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wild = f"{NET}:x=1;touch PWNED\x1b[2K"
+    (here / "got.yaml").write_text(yaml.safe_dump({"recipe": "dm", "supply": {"net": wild}}))
+    assert main(["condense", "--recipe", "got.yaml", *SMALL]) == 2
+    assert f"or type --supply.net '{NET}:x=1;touch PWNED\\x1b[2K'" in capsys.readouterr().err
+
+
 def test_a_change_of_kind_does_not_carry_the_file_s_network(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

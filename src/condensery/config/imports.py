@@ -7,6 +7,7 @@ trusted: a recipe, or the ``recipe.yaml`` of a run, may come from anyone.
 from __future__ import annotations
 
 import importlib
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,7 +85,7 @@ class AllowedImports:
         raise UsageError(
             f"{name} is the import path '{value}' in {self.source}, and its code would run here; "
             "if you trust it, add --trust-imports (trust_imports=True in Python), or type "
-            f"--{name} {value}"
+            f"--{name} {shlex.quote(value)}"
         )
 
 
