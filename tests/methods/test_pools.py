@@ -415,7 +415,7 @@ def test_a_pool_runs_no_code_that_was_not_named(tiny_data: Data, tmp_path: Path)
     settings = pool_settings(tiny_data, spec, epochs=2)
     often = Every.parse("0.001s")
     mine = train_pool(tiny_data, settings, 1, tmp_path / "mine", plan=EXACT, every=often)
-    with pytest.raises(UsageError, match=f"confirm with --supply.module {spec}"):
+    with pytest.raises(UsageError, match=f"pass --supply.module {spec}"):
         through(mine, tiny_data, "dm")
     through(mine, tiny_data, "dm", **{"supply.module": spec}).run()
     index = mine.path / "pool.json"
