@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -76,13 +77,17 @@ def open_foreign(path: Path, data: Data) -> list[Candidate]:
     Args:
         path: an ``.npz`` file with ``images`` and ``labels`` (and ``class_names``, ``mean`` and
             ``std``, as our export writes them); a ``.pt`` file as the published programs of DC,
-            DSA, DM and CAFE save it, or with images and labels alone; a folder of these; or a
+            DSA, DM and CAFE save it, or with images and labels alone; a pair of ``images_….pt`` and
+            ``labels_….pt``; a folder of these; or a
             folder with a folder of pictures for each class.
         data: what networks are tested on; it fixes shape, classes and normalisation.
 
     Raises:
         DataError: when it cannot be read, or does not fit the data.
     """
+    halves = _halves(path)
+    if halves is not None:
+        return [_candidate(_of_halves(*halves), data, path, "pt")]
     if path.is_dir():
         files = _several(path)
         if not files:
@@ -208,6 +213,31 @@ def _experiments(path: Path) -> list[_Raw]:
             "lists such pairs, is needed"
         )
     return [_Raw(images, labels, normalised=True) for images, labels in pairs]
+
+
+def _halves(path: Path) -> tuple[Path, Path] | None:
+    """``images_best.pt`` and ``labels_best.pt``, or the like, as the programs of MTT and DATM save.
+
+    The path is that of the images, or of a folder with one such pair.
+    """
+    found = sorted(path.glob("images_*.pt")) if path.is_dir() else [path]
+    if len(found) != 1 or not found[0].name.startswith("images_"):
+        return None
+    labels = found[0].with_name(found[0].name.replace("images_", "labels_", 1))
+    return (found[0], labels) if labels.is_file() else None
+
+
+def _of_halves(images: Path, labels: Path) -> _Raw:
+    """Both tensors; of soft labels, the most likely class."""
+    first, second = open_torch(images), open_torch(labels)
+    if not isinstance(first, Tensor) or not isinstance(second, Tensor):
+        raise DataError(f"{images} and {labels.name} must each hold one tensor; save them so")
+    if second.dim() == 2 and second.shape[1] > 1:
+        warnings.warn(
+            f"{labels} holds soft labels; the most likely class of each was taken", stacklevel=2
+        )
+        second = second.argmax(1)
+    return _Raw(first, second, normalised=True)
 
 
 def _is_pair(value: Any) -> bool:
