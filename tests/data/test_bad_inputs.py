@@ -52,6 +52,8 @@ def picture(value: int, mode: str, torn: bool) -> bytes:
     image = Image.new("L", (6, 6), value)
     if mode == "I;16":
         image = Image.fromarray(np.full((6, 6), value * 257, np.uint16))
+    elif mode == "P":
+        image = image.convert("RGB").quantize(4)
     elif mode != "L":
         image = image.convert("RGB").convert(mode)
     image.save(held, "tiff" if mode == "CMYK" else "png")

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +29,10 @@ from condensery.errors import DataError
 from condensery.utils.files import safe_names
 from condensery.utils.text import shape_text
 
-from . import scales
+from . import scales, torch_sets
 from .candidate import Candidate
 from .condensed import FILE
-from .torch_files import open_torch
+from .raw import Raw
 
 _TORCH = (".pt", ".pth")
 #: Files that each hold a third-party set.
@@ -47,21 +45,6 @@ _TORN = (
     *(AttributeError, EOFError, KeyError, NotImplementedError, TypeError, ValueError),
     *(zipfile.BadZipFile, zlib.error),
 )
-
-
-@dataclass(frozen=True)
-class _Raw:
-    """Images and labels as a file has them."""
-
-    images: Any
-    labels: Any
-    names: tuple[str, ...] | None = None
-    mean: Any = None
-    std: Any = None
-    normalised: bool = False
-    """Whether the format's images are normalised by the data's mean and std."""
-    stored_bytes: int | None = None
-    """Size of the images in the file, where it is not that of ``images``."""
 
 
 def is_foreign(path: Path) -> bool:
@@ -85,9 +68,9 @@ def open_foreign(path: Path, data: Data) -> list[Candidate]:
     Raises:
         DataError: when it cannot be read, or does not fit the data.
     """
-    halves = _halves(path)
+    halves = torch_sets.halves(path)
     if halves is not None:
-        return [_candidate(_of_halves(*halves), data, path, "pt")]
+        return [_candidate(torch_sets.of_halves(*halves), data, path, "pt")]
     if path.is_dir():
         files = _several(path)
         if not files:
@@ -99,7 +82,7 @@ def open_foreign(path: Path, data: Data) -> list[Candidate]:
         return [_candidate(_npz(path), data, path, "npz")]
     if path.suffix.lower() == ".parquet":
         return [_candidate(_parquet(path), data, path, "parquet")]
-    return [_candidate(raw, data, path, "pt") for raw in _experiments(path)]
+    return [_candidate(raw, data, path, "pt") for raw in torch_sets.experiments(path)]
 
 
 def pair_of(value: Any) -> tuple[Any, Any] | None:
@@ -120,7 +103,7 @@ def open_arrays(pair: tuple[Any, Any], data: Data) -> Candidate:
         DataError: when it does not fit the data.
     """
     images, labels = pair
-    return _candidate(_Raw(images, labels), data, Path("of arrays"), "arrays")
+    return _candidate(Raw(images, labels), data, Path("of arrays"), "arrays")
 
 
 def _ours(folder: Path) -> bool:
@@ -136,7 +119,7 @@ def _several(folder: Path) -> list[Path]:
     return files if files and all(p.suffix.lower() in _FILES for p in files) else []
 
 
-def _npz(path: Path) -> _Raw:
+def _npz(path: Path) -> Raw:
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             held = {name: file[name] for name in file.files}
@@ -155,10 +138,10 @@ def _npz(path: Path) -> _Raw:
         raise DataError(f"{path} has one of mean and std; both or neither is needed")
     names = held.get("class_names")
     classes = None if names is None else tuple(text_of(name) for name in np.ravel(names).tolist())
-    return _Raw(held["images"], held["labels"], classes, held.get("mean"), held.get("std"))
+    return Raw(held["images"], held["labels"], classes, held.get("mean"), held.get("std"))
 
 
-def _folder(path: Path, data: Data) -> _Raw:
+def _folder(path: Path, data: Data) -> Raw:
     """One folder per class, pictures in it, in the order of their names."""
     folders, files = picture_folders(path) or ((), [])
     classes = data.train.class_names
@@ -168,16 +151,16 @@ def _folder(path: Path, data: Data) -> _Raw:
     size = images.nbytes  # the pictures' pixels, however they are compressed
     if images.shape[1] == 1 and data.train.shape[0] == 3:
         images = np.repeat(images, 3, axis=1)  # grey pictures of colour classes
-    return _Raw(images, np.array([label for _, label in files]), names, stored_bytes=size)
+    return Raw(images, np.array([label for _, label in files]), names, stored_bytes=size)
 
 
-def _parquet(path: Path) -> _Raw:
+def _parquet(path: Path) -> Raw:
     """Pictures and labels of a parquet file, as our export writes it."""
     table = splits_of(file_table([path], str(path)), None)
     labels = table.train.labels
     items = [content for _, content in table.train.pick(np.arange(len(labels)))]
     images = _stacked(items, path)
-    return _Raw(images, labels, table.class_names, stored_bytes=images.nbytes)
+    return Raw(images, labels, table.class_names, stored_bytes=images.nbytes)
 
 
 def _stacked(files: Sequence[Content], path: Path) -> NDArray[np.uint8]:
@@ -195,61 +178,7 @@ def _stacked(files: Sequence[Content], path: Path) -> NDArray[np.uint8]:
     return np.stack([as_channels(one, channels) for one in found])
 
 
-def _experiments(path: Path) -> list[_Raw]:
-    """The sets of a ``.pt`` file: one per experiment.
-
-    The programs of DC, DSA, DM and CAFE save a dictionary whose ``data`` is a list with
-    (images, labels) for each experiment, images normalised.
-    """
-    held = open_torch(path)
-    found = held
-    if isinstance(held, Mapping):
-        by_name = next((n for n in (("images", "labels"), ("x", "y")) if set(n) <= set(held)), None)
-        found = [held[n] for n in by_name] if by_name else held.get("data")
-    pairs = [found] if _is_pair(found) else found
-    if not isinstance(pairs, Sequence) or not pairs or not all(map(_is_pair, pairs)):
-        raise DataError(
-            f"{path} has no images with labels; (images, labels), or a dictionary whose 'data' "
-            "lists such pairs, is needed"
-        )
-    return [_Raw(images, labels, normalised=True) for images, labels in pairs]
-
-
-def _halves(path: Path) -> tuple[Path, Path] | None:
-    """``images_best.pt`` and ``labels_best.pt``, or the like, as the programs of MTT and DATM save.
-
-    The path is that of the images, or of a folder with one such pair.
-    """
-    found = sorted(path.glob("images_*.pt")) if path.is_dir() else [path]
-    if len(found) != 1 or not found[0].name.startswith("images_"):
-        return None
-    labels = found[0].with_name(found[0].name.replace("images_", "labels_", 1))
-    return (found[0], labels) if labels.is_file() else None
-
-
-def _of_halves(images: Path, labels: Path) -> _Raw:
-    """Both tensors; of soft labels, the most likely class."""
-    first, second = open_torch(images), open_torch(labels)
-    if not isinstance(first, Tensor) or not isinstance(second, Tensor):
-        raise DataError(f"{images} and {labels.name} must each hold one tensor; save them so")
-    if second.dim() == 2 and second.shape[1] > 1:
-        warnings.warn(
-            f"{labels} holds soft labels; the most likely class of each was taken", stacklevel=2
-        )
-        second = second.argmax(1)
-    return _Raw(first, second, normalised=True)
-
-
-def _is_pair(value: Any) -> bool:
-    return (
-        isinstance(value, list | tuple)
-        and len(value) == 2
-        and all(isinstance(one, Tensor) for one in value)
-        and value[0].dim() > 1
-    )
-
-
-def _candidate(raw: _Raw, data: Data, path: Path, kind: str) -> Candidate:
+def _candidate(raw: Raw, data: Data, path: Path, kind: str) -> Candidate:
     """Checked, and normalised."""
     images = _images(raw.images, path, data.train.shape)
     if tuple(images.shape[1:]) != data.train.shape:
@@ -302,7 +231,7 @@ def _array(values: Any, path: Path) -> NDArray[Any]:
         ) from error
 
 
-def _labels(raw: _Raw, data: Data, path: Path, images: int) -> Tensor:
+def _labels(raw: Raw, data: Data, path: Path, images: int) -> Tensor:
     """Positions among the data's classes; each of them must occur."""
     try:
         labels = as_labels(_array(raw.labels, path), "set's")
@@ -329,7 +258,7 @@ def _labels(raw: _Raw, data: Data, path: Path, images: int) -> Tensor:
     return torch.from_numpy(labels.astype(np.int64))
 
 
-def _by_name(raw: _Raw, labels: NDArray[Any]) -> tuple[_Raw, NDArray[Any]]:
+def _by_name(raw: Raw, labels: NDArray[Any]) -> tuple[Raw, NDArray[Any]]:
     """Labels that are class names, as numbers."""
     names, numbers = np.unique(labels, return_inverse=True)
     return dataclasses.replace(raw, names=tuple(names.tolist())), numbers
@@ -351,9 +280,7 @@ def _renumbered(
     return np.asarray(place[labels])
 
 
-def _normalisation(
-    raw: _Raw, data: Data, path: Path
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalisation(raw: Raw, data: Data, path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and std that networks see the images under: the set's own, or the data's."""
     if raw.mean is None:
         return data.train.mean, data.train.std
@@ -374,7 +301,7 @@ def _normalisation(
 
 def _normalised(
     images: Tensor,
-    raw: _Raw,
+    raw: Raw,
     data: Data,
     path: Path,
     normalisation: tuple[tuple[float, ...], tuple[float, ...]],
