@@ -53,7 +53,7 @@ def picture(value: int, mode: str, torn: bool) -> bytes:
     if mode == "I;16":
         image = Image.fromarray(np.full((6, 6), value * 257, np.uint16))
     elif mode == "P":
-        image = image.convert("P")  # a palette of greys: from colours it would be dithered
+        image = image.convert("RGB").quantize(4)
     elif mode != "L":
         image = image.convert("RGB").convert(mode)
     image.save(held, "tiff" if mode == "CMYK" else "png")

@@ -55,3 +55,21 @@ def test_channels_last_of_a_set_are_told_by_the_data(tmp_path: Path) -> None:
     (found,) = open_foreign(tmp_path / "set.npz", data)
     expected = torch.from_numpy(images.transpose(0, 3, 1, 2) / np.float32(255))
     torch.testing.assert_close(found.images, expected)
+
+
+def test_a_pair_of_files_as_mtt_saves_it(tmp_path: Path) -> None:
+    data = load("digits")
+    chosen = select_random(data, ipc=2)
+    torch.save(chosen.images.clone(), tmp_path / "images_best.pt")
+    torch.save(chosen.labels.clone(), tmp_path / "labels_best.pt")
+    for place in (tmp_path, tmp_path / "images_best.pt"):
+        (found,) = open_foreign(place, data)
+        torch.testing.assert_close(found.images, chosen.images)
+        assert torch.equal(found.labels, chosen.labels)
+    torch.save(torch.eye(10)[chosen.labels] * 3 - 1, tmp_path / "labels_best.pt")
+    with pytest.warns(UserWarning, match=r"labels_best.pt holds soft labels"):
+        (found,) = open_foreign(tmp_path, data)
+    assert torch.equal(found.labels, chosen.labels)
+    torch.save([1], tmp_path / "labels_best.pt")
+    with pytest.raises(DataError, match="must each hold one tensor"):
+        open_foreign(tmp_path, data)

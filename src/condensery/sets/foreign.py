@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +28,10 @@ from condensery.errors import DataError
 from condensery.utils.files import safe_names
 from condensery.utils.text import shape_text
 
-from . import scales
+from . import scales, torch_sets
 from .candidate import Candidate
 from .condensed import FILE
-from .torch_files import is_whole, open_torch
+from .raw import Raw
 
 _TORCH = (".pt", ".pth")
 #: Files that each hold a third-party set.
@@ -40,21 +39,6 @@ _FILES = (".npz", ".parquet", *_TORCH)
 #: StoredParameters pixels are not clamped, but hardly one of a hundred lies outside these bounds.
 _PIXELS, _NORMALISED = (-1.0, 2.0), (-10.0, 10.0)
 _STRAY = 0.01
-
-
-@dataclass(frozen=True)
-class _Raw:
-    """Images and labels as a file has them."""
-
-    images: Any
-    labels: Any
-    names: tuple[str, ...] | None = None
-    mean: Any = None
-    std: Any = None
-    normalised: bool = False
-    """Whether the format's images are normalised by the data's mean and std."""
-    stored_bytes: int | None = None
-    """Size of the images in the file, where it is not that of ``images``."""
 
 
 def is_foreign(path: Path) -> bool:
@@ -70,13 +54,17 @@ def open_foreign(path: Path, data: Data) -> list[Candidate]:
     Args:
         path: an ``.npz`` file with ``images`` and ``labels`` (and ``class_names``, ``mean`` and
             ``std``, as our export writes them); a ``.pt`` file as the published programs of DC,
-            DSA, DM and CAFE save it, or with images and labels alone; a folder of these; or a
+            DSA, DM and CAFE save it, or with images and labels alone; a pair of ``images_….pt`` and
+            ``labels_….pt``; a folder of these; or a
             folder with a folder of pictures for each class.
         data: what networks are tested on; it fixes shape, classes and normalisation.
 
     Raises:
         DataError: when it cannot be read, or does not fit the data.
     """
+    halves = torch_sets.halves(path)
+    if halves is not None:
+        return [_candidate(torch_sets.of_halves(*halves), data, path, "pt")]
     if path.is_dir():
         files = _several(path)
         if not files:
@@ -88,7 +76,7 @@ def open_foreign(path: Path, data: Data) -> list[Candidate]:
         return [_candidate(_npz(path), data, path, "npz")]
     if path.suffix.lower() == ".parquet":
         return [_candidate(_parquet(path), data, path, "parquet")]
-    return [_candidate(raw, data, path, "pt") for raw in _experiments(path)]
+    return [_candidate(raw, data, path, "pt") for raw in torch_sets.experiments(path)]
 
 
 def pair_of(value: Any) -> tuple[Any, Any] | None:
@@ -109,7 +97,7 @@ def open_arrays(pair: tuple[Any, Any], data: Data) -> Candidate:
         DataError: when it does not fit the data.
     """
     images, labels = pair
-    return _candidate(_Raw(images, labels), data, Path("of arrays"), "arrays")
+    return _candidate(Raw(images, labels), data, Path("of arrays"), "arrays")
 
 
 def _ours(folder: Path) -> bool:
@@ -125,7 +113,7 @@ def _several(folder: Path) -> list[Path]:
     return files if files and all(p.suffix.lower() in _FILES for p in files) else []
 
 
-def _npz(path: Path) -> _Raw:
+def _npz(path: Path) -> Raw:
     held, found = read_npz(path, ("images", "labels", "class_names", "mean", "std"))
     if not {"images", "labels"} <= set(held):
         stored = "stored tensors, not training images; export it without --stored"
@@ -135,10 +123,10 @@ def _npz(path: Path) -> _Raw:
         raise DataError(f"{path} has one of mean and std; both or neither is needed")
     names = held.get("class_names")
     classes = None if names is None else tuple(text_of(name) for name in np.ravel(names).tolist())
-    return _Raw(held["images"], held["labels"], classes, held.get("mean"), held.get("std"))
+    return Raw(held["images"], held["labels"], classes, held.get("mean"), held.get("std"))
 
 
-def _folder(path: Path, data: Data) -> _Raw:
+def _folder(path: Path, data: Data) -> Raw:
     """One folder per class, pictures in it, in the order of their names."""
     folders, files = picture_folders(path) or ((), [])
     classes = data.train.class_names
@@ -148,16 +136,16 @@ def _folder(path: Path, data: Data) -> _Raw:
     size = images.nbytes  # the pictures' pixels, however they are compressed
     if images.shape[1] == 1 and data.train.shape[0] == 3:
         images = np.repeat(images, 3, axis=1)  # grey pictures of colour classes
-    return _Raw(images, np.array([label for _, label in files]), names, stored_bytes=size)
+    return Raw(images, np.array([label for _, label in files]), names, stored_bytes=size)
 
 
-def _parquet(path: Path) -> _Raw:
+def _parquet(path: Path) -> Raw:
     """Pictures and labels of a parquet file, as our export writes it."""
     table = splits_of(file_table([path], str(path)), None)
     labels = table.train.labels
     items = [content for _, content in table.train.pick(np.arange(len(labels)))]
     images = _stacked(items, path)
-    return _Raw(images, labels, table.class_names, stored_bytes=images.nbytes)
+    return Raw(images, labels, table.class_names, stored_bytes=images.nbytes)
 
 
 def _stacked(files: Sequence[Content], path: Path) -> NDArray[np.uint8]:
@@ -175,41 +163,7 @@ def _stacked(files: Sequence[Content], path: Path) -> NDArray[np.uint8]:
     return np.stack([as_channels(one, channels) for one in found])
 
 
-def _experiments(path: Path) -> list[_Raw]:
-    """The sets of a ``.pt`` file: one per experiment.
-
-    The programs of DC, DSA, DM and CAFE save a dictionary whose ``data`` is a list with
-    (images, labels) for each experiment, images normalised.
-    """
-    held = open_torch(path)
-    found = held
-    if isinstance(held, Mapping):
-        by_name = next((n for n in (("images", "labels"), ("x", "y")) if set(n) <= set(held)), None)
-        found = [held[n] for n in by_name] if by_name else held.get("data")
-    pairs = [found] if _is_pair(found) else found
-    if not isinstance(pairs, Sequence) or not pairs or not all(map(_is_pair, pairs)):
-        raise DataError(
-            f"{path} has no images with labels; (images, labels), or a dictionary whose 'data' "
-            "lists such pairs, is needed"
-        )
-    if not all(map(is_whole, (one for pair in pairs for one in pair))):
-        raise DataError(
-            f"{path} holds tensors of more numbers than it stores, such as expanded ones; save "
-            "them with .contiguous()"
-        )
-    return [_Raw(images, labels, normalised=True) for images, labels in pairs]
-
-
-def _is_pair(value: Any) -> bool:
-    return (
-        isinstance(value, list | tuple)
-        and len(value) == 2
-        and all(isinstance(one, Tensor) for one in value)
-        and value[0].dim() > 1
-    )
-
-
-def _candidate(raw: _Raw, data: Data, path: Path, kind: str) -> Candidate:
+def _candidate(raw: Raw, data: Data, path: Path, kind: str) -> Candidate:
     """Checked, and normalised."""
     images = _images(raw.images, path, data.train.shape)
     if tuple(images.shape[1:]) != data.train.shape:
@@ -262,7 +216,7 @@ def _array(values: Any, path: Path) -> NDArray[Any]:
         ) from error
 
 
-def _labels(raw: _Raw, data: Data, path: Path, images: int) -> Tensor:
+def _labels(raw: Raw, data: Data, path: Path, images: int) -> Tensor:
     """Positions among the data's classes; each of them must occur."""
     try:
         labels = as_labels(_array(raw.labels, path), "set's")
@@ -289,7 +243,7 @@ def _labels(raw: _Raw, data: Data, path: Path, images: int) -> Tensor:
     return torch.from_numpy(labels.astype(np.int64))
 
 
-def _by_name(raw: _Raw, labels: NDArray[Any]) -> tuple[_Raw, NDArray[Any]]:
+def _by_name(raw: Raw, labels: NDArray[Any]) -> tuple[Raw, NDArray[Any]]:
     """Labels that are class names, as numbers."""
     names, numbers = np.unique(labels, return_inverse=True)
     return dataclasses.replace(raw, names=tuple(names.tolist())), numbers
@@ -311,9 +265,7 @@ def _renumbered(
     return np.asarray(place[labels])
 
 
-def _normalisation(
-    raw: _Raw, data: Data, path: Path
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalisation(raw: Raw, data: Data, path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and std that networks see the images under: the set's own, or the data's."""
     if raw.mean is None:
         return data.train.mean, data.train.std
@@ -334,7 +286,7 @@ def _normalisation(
 
 def _normalised(
     images: Tensor,
-    raw: _Raw,
+    raw: Raw,
     data: Data,
     path: Path,
     normalisation: tuple[tuple[float, ...], tuple[float, ...]],
