@@ -45,10 +45,14 @@ ODD: list[Any] = [
     *(0.5, -0.0, 1e308, float("nan"), float("inf"), "1e999", "0x10", "", "x", "\0", "~", "*a"),
     *("2024-02-30", "../../x", "/etc/passwd", "\n\x1b[31m", ">=", "<x", "none", "real", "pixels"),
     *("multi_formation", "fsrcnn", [], {}, [[]], [None], {"": None}, {"kind": None}, ["a", 1]),
+    # Modules of the standard library that nothing here imports: a file must not either.
+    *("this:s", "antigravity.geohash", "this:Net:width=3", {"kind": "this:Objective"}),
     *("x" * 10_000, [0] * 1000, "[deep]"),
 ]
 #: What stands for ``"[deep]"`` in a file: more levels than any parser takes.
 _DEEP = "[" * 20_000 + "]" * 20_000
+#: What a file may name and none may import.
+_CANARIES = ("this", "antigravity")
 _LIBRARY = tuple(dict.fromkeys(map(os.path.realpath, (sys.prefix, sys.base_prefix))))
 
 
@@ -291,6 +295,8 @@ class Watch:
         if not self.on:
             return
         bad = event.startswith((*_FORBIDDEN, *_NETWORK))
+        if event == "import":
+            bad = str(arguments[0]) in _CANARIES
         if event in _CHANGES:
             bad = any(map(self._outside, arguments[:2]))
         elif event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR):

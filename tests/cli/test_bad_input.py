@@ -470,3 +470,17 @@ def test_opening_a_file_allocates_nothing_that_it_does_not_hold(world: Path) -> 
         assert file.stat().st_size < 1000
         with pytest.raises(DataError, match="damaged"):
             CondensedSet.load(file)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["data", "digits", "--size", "1" + "0" * 30], "size must be at most 16384 pixels"),
+        (["evaluate", "whole", "--nets", "1" + "0" * 30], "--nets must be at most 100000"),
+    ],
+)
+def test_absurd_counts_are_refused_at_once(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert told in capsys.readouterr().err

@@ -29,6 +29,9 @@ DataLike: TypeAlias = "str | Path | Data | LabelledSet | tuple[Any, Any] | Datas
 _RUN = ("recipe.yaml", "condensed.safetensors")
 _DIGITS_FLIP = False  # a mirrored digit is another sign, or none
 
+#: Pixels of a side; a hundred such pictures fill the memory of a large machine.
+_MOST_SIZE = 16384
+
 
 def load(
     data: DataLike,
@@ -97,6 +100,8 @@ def _whitened(data: Data) -> Data:
 def _check(size: int | None, channels: int | None, rate: int | None) -> None:
     if size is not None and size < 4:
         raise UsageError(f"size must be at least 4 pixels, got {size}")
+    if size is not None and size > _MOST_SIZE:
+        raise UsageError(f"size must be at most {_MOST_SIZE} pixels, got {size}")
     if channels not in (None, 1, 3):
         raise UsageError(f"channels must be 1 or 3, got {channels}")
     if rate is not None and not 1000 <= rate <= MOST_RATE:

@@ -26,6 +26,8 @@ from .rows import Row, rows_of
 #: Called after each network: what was tested, its accuracy.
 OnNetwork = Callable[[str, float], None]
 
+#: Networks per set; the papers average over 100 in all.
+_MOST_NETWORKS = 100_000
 #: Plans are made for this many networks, so that no number depends on how many are requested.
 _USUAL_NETWORKS = 5
 
@@ -112,6 +114,8 @@ class EvaluationSettings:
     def __post_init__(self) -> None:
         if self.n < 1:
             raise UsageError(f"at least 1 network is needed (--nets), got {self.n}")
+        if self.n > _MOST_NETWORKS:
+            raise UsageError(f"--nets must be at most {_MOST_NETWORKS}, got {self.n}")
 
 
 def cell_of(row: Row, data: Data, net: str, protocol: str, how: EvaluationSettings) -> Cell:
