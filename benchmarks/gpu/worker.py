@@ -108,6 +108,7 @@ def _into(log: str) -> None:
 def serve() -> None:
     """Answer jobs until there are none."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["CONDENSERY_TRACEBACK"] = "1"  # into the job's log, whose end its record has
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     _into(sys.argv[1])
 

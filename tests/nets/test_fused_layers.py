@@ -99,6 +99,7 @@ def test_a_chain_takes_three_layers_as_one(monkeypatch: pytest.MonkeyPatch) -> N
     def is_block(*three: object) -> bool:
         return isinstance(three[0], nn.GroupNorm)
 
+    monkeypatch.setattr(fused, "possible", lambda x: True)
     monkeypatch.setattr(fused, "fits", is_block)
     monkeypatch.setattr(fused, "forward", forward)
     monkeypatch.setattr(fused, "backward", backward)

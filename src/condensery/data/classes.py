@@ -57,7 +57,7 @@ def as_labels(values: Any, split: str) -> NDArray[Any]:
 
 
 def text_of(name: Any) -> str:
-    """A class name, of text or of bytes.
+    r"""A class name, of text or of bytes.
 
     >>> text_of(b"caf\xc3\xa9"), text_of("cat")
     ('café', 'cat')

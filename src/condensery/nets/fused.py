@@ -25,6 +25,11 @@ _NUMBERS = 1024
 _KERNELS = "condensery.nets.fused_kernels"
 
 
+def possible(x: Tensor) -> bool:
+    """Whether kernels of our own may be used on a map's device now."""
+    return x.is_cuda and not torch.compiler.is_compiling() and may_fuse()
+
+
 def fits(
     norm: nn.Module,
     activation: nn.Module,
@@ -41,7 +46,7 @@ def fits(
         x: the map, or what it will be made of.
         shape: C, H, W of the map, where it does not exist yet.
     """
-    if not x.is_cuda or torch.compiler.is_compiling() or not may_fuse():
+    if not possible(x):
         return False
     channels, height, width = x.shape[1:] if shape is None else shape
     return (

@@ -120,7 +120,8 @@ def chain_gradients(
         Name → k gradients, differentiable with respect to ``images``.
     """
     x: Tensor = images
-    layers, pulls = list(layers), list[Pull]()
+    layers = list(layers)
+    pulls: list[Pull] = []
     while len(pulls) < len(layers):
         place = len(pulls)
         if _are_one(layers[place : place + 4], x):
@@ -156,7 +157,7 @@ def chain_gradients(
 
 def _are_one(layers: Sequence[tuple[str, nn.Module]], x: Tensor) -> bool:
     """Whether the layers after a convolution are one kernel, whose gradient has none of its own."""
-    if len(layers) < 4 or torch.is_grad_enabled():
+    if len(layers) < 4 or torch.is_grad_enabled() or not fused.possible(x):
         return False
     conv, norm, activation, pool = (layer for _, layer in layers)
     if not isinstance(conv, nn.Conv2d):
