@@ -222,7 +222,7 @@ class RunFolder:
         """Drop the metrics of iterations that are about to be done again, and a torn last line.
 
         Raises:
-            DataError: when another line is damaged, or it is no file of this folder.
+            DataError: when another line is damaged, or it is not a file of this folder.
         """
         file = self.path / _METRICS
         if not self.writes:
