@@ -36,6 +36,7 @@ from condensery.evaluation.evaluator import Evaluator
 from condensery.evaluation.rows import Row
 from condensery.evaluation.run import EvaluationSettings, cell_of
 from condensery.runtime.plan import Plan, exact_plan
+from condensery.runtime.randomness import fork_rng
 from condensery.training.stacked import StackedNetworks
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -221,8 +222,8 @@ class Steps:
         """Forward and back to the weights of ConvNet-3, and the rate of its convolutions."""
         dtype = torch.bfloat16 if kind == "bf16" else torch.float32
         layout = torch.channels_last if last else torch.contiguous_format
-        torch.manual_seed(0)
-        network = nets.build(self.net, (3, 32, 32), 10).to(self.device, dtype)
+        with fork_rng(0, "floor"):
+            network = nets.build(self.net, (3, 32, 32), 10).to(self.device, dtype)
         network = network.to(memory_format=layout)  # type: ignore[call-overload]
         weights = list(network.parameters())
         images = torch.randn(n, 3, 32, 32, device=self.device).to(dtype, memory_format=layout)
