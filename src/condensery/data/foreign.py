@@ -106,9 +106,9 @@ def from_pictures(
 
 def holds_pictures(images: Any) -> bool:
     """Whether it is a list, or an array of objects, of which any is a PIL image."""
-    listed = (
-        isinstance(images, (list, tuple))
-        or getattr(getattr(images, "dtype", None), "kind", "") == "O"
+    listed = isinstance(images, (list, tuple)) or (
+        # An array of no dimension cannot be iterated.
+        getattr(getattr(images, "dtype", None), "kind", "") == "O" and np.ndim(images) > 0
     )
     return listed and any(is_picture(one) for one in images)
 
