@@ -329,3 +329,48 @@ class DataCommandFlags(OutputFlags, DataFlags):
     folder of class folders of pictures, or a folder of parquet or arrow files; or a .npz file.
     Names are looked up in $CONDENSERY_DATA before the hub.
     """
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListFlags(OutputFlags):
+    """List what there is by name, or describe one.
+
+    KIND is recipes, networks, protocols, data or selections.
+    """
+
+
+#: A command's flags → examples of it, as --help shows them.
+EXAMPLES: dict[type[OutputFlags], tuple[str, ...]] = {
+    CondenseFlags: (
+        "condense --data ./photos --size 64 --ipc 10 --minutes 10 --out runs/photos",
+        "condense --recipe idc --data cifar10 --ipc 1 --dry-run",
+    ),
+    ResumeFlags: ("resume runs/photos", "resume runs/photos --iterations 2000"),
+    PoolFlags: (
+        "pool --data cifar10 --count 5 --epochs 20 --out runs/pool",
+        "condense --data cifar10 --supply.kind pool --supply.path runs/pool --out runs/set",
+    ),
+    SelectFlags: (
+        "select random --data ./photos --size 64 --ipc 10 --sets 5 --out runs/random",
+        "select herding --data mnist --ipc 1 --out runs/herding",
+    ),
+    EvaluateFlags: (
+        "evaluate runs/photos runs/random whole --epochs 300",
+        "evaluate runs/photos --net convnet4 resnet18 --nets 3 --json accuracy.json",
+    ),
+    CompareFlags: (
+        "compare runs/photos random=runs/random theirs.npz whole --reference random",
+        "compare runs/a runs/b --net convnet3 mlp --markdown table.md --out runs/compare",
+    ),
+    ReproduceFlags: (
+        "reproduce dc/table1 --list",
+        "reproduce dm/table1 --row mnist/10/dm --scale 0.1 --sets 1 --nets 3",
+    ),
+    ShowFlags: ("show runs/photos", "show runs/photos --picture photos.png"),
+    ExportFlags: (
+        "export runs/photos --to npz --out photos",
+        "export runs/photos --to images --out photos --verify",
+    ),
+    DataCommandFlags: ("data mnist", "data ./photos --size 64"),
+    ListFlags: ("list recipes", "list networks resnet18 --json resnet18.json"),
+}

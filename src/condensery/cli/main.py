@@ -19,6 +19,7 @@ from condensery.utils.search_path import without_current_folder
 from condensery.utils.signals import interruptible
 
 from . import flags
+from .parser import parser_for
 from .unexpected import unexpected
 
 #: Command → its options, its positional argument if it has one, and that argument's help.
@@ -44,6 +45,11 @@ COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
         flags.DataCommandFlags,
         "spec",
         "digits, a known name, hub:owner/name, a folder or .npz",
+    ),
+    "list": (
+        flags.ListFlags,
+        "kind name?",
+        "recipes, networks, protocols, data or selections, and the name of one",
     ),
 }
 
@@ -95,7 +101,8 @@ def _run(command: str, values: Any, dotted: list[tuple[str, Any]]) -> int:
         for flag in ("json", "csv", "markdown"):
             if getattr(values, flag, None) is not None:
                 check_writable(Path(getattr(values, flag)), f"--{flag}")
-        action: Callable[..., int] = getattr(import_module(f"condensery.cli.{command}"), command)
+        name = "list_" if command == "list" else command  # a builtin's name
+        action: Callable[..., int] = getattr(import_module(f"condensery.cli.{command}"), name)
         return action(values, dotted) if command == "condense" else action(values)
     except UsageError as error:
         return _fail(str(error), 2)
@@ -137,7 +144,7 @@ def _fail_alike(message: str, code: int) -> int:
 def _parse(arguments: list[str]) -> tuple[str, Any, list[tuple[str, Any]]]:
     """Command, its checked options and the recipe's dotted overrides."""
     rest, dotted = split_dotted(arguments)
-    parser = _parser(rest)
+    parser = parser_for(rest, COMMANDS)
     try:
         found = parser.parse_args(rest)
     except Exception as error:  # argparse and jsonargparse raise several kinds
@@ -171,61 +178,6 @@ def split_dotted(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, A
         except ValueError:
             dotted.append((name, text))
     return rest, dotted
-
-
-def _parser(arguments: Sequence[str]) -> Any:
-    import jsonargparse
-
-    from condensery._version import __version__
-
-    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    main_parser = jsonargparse.ArgumentParser(
-        prog="condensery",
-        description="Turn a large labelled data set into a tiny synthetic one.",
-        exit_on_error=False,
-        allow_abbrev=False,
-        version=__version__,
-    )
-    subcommands = main_parser.add_subcommands(dest="command", required=True)
-    for name, (settings, positional, help_text) in COMMANDS.items():
-        summary, _, _ = (settings.__doc__ or "").partition("\n")
-        parser = jsonargparse.ArgumentParser(
-            description=settings.__doc__, exit_on_error=False, allow_abbrev=False
-        )
-        # Only the command that is used needs its flags: the others are there for the overview.
-        if name in arguments:
-            if positional:
-                many = positional[-1] if positional[-1] in "+?" else None
-                parser.add_argument(positional.rstrip("+?"), help=help_text, nargs=many)
-            _add_flags(parser, settings)
-        subcommands.add_subcommand(name, parser, help=summary)
-    return main_parser
-
-
-def _add_flags(parser: Any, settings: type[Any]) -> None:
-    """The fields of a settings class as flags: ``no_flip`` is ``--no-flip``, a switch."""
-    import dataclasses
-    import typing
-
-    from docstring_parser import parse_from_object
-
-    types = typing.get_type_hints(settings)
-    texts = {
-        parameter.arg_name: parameter.description
-        for base in reversed(settings.__mro__[:-1])
-        for parameter in parse_from_object(base).params
-    }
-    for item in dataclasses.fields(settings):
-        flag = f"--{item.name.replace('_', '-')}"
-        if types[item.name] is bool:
-            parser.add_argument(flag, action="store_true", help=texts[item.name])
-        elif types[item.name] in (list[str] | None, list[float] | None):
-            each = str if types[item.name] == list[str] | None else float
-            parser.add_argument(flag, nargs="+", type=each, help=texts[item.name], action="extend")
-        else:
-            parser.add_argument(
-                flag, type=types[item.name], default=item.default, help=texts[item.name]
-            )
 
 
 def _plainly(error: Exception, arguments: Sequence[str]) -> str:

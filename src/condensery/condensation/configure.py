@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -114,6 +114,39 @@ def resolved(
     Raises:
         UsageError: for a field or value that is invalid, or an import path that is not allowed.
     """
+    found = resolved_for(
+        lambda ipc, net: facts_of(data, ipc, net),
+        recipe,
+        overrides,
+        spec=data.spec,
+        source=source,
+        trust_imports=trust_imports,
+    )
+    asked = found.config.sample_rate
+    if asked not in (None, data.rate):
+        raise UsageError(
+            f"sample_rate {asked} is requested, but the data were read with {data.rate or 'none'}; "
+            "pass rate= to load"
+        )
+    return found
+
+
+def resolved_for(
+    facts_for: Callable[[int, str | None], dict[str, Any]],
+    recipe: str | Mapping[str, Any],
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    spec: str,
+    source: str | None = None,
+    trust_imports: bool = False,
+) -> Resolved:
+    """As :func:`resolved`, for data of which only the facts are known.
+
+    Args:
+        facts_for: what :func:`facts_of` gives, by the budget and the matching network.
+        recipe, overrides, source, trust_imports: as there.
+        spec: how the data are named.
+    """
     file = recipe if isinstance(recipe, str) else source
     typed = dict(flattened(overrides or {}))
     allowed = None if file is None or trust_imports else AllowedImports(file, typed)
@@ -127,20 +160,14 @@ def resolved(
     ipc = int(ipc)
     supply = base.get("supply", {})
     net = given.get("supply.net", supply.get("net") if isinstance(supply, Mapping) else None)
-    facts = facts_of(data, ipc, net if isinstance(net, str) and net != "default" else None)
+    facts = facts_for(ipc, net if isinstance(net, str) and net != "default" else None)
     # Cases of what stands on top come before what is typed.
     given = {**dict(flattened(with_cases(over, facts))), **dict(flattened(overrides or {}))}
     given = {"ipc": ipc, **{name: v for name, v in given.items() if name != "ipc"}}
     if "optimizer.rate" in given:  # meant as it is typed
         given = {"optimizer.rate_for_ipc": None, "optimizer.rate_for_size": None, **given}
-    asked = given.get("sample_rate", base.get("sample_rate"))
-    if asked not in (None, data.rate):
-        raise UsageError(
-            f"sample_rate {asked} is requested, but the data were read with {data.rate or 'none'}; "
-            "pass rate= to load"
-        )
     cased = with_cases(base, facts)
-    raw = merge(cased, [("data", data.spec), *given.items()])
+    raw = merge(cased, [("data", spec), *given.items()])
     schedule = cased.get("iterations")
     found = resolve(raw, facts, allowed)
     if raw.get("window") is not None or not isinstance(schedule, int):
@@ -156,11 +183,17 @@ def notes_of(choices: Choices, ipc: int) -> list[str]:
     return list(supply.notes(ipc)) if hasattr(supply, "notes") else []
 
 
-def passes_of(data: Data, config: RunConfig, choices: Choices) -> float:
-    """Forward passes of single images that a run takes, a pass back counted as two."""
-    real = sum(min(n, config.real_batch) for n in data.train.counts)
+def passes_of(counts: Sequence[int], config: RunConfig, choices: Choices) -> float:
+    """Forward passes of single images that a run takes, a pass back counted as two.
+
+    Args:
+        counts: training images of every class.
+        config: of the run.
+        choices: of the configuration.
+    """
+    real = sum(min(n, config.real_batch) for n in counts)
     made = choices.formation.decoded(config.ipc)
-    synthetic = data.train.classes * min(made, config.synthetic_batch or made)
+    synthetic = len(counts) * min(made, config.synthetic_batch or made)
     steps, trained = choices.supply.effort(synthetic)
     passes = choices.objective.passes
     return float(config.iterations * (steps * passes * (real + 3 * synthetic) + 3 * trained))
@@ -185,7 +218,8 @@ def plan_for(
         threads: CPU threads.
         choices: of the configuration, where they are built already.
     """
-    images, shape = passes_of(data, config, choices or Choices.of(config)), data.train.shape
+    shape = data.train.shape
+    images = passes_of(data.train.counts, config, choices or Choices.of(config))
     found = choose_plan(plan, shape=shape, images=images, device=device, threads=threads)
     # Several networks at once are for evaluations.
     return dataclasses.replace(found, processes=1, networks=1)

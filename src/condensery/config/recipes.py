@@ -16,6 +16,8 @@ import yaml
 from condensery.errors import UsageError, unknown_name
 from condensery.utils import reading
 
+#: What a recipe says of itself; none of it takes part in a run.
+CARD = ("about", "paper", "good_for")
 #: The loop's choices, and every section of a recipe that has fields of its own.
 CHOICES = ("formation", "objective", "supply", "augmentation")
 SECTIONS = (*CHOICES, "optimizer")
@@ -135,8 +137,9 @@ def on_top(content: Mapping[str, Any], own: str | None = None) -> dict[str, Any]
     complete = all(choice in content for choice in CHOICES)
     if complete or named == own or named not in recipe_names():
         return dict(content)
-    over = {name: value for name, value in content.items() if name != "about"}
-    return {**read_recipe(str(named)), OVER: over}
+    over = {name: value for name, value in content.items() if name not in CARD}
+    card = {name: content[name] for name in CARD if name in content}
+    return {**read_recipe(str(named)), **card, OVER: over}
 
 
 def flattened(content: Mapping[str, Any]) -> list[tuple[str, Any]]:

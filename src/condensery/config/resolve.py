@@ -11,7 +11,7 @@ from condensery.errors import UsageError, unknown_name
 
 from .build import Choices, build, choice_class, kinds_of, make, settings_of
 from .imports import AllowedImports
-from .recipes import CHOICES, SECTIONS, set_dotted, with_cases
+from .recipes import CARD, CHOICES, SECTIONS, set_dotted, with_cases
 from .schema import RUN_FIELDS, Choice, PixelOptimizer, RunConfig, Scalars
 
 
@@ -40,7 +40,8 @@ def resolve(
         UsageError: for a field or value that is invalid, or an import path that is not allowed.
     """
     merged = with_cases(raw, facts)
-    merged.pop("about", None)
+    for name in CARD:
+        merged.pop(name, None)
     for name in merged:
         if name not in RUN_FIELDS:
             raise unknown_name("field", name, RUN_FIELDS)

@@ -18,6 +18,8 @@ import yaml
 class Entry:
     """What is known about a named data set."""
 
+    about: str
+    """What it holds, in a line."""
     hub: str | None = None
     """Repository on the hub, ``owner/name``; none for a part of another entry, and for what lies in
     ``$CONDENSERY_DATA`` only."""

@@ -6,19 +6,33 @@ one linear classifier on top of an embedding, which :func:`embed` gives.
 """
 
 from .views import chain, embed, features, has_batch_norm, mixes_examples
-from .zoo import build, describe, import_path, is_import_path, names, try_out, with_norm
+from .zoo import (
+    about,
+    build,
+    describe,
+    families,
+    import_path,
+    is_import_path,
+    names,
+    parameters,
+    try_out,
+    with_norm,
+)
 
 __all__ = [
+    "about",
     "build",
     "chain",
     "describe",
     "embed",
+    "families",
     "features",
     "has_batch_norm",
     "import_path",
     "is_import_path",
     "mixes_examples",
     "names",
+    "parameters",
     "try_out",
     "with_norm",
 ]

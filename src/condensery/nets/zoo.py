@@ -39,6 +39,7 @@ def _convnet(
     activation: str = "relu",
     pooling: str = "avg",
 ) -> nn.Module:
+    """The usual matching network: blocks by image size, convnetN has N of them."""
     return ConvNet(
         shape,
         classes,
@@ -51,10 +52,12 @@ def _convnet(
 
 
 def _resnet18(shape: Shape, classes: int, *, norm: str = "instance") -> nn.Module:
+    """ResNet-18 for small images: a 3×3 stem without pooling."""
     return ResNet18(shape, classes, norm=norm)
 
 
 def _resnet18_ap(shape: Shape, classes: int, *, norm: str = "batch") -> nn.Module:
+    """ResNet-18 for small images with average pooling in place of strides, for condensing."""
     return ResNet18(shape, classes, norm=norm, average=True)
 
 
@@ -90,6 +93,29 @@ def depth_for(shape: Shape) -> int:
 def names() -> list[str]:
     """The names that :func:`build` knows, sorted; ``convnetN`` takes other depths as well."""
     return sorted([*_FAMILIES, *(f"convnet{depth}" for depth in _SHOWN_DEPTHS)])
+
+
+def families() -> list[str]:
+    """The networks of different make, sorted; ``convnet`` stands for all depths."""
+    return sorted(_FAMILIES)
+
+
+def about(name: str) -> tuple[str, dict[str, str | int]]:
+    """A network in one line, and its options with their defaults (0: by the size of the images).
+
+    Raises:
+        UsageError: for a name that does not exist.
+    """
+    family, _ = _resolve(_parsed(name))
+    text = inspect.getdoc(_FAMILIES[family]) or ""
+    return text.partition("\n")[0].rstrip("."), _defaults(family)
+
+
+def parameters(spec: str, shape: Shape, classes: int) -> int:
+    """Trainable parameters of a network of the zoo, without drawing any."""
+    with torch.device("meta"):
+        network = build(spec, shape, classes)
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
 def build(spec: str, shape: Shape, classes: int) -> nn.Module:

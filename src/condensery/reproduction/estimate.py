@@ -70,7 +70,9 @@ def estimate(
             choices = Choices.of(config)
             decoded = choices.formation.decoded(config.ipc)
             through = str(config.supply.settings.get("net", data.net))
-            once = passes_of(data, config, choices) * seconds(through, _PASS) / _PASS / 3
+            once = (
+                passes_of(data.train.counts, config, choices) * seconds(through, _PASS) / _PASS / 3
+            )
             waiting = [f for f in folders_of(experiment, amount, data, out) if _waits(f)]
             condensing = dict.fromkeys(waiting, once)
             decoded = decoded / config.ipc
