@@ -1,11 +1,14 @@
 # make demo   environment, install, and the main job on the embedded data set
 # make test   environment, install, and all tests: lint, types, unit and end-to-end tests
+# make docs   the documentation's site, in build/docs; a warning is an error
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint types unit clean
+INSTALLED_DOCS := $(VENV)/.installed-docs
+
+.PHONY: demo docs test lint types unit clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -18,6 +21,14 @@ demo: $(INSTALLED)
 	$(BIN)/condensery select random --ipc 1 --sets 5 --out runs/demo/random
 	$(BIN)/condensery evaluate whole runs/demo/random runs/demo/dm --epochs 300 --nets 3
 	@echo "picture: runs/demo/dm/0/images.png (rows are classes)"
+
+$(INSTALLED_DOCS): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $(INSTALLED_DOCS)
+
+docs: $(INSTALLED_DOCS)
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
+	@echo "open build/docs/index.html"
 
 test: lint types unit
 
