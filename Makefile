@@ -1,5 +1,6 @@
 # make demo   environment, install, and the main job on the embedded data set
 # make test   environment, install, and all tests: lint, types, unit and end-to-end tests
+# make test-all   the same with the tests that are marked slow
 # make docs   the documentation's site, in build/docs; a warning is an error
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 
 INSTALLED_DOCS := $(VENV)/.installed-docs
 
-.PHONY: demo docs test lint types unit clean
+.PHONY: demo docs test test-all lint types unit clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +43,9 @@ types: $(INSTALLED)
 
 unit: $(INSTALLED)
 	$(BIN)/pytest -n auto
+
+test-all: lint types
+	$(BIN)/pytest -n auto -m "slow or not slow"
 
 clean:
 	rm -rf $(VENV) runs exported

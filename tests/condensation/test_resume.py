@@ -104,9 +104,16 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("name", KILLED)
+#: The others are killed, and many more times, by ``benchmarks/kills.py``.
+QUICK = ("dsa", "pool")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in KILLED],
+)
 def test_a_killed_run_goes_on_to_the_same_bytes(name: str, pool: Path, tmp_path: Path) -> None:
-    """Three kills each, one of them while a checkpoint is written: 24 in all."""
+    """Three kills each, one of them while a checkpoint is written."""
     named = KILLED[name] + (["--supply.path", str(pool)] if name == "pool" else [])
     # A later flag wins, so that a recipe may choose its own network.
     arguments = ["condense", *SMALL, *named, "--iterations", str(ITERATIONS)]

@@ -662,15 +662,24 @@ def test_the_local_folder_goes_before_the_hub(
 @pytest.mark.parametrize(
     ("name", "shape", "sizes", "mean", "std", "flip"),
     [
-        ("mnist", (1, 28, 28), (60000, 10000), (0.1307,), (0.3081,), False),
+        pytest.param(
+            "mnist",
+            (1, 28, 28),
+            (60000, 10000),
+            (0.1307,),
+            (0.3081,),
+            False,
+            marks=pytest.mark.slow,
+        ),
         ("usps", (1, 16, 16), (7291, 2007), (0.2545,), (0.3846,), False),
-        (
+        pytest.param(
             "cifar10",
             (3, 32, 32),
             (50000, 10000),
             (0.4913, 0.4821, 0.4465),
             (0.2452, 0.2428, 0.2606),
             True,
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -35,20 +35,21 @@ def _words(folder: Path, *more: str) -> list[str]:
 
 
 def test_evaluate_by_two_is_evaluate_by_one(sets: Path) -> None:
-    """Three networks on two sets, so that one process has as many as the other, and with a rest."""
-    for nets in ("3", "1"):
-        one, two = sets / f"one{nets}.json", sets / f"two{nets}.json"
-        words = ["evaluate", str(sets / "random"), *_words(sets, "--nets", nets)]
-        assert main([*words, "--json", str(one), "--quiet"]) == 0
-        results = ended(started(["-m", "condensery", *words, "--json", str(two)]))
-        assert [code for code, *_ in results] == [0, 0], results
-        assert "accuracy" in results[0][1]
-        assert results[1][1] == ""  # the first process speaks for both
-        rows = [json.loads(file.read_text())["results"][0] for file in (one, two)]
-        assert rows[0]["accuracies"] == rows[1]["accuracies"]
-        assert rows[0]["sets"] == rows[1]["sets"]
+    """A network on each of three sets, so that one process has one more than the other."""
+    select_random(load("digits"), ipc=1, seed=2).save(sets / "random" / "2")
+    one, two = sets / "one.json", sets / "two.json"
+    words = ["evaluate", str(sets / "random"), *_words(sets, "--nets", "1")]
+    assert main([*words, "--json", str(one), "--quiet"]) == 0
+    results = ended(started(["-m", "condensery", *words, "--json", str(two)]))
+    assert [code for code, *_ in results] == [0, 0], results
+    assert "accuracy" in results[0][1]
+    assert results[1][1] == ""  # the first process speaks for both
+    rows = [json.loads(file.read_text())["results"][0] for file in (one, two)]
+    assert rows[0]["accuracies"] == rows[1]["accuracies"]
+    assert rows[0]["sets"] == rows[1]["sets"]
 
 
+@pytest.mark.slow  # the same split as evaluate's, and kept cells are tested without processes
 def test_compare_by_two_keeps_what_compare_by_one_finds_again(sets: Path) -> None:
     out = sets / "kept"
     names = [f"a={sets / 'random' / '0'}", f"b={sets / 'random' / '1'}"]
@@ -74,6 +75,7 @@ def test_a_device_of_one_process_is_refused(sets: Path) -> None:
     assert told.count("would put every process on one GPU") == 1
 
 
+@pytest.mark.slow  # condensing and evaluating by two are tested apart
 @pytest.mark.parametrize("row", ["mnist/1/dc", "mnist/1/random"])
 def test_reproduce_by_two_is_reproduce_by_one(tmp_path: Path, row: str) -> None:
     """The sets, whose classes are split, and their tests, whose networks are."""

@@ -144,7 +144,7 @@ def test_the_loss_and_its_gradient_are_the_papers(
     assert (slope != 0).double().mean() > 0.9
 
 
-@pytest.mark.parametrize("spec", ["resnet18", "vgg11", "alexnet:norm=batch", "mlp:width=8"])
+@pytest.mark.parametrize("spec", ["resnet10", "alexnet:norm=batch", "mlp:width=8"])
 def test_any_network_of_the_zoo(spec: str) -> None:
     data = tiny(channels=3, side=32 if spec == "vgg11" else 8)
     config = configure(data, "cafe", {**SMALL, **QUICK, "supply.net": spec})
@@ -328,8 +328,8 @@ class Bare(nn.Module):
     [
         ("convnet3:width=4", ["block1", "block2", "block3", "pooled"]),
         ("lenet", ["stage1", "stage2", "hidden1", "hidden2"]),
-        ("resnet18", ["stem", "stage1", "stage2", "stage3", "stage4", "embedding"]),
-        ("resnet18_ap", ["stem", "stage1", "stage2", "stage3", "stage4"]),
+        ("resnet10", ["stem", "stage1", "stage2", "stage3", "stage4", "embedding"]),
+        ("resnetap10", ["stem", "stage1", "stage2", "stage3", "stage4"]),
         ("tests.methods.test_cafe:Bare", ["embedding"]),
     ],
 )

@@ -93,7 +93,20 @@ def test_every_network_is_tried() -> None:
     assert {name for name in names() if not name.startswith("convnet")} <= tried
 
 
-@pytest.mark.parametrize(("spec", "shape"), ZOO)
+#: Large networks of the same blocks as smaller ones.
+LARGE = ("vgg11:norm=batch", "resnet18", "resnet18_ap", "resnet18_imagenet")
+
+
+def zoo(only_chains: bool = False) -> list[Any]:
+    """The networks that are tried, the large ones marked slow."""
+    return [
+        pytest.param(spec, shape, marks=[pytest.mark.slow] if spec in LARGE else [])
+        for spec, shape in ZOO
+        if not only_chains or re.match("conv|mlp|lenet|alexnet|vgg", spec)
+    ]
+
+
+@pytest.mark.parametrize(("spec", "shape"), zoo())
 def test_class_gradients_equal_a_loop_of_autograd(spec: str, shape: tuple[int, int, int]) -> None:
     network = network_of(spec, shape)
     sizes = (3, 1, 2)  # classes of unequal size
@@ -112,7 +125,7 @@ def test_class_gradients_equal_a_loop_of_autograd(spec: str, shape: tuple[int, i
         torch.testing.assert_close(found_rows, torch.stack(expected), rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize(("spec", "shape"), [z for z in ZOO if chain(network_of(*z))])
+@pytest.mark.parametrize(("spec", "shape"), zoo(only_chains=True))
 def test_written_out_gradients_equal_autograd_to_the_second_order(
     spec: str, shape: tuple[int, int, int]
 ) -> None:
@@ -146,7 +159,7 @@ def test_written_out_gradients_equal_autograd_to_the_second_order(
     )
 
 
-@pytest.mark.parametrize(("spec", "shape"), [z for z in ZOO if chain(network_of(*z))])
+@pytest.mark.parametrize(("spec", "shape"), zoo(only_chains=True))
 def test_classes_together_are_classes_apart(spec: str, shape: tuple[int, int, int]) -> None:
     network = network_of(spec, shape)
     layers = chain(network)
@@ -526,7 +539,7 @@ def test_limiting_cases(tiny_data: Data) -> None:
     torch.testing.assert_close(nearly, dc, rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize("net", ["convnet2:width=4,norm=batch", "resnet18_ap", "mlp:width=8"])
+@pytest.mark.parametrize("net", ["convnet2:width=4,norm=batch", "resnetap10", "mlp:width=8"])
 def test_other_networks_condense(net: str) -> None:
     data = tiny(channels=3)
     config = configure(data, "dc", {**SMALL, "iterations": 1, "supply.net": net, "supply.steps": 2})
@@ -568,7 +581,7 @@ def apart(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
-@pytest.mark.parametrize("recipe", ["dc", "gm_md"])
+@pytest.mark.parametrize("recipe", [pytest.param("dc", marks=pytest.mark.slow), "gm_md"])
 def test_compiled_equals_eager(recipe: str, tiny_data: Data) -> None:
     eager = Plan(chunk=4)
     fast = dataclasses.replace(eager, compile=True, channels_last=True)
@@ -577,7 +590,7 @@ def test_compiled_equals_eager(recipe: str, tiny_data: Data) -> None:
     assert apart(movement(tiny_data, fast, recipe, **one), expected) < 1e-3
 
 
-@pytest.mark.parametrize("recipe", ["dc", "gm_md"])
+@pytest.mark.parametrize("recipe", [pytest.param("dc", marks=pytest.mark.slow), "gm_md"])
 def test_compiled_batches_of_classes_equal_a_loop(recipe: str, tiny_data: Data) -> None:
     loop = Plan(chunk=36, compile=True, channels_last=True)
     batch = dataclasses.replace(loop, together=True)

@@ -90,8 +90,19 @@ def test_parameter_counts(spec: str, shape: Shape, classes: int, count: int) -> 
     assert f"{count:,}" in describe(spec, shape, classes)
 
 
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("name", SMALL)
+#: Every norm in the quickest network, and each network with two of them; the rest is slow.
+SIZES = [
+    pytest.param(
+        name,
+        norm,
+        marks=[] if name == "resnet10" or norm in ("batch", "none") else [pytest.mark.slow],
+    )
+    for name in SMALL
+    for norm in NORMS
+]
+
+
+@pytest.mark.parametrize(("name", "norm"), SIZES)
 def test_every_size_and_norm(name: str, norm: str) -> None:
     with torch.device("meta"):
         for shape in [(3, 64, 64), (1, 96, 70), LARGE]:

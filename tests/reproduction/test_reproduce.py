@@ -680,7 +680,7 @@ def test_data_are_the_originals_by_their_content_in_any_order() -> None:
         assert departure(name, found) == NOT_COMPARED
 
 
-@pytest.mark.parametrize("name", ["mnist", "usps"])
+@pytest.mark.parametrize("name", [pytest.param("mnist", marks=pytest.mark.slow), "usps"])
 def test_real_data_are_the_originals(name: str, real_data: Path) -> None:
     if not (real_data / name).is_dir():
         pytest.skip(f"put {name} into CONDENSERY_DATA to run this test")
