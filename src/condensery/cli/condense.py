@@ -112,6 +112,8 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
         "channels": options.channels,
         "sample_rate": options.sample_rate,
         "flip": False if options.no_flip else None,
+        "layout": options.layout,
+        "value_range": options.range,
         "zca": True if options.zca else None,
         "ipc": options.ipc,
         "iterations": options.iterations,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from condensery.config.recipes import OVER, flattened, on_top, read_recipe, with
 from condensery.config.resolve import Resolved, merge, resolve
 from condensery.config.schema import RunConfig, Scalars
 from condensery.data import Data, load
+from condensery.data.axes import Layout
 from condensery.errors import UsageError
 from condensery.runtime.distributed import Ranks
 from condensery.runtime.plan import Plan, choose_plan
@@ -59,7 +60,7 @@ def load_for_run(
         DataError: for data that cannot be read, or that differ from rank to rank.
     """
     named = {"recipe": "", "data": spec or "digits"}
-    read_as = ("data", "size", "channels", "sample_rate", "flip", "zca")
+    read_as = ("data", "size", "channels", "sample_rate", "flip", "layout", "value_range", "zca")
     known = {name: base[name] for name in read_as if name in base}
     fields = {**named, **known, **given, **({"data": spec} if spec else {})}
     how: Scalars = make(Scalars, fields, "run")
@@ -70,6 +71,8 @@ def load_for_run(
             channels=how.channels,
             rate=how.sample_rate,
             flip=how.flip,
+            layout=cast("Layout | None", how.layout),
+            value_range=how.value_range,
             zca=how.zca,
         )
     )
@@ -140,7 +143,9 @@ def resolved(
             "pass rate= to load"
         )
     cased = with_cases(base, facts)
-    raw = merge(cased, [("data", data.spec), *given.items()])
+    found_so = {"layout": data.layout, "value_range": data.value_range and str(data.value_range)}
+    read_so = [(name, value) for name, value in found_so.items() if value is not None]
+    raw = merge(cased, [("data", data.spec), *given.items(), *read_so])
     schedule = cased.get("iterations")
     found = resolve(raw, facts, allowed)
     if raw.get("window") is not None or not isinstance(schedule, int):

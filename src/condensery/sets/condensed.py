@@ -139,6 +139,7 @@ class About:
 def _well_typed(config: Mapping[str, Any]) -> bool:
     """Whether what a configuration says of reading the data is of the right types, or absent."""
     kinds = {"size": int, "channels": int, "sample_rate": int, "flip": bool, "zca": bool}
+    kinds |= {"layout": str, "value_range": str}
     held = {name: config.get(name) for name in kinds}
     return all(value is None or type(value) is kinds[name] for name, value in held.items())
 
