@@ -26,6 +26,7 @@ from condensery.runtime.malloc import keep_memory
 from condensery.runtime.plan import Plan
 from condensery.sets.condensed import FILE, CondensedSet
 from condensery.utils.checkpoint import Every
+from condensery.utils.facts import note_facts
 from condensery.utils.files import check_no_link
 from condensery.utils.output import put_error
 from condensery.utils.signals import Interrupted
@@ -123,7 +124,9 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
         "seed": options.seed,
     }
     given = {name: value for name, value in flags.items() if value is not None}
-    data = load_for_run(options.data, base, given, ranks)
+    config = Path(options.config) if options.config else None
+    began = note_facts(config if config.is_dir() else config.parent) if config else {}
+    data = load_for_run(options.data, base, given, ranks, began.get("started_in"))
     planned = {name[5:]: value for name, value in dotted if name.startswith("plan.")}
     settings = {name: value for name, value in dotted if not name.startswith("plan.")}
     found = resolved(

@@ -9,12 +9,13 @@ from typing import Any
 
 from condensery.config.recipes import read_yaml
 from condensery.data import Data, load
-from condensery.data.catalogue import known_names
+from condensery.data.catalogue import as_meant_in, known_names
 from condensery.data.pictures import NoRecordingsError
 from condensery.errors import DataError, UsageError
 from condensery.evaluation.rows import check_not_runs, split_name, whole_epochs
 from condensery.sets.condensed import CondensedSet, load_sets
 from condensery.sets.foreign import is_foreign
+from condensery.utils.facts import note_facts
 from condensery.utils.files import write_json, write_text
 from condensery.utils.output import put
 
@@ -104,7 +105,7 @@ def spec_of(place: Path, config: Mapping[str, Any]) -> str | None:
         if recipe.exists():
             spec = read_yaml(recipe, "recipe").get("data")
             if spec is not None:
-                return str(spec)
+                return as_meant_in(note_facts(folder).get("started_in"), str(spec))
     name = config.get("data")
     return str(name) if name in known_names() else None
 

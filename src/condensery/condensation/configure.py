@@ -16,6 +16,7 @@ from condensery.config.resolve import Resolved, merge, resolve
 from condensery.config.schema import RunConfig, Scalars
 from condensery.data import Data, load
 from condensery.data.axes import Layout
+from condensery.data.catalogue import as_meant_in
 from condensery.errors import UsageError
 from condensery.runtime.distributed import Ranks
 from condensery.runtime.plan import Plan, choose_plan
@@ -45,7 +46,11 @@ def facts_of(data: Data, ipc: int, net: str | None = None) -> dict[str, Any]:
 
 
 def load_for_run(
-    spec: str | None, base: Mapping[str, Any], given: Mapping[str, Any], ranks: Ranks
+    spec: str | None,
+    base: Mapping[str, Any],
+    given: Mapping[str, Any],
+    ranks: Ranks,
+    home: object = None,
 ) -> Data:
     """The data of a run, the same on all ranks; what decides how they are read is checked first.
 
@@ -54,6 +59,7 @@ def load_for_run(
         base: a recipe, or a run's configuration.
         given: fields on top.
         ranks: those that share the run.
+        home: where a relative path in ``base`` was typed, if that is known.
 
     Raises:
         UsageError: for a wrong value.
@@ -64,9 +70,10 @@ def load_for_run(
     known = {name: base[name] for name in read_as if name in base}
     fields = {**named, **known, **given, **({"data": spec} if spec else {})}
     how: Scalars = make(Scalars, fields, "run")
+    place = how.data if spec else as_meant_in(home, how.data)
     data = ranks.local_rank_first(
         lambda: load(
-            how.data,
+            place,
             size=how.size,
             channels=how.channels,
             rate=how.sample_rate,
@@ -76,6 +83,7 @@ def load_for_run(
             zca=how.zca,
         )
     )
+    data = dataclasses.replace(data, spec=how.data) if place != how.data else data
     ranks.agree(
         data.train.fingerprint,
         f"the processes read different images from --data {how.data}; give every machine the "

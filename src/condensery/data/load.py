@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from condensery.errors import DataError, UsageError, unknown_name
 
-from . import arrays, catalogue, folders, foreign, hub, memory
+from . import arrays, catalogue, folders, foreign, hub, idx, memory
 from .axes import Layout, checked
 from .cache import decoded
 from .catalogue import Entry
@@ -209,6 +209,9 @@ def _named(given: str | Path, wanted: Wanted, flip: bool | None, cache: bool) ->
             pair = _digits(size, channels)
             return _finish(pair, spec, spec, _DIGITS_FLIP if flip is None else flip)
         entry = catalogue.entries().get(spec)
+        place = catalogue.local(spec) if entry is not None else None
+        if entry is not None and place is not None and idx.files_of(place):
+            return _finish(_at(place, spec, wanted, cache), spec, spec, flip, entry)
         if entry is not None:
             source, subset = _known(spec, entry)
             wanted = replace(
@@ -222,8 +225,7 @@ def _named(given: str | Path, wanted: Wanted, flip: bool | None, cache: bool) ->
         bare = re.fullmatch(r"\w[\w.-]*", spec)
         folder = catalogue.local(spec) if bare else None
         if folder is not None:
-            source = folders.source(folder, spec)
-            return _finish(decoded(source, wanted, cache=cache), spec, spec, flip)
+            return _finish(_at(folder, spec, wanted, cache), spec, spec, flip)
     try:
         path = Path(given).expanduser()
         exists = path.exists()
@@ -246,8 +248,18 @@ def _named(given: str | Path, wanted: Wanted, flip: bool | None, cache: bool) ->
             f"'{spec}' is a run folder, not a data set; look at it with condensery show, "
             "and test its set with condensery evaluate"
         )
-    source = folders.source(path, name)
-    return _finish(decoded(source, wanted, cache=cache), name, spec, flip)
+    return _finish(_at(path, name, wanted, cache), name, spec, flip)
+
+
+def _at(path: Path, name: str, wanted: Wanted, cache: bool) -> Pair:
+    """What lies at a path: a table, MNIST's own files, or a folder of pictures or tables."""
+    files = idx.files_of(path) if path.is_dir() else None
+    if files is None:
+        return decoded(folders.source(path, name), wanted, cache=cache)
+    parts = {part: idx.read(file, 3 if "images" in part else 1) for part, file in files.items()}
+    train, test = ((parts.get(f"{s} images"), parts.get(f"{s} labels")) for s in ("train", "test"))
+    how = foreign.as_arrays(wanted)
+    return arrays.pair(train, None if test[0] is None else test, name, **how)
 
 
 def _known(name: str, entry: Entry) -> tuple[PictureSource, Mapping[str, str] | None]:

@@ -20,6 +20,7 @@ from condensery.config.schema import Choice
 from condensery.errors import DataError, UsageError
 from condensery.methods.formation import Formation, MultiFormation, weights_of
 from condensery.methods.formation.multi import pack
+from condensery.utils.bounds import BYTES_VARIABLE, most_bytes
 from condensery.utils.files import whole_file
 from condensery.utils.reading import json_of, regular
 from condensery.utils.text import size_text
@@ -342,12 +343,12 @@ def _check_decoded(stored: Tensor, about: About, file: Path) -> None:
     except (UsageError, *_WRONG) as error:
         raise DataError(f"{file} cannot be decoded: {error}") from error
     wanted = images * math.prod(stored.shape[2:]) * 4
-    most = max(MOST_DECODED, MOST_TIMES * stored.numel() * 4)
+    most = max(most_bytes(MOST_DECODED), MOST_TIMES * stored.numel() * 4)
     if wanted > most:
         raise DataError(
             f"{file} would be decoded to {images} images, {size_text(wanted)}, out of proportion "
             f"to the {size_text(stored.nbytes)} that it stores (at most {size_text(most)}); get it "
-            "with a smaller formation.factor"
+            f"with a smaller formation.factor, or allow more with {BYTES_VARIABLE}"
         )
 
 
