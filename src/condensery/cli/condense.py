@@ -124,8 +124,8 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
         "seed": options.seed,
     }
     given = {name: value for name, value in flags.items() if value is not None}
-    config = Path(options.config) if options.config else None
-    began = note_facts(config if config.is_dir() else config.parent) if config else {}
+    file = Path(options.config) if options.config else None
+    began = note_facts(file if file.is_dir() else file.parent) if file else {}
     data = load_for_run(options.data, base, given, ranks, began.get("started_in"))
     planned = {name[5:]: value for name, value in dotted if name.startswith("plan.")}
     settings = {name: value for name, value in dotted if not name.startswith("plan.")}
