@@ -21,6 +21,7 @@ from datasets import Image as ImageFeature
 from PIL import EpsImagePlugin, Image
 
 from condensery import DataError, load
+from condensery.data.folders import picture_folders
 from condensery.data.images import UnreadableError, pixels
 from condensery.data.sound import samples
 
@@ -121,13 +122,16 @@ def _raising(error: Exception) -> Any:
     return raises
 
 
-def test_pipes_and_devices_among_pictures_are_left_out(tmp_path: Path) -> None:
+def test_pipes_and_devices_among_pictures_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = _folders(tmp_path / "own")
     for name in ("cat", "dog"):
         for k in range(5, 15):
             shutil.copy(root / name / f"{k % 5}.png", root / name / f"{k}.png")
     os.mkfifo(root / "cat" / "z.png")
     (root / "dog" / "z.png").symlink_to("/dev/zero")
+    monkeypatch.setenv("CONDENSERY_FOLLOW_LINKS", "1")
     data = load(root, cache=False)
     assert len(data.train) + len(data.test) == 30
     with pytest.raises(UnreadableError):
@@ -138,7 +142,7 @@ def test_pipes_and_devices_among_pictures_are_left_out(tmp_path: Path) -> None:
             load(tmp_path / name, cache=False)
 
 
-def test_each_real_folder_is_read_once(tmp_path: Path) -> None:
+def test_each_real_folder_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = load(_folders(tmp_path / "own"), cache=False)
     root = _folders(tmp_path / "looped")
     for name in ("cat", "dog"):
@@ -152,7 +156,75 @@ def test_each_real_folder_is_read_once(tmp_path: Path) -> None:
     linked.mkdir()
     for name in ("cat", "dog"):
         (linked / name).symlink_to(root / name)
+    with pytest.raises(DataError, match=r"'cat' is a link out of 'linked'; .*FOLLOW_LINKS=1"):
+        load(linked, cache=False)
+    monkeypatch.setenv("CONDENSERY_FOLLOW_LINKS", "1")
     assert load(linked, cache=False).train.counts == plain.train.counts
+
+
+def test_links_among_pictures_lead_nowhere_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = _folders(tmp_path / "own")
+    (tmp_path / "secret.png").write_bytes(_png(9))
+    (root / "cat" / "z.png").symlink_to(tmp_path / "secret.png")
+    (root / "dog" / "z.png").symlink_to(root / "dog" / "0.png")  # inside, and so followed
+    data = load(root, cache=False)
+    assert len(data.train) + len(data.test) == 11
+    assert any("cat/z.png: a link out of the folder; copy" in note for note in data.notes)
+    with pytest.raises(DataError, match=r"'z.png' is a link out of the data folder"):
+        picture_folders(root)
+    monkeypatch.setenv("CONDENSERY_FOLLOW_LINKS", "1")
+    data = load(root, cache=False)
+    assert len(data.train) + len(data.test) == 12
+    monkeypatch.delenv("CONDENSERY_FOLLOW_LINKS")
+    (tmp_path / "tables").mkdir()
+    pq.write_table(_table(_rows()), tmp_path / "private.parquet")
+    (tmp_path / "tables" / "train.parquet").symlink_to(tmp_path / "private.parquet")
+    with pytest.raises(DataError, match=r"'train.parquet' is a link out of the data folder"):
+        load(tmp_path / "tables", cache=False)
+
+
+def test_tables_that_claim_more_than_they_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "train.parquet"
+    labels = pa.array(np.zeros(3_000_000, np.int64)).dictionary_encode()
+    images = pa.nulls(3_000_000, pa.binary())
+    pq.write_table(pa.table({"image": images, "label": labels}), path)
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(DataError, match=r"'train.parquet' claims 3000000 rows, more than its"):
+        load(path, cache=False)
+    arrow = tmp_path / "train.arrow"
+    batch = pa.record_batch({"image": pa.nulls(2_000_000), "label": pa.nulls(2_000_000)})
+    with pa.OSFile(str(arrow), "wb") as sink, pa.ipc.new_stream(sink, batch.schema) as out:
+        out.write_batch(batch)
+    with pytest.raises(DataError, match="claims 2000000 rows, more than its size can hold"):
+        load(arrow, cache=False)
+    monkeypatch.setattr("condensery.data.tables.MOST_BYTES", 1000)
+    monkeypatch.setattr("condensery.data.tables.MOST_TIMES", 1)
+    zeros = [{"bytes": bytes(100_000), "path": None}] * 10
+    pq.write_table(_table(zeros), path, compression="zstd")
+    with pytest.raises(DataError, match=r"out of proportion .*CONDENSERY_MOST_BYTES"):
+        load(path, cache=False)
+    monkeypatch.setenv("CONDENSERY_MOST_BYTES", "10M")
+    with pytest.raises(DataError, match="can be read"):
+        load(path, cache=False)
+
+
+def test_a_box_that_claims_gigabytes_takes_no_room(tmp_path: Path) -> None:
+    root = _folders(tmp_path / "own")
+    for k in range(5, 15):
+        shutil.copy(root / "cat" / "0.png", root / "cat" / f"{k}.png")
+    held = BytesIO()
+    Image.new("RGB", (8, 8)).save(held, "jpeg2000")
+    raw = bytearray(held.getvalue())
+    at = raw.index(b"jp2h") - 4
+    raw[at : at + 4] = b"\x00\x00\x00\x01"  # a length of 64 bits follows
+    raw[at + 8 : at + 16] = (2**62).to_bytes(8, "big")
+    (root / "cat" / "z.jp2").write_bytes(raw)
+    data = load(root, size=8, cache=False)
+    assert any("z.jp2" in note for note in data.notes)
 
 
 @pytest.mark.parametrize("given", ["/etc/passwd", "../secret.png", "link.png", "a\0b"])

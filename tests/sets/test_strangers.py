@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from condensery import CondensedSet, DataError, condense
+from condensery import CondensedSet, DataError, UsageError, condense
 from condensery.data import Data
 from condensery.sets.torch_files import is_whole
 
@@ -71,6 +71,14 @@ def test_a_set_that_decodes_out_of_proportion_is_rejected_before_it_does(
     assert len(CondensedSet.load(fine)) == 3 * 14
     monkeypatch.setattr("condensery.sets.condensed.MOST_DECODED", 1000)
     assert len(CondensedSet.load(fine)) == 3 * 14  # fourteen times is in proportion
+    monkeypatch.setattr("condensery.sets.condensed.MOST_TIMES", 1)
+    with pytest.raises(DataError, match="allow more with CONDENSERY_MOST_BYTES"):
+        CondensedSet.load(fine)
+    monkeypatch.setenv("CONDENSERY_MOST_BYTES", "1G")
+    assert len(CondensedSet.load(fine)) == 3 * 14
+    monkeypatch.setenv("CONDENSERY_MOST_BYTES", "much")
+    with pytest.raises(UsageError, match="must be a size such as 16G"):
+        CondensedSet.load(fine)
 
 
 @pytest.mark.parametrize(

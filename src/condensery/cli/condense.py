@@ -26,6 +26,7 @@ from condensery.runtime.malloc import keep_memory
 from condensery.runtime.plan import Plan
 from condensery.sets.condensed import FILE, CondensedSet
 from condensery.utils.checkpoint import Every
+from condensery.utils.facts import note_facts
 from condensery.utils.files import check_no_link
 from condensery.utils.output import put_error
 from condensery.utils.signals import Interrupted
@@ -112,6 +113,8 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
         "channels": options.channels,
         "sample_rate": options.sample_rate,
         "flip": False if options.no_flip else None,
+        "layout": options.layout,
+        "value_range": options.range,
         "zca": True if options.zca else None,
         "ipc": options.ipc,
         "iterations": options.iterations,
@@ -121,7 +124,9 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
         "seed": options.seed,
     }
     given = {name: value for name, value in flags.items() if value is not None}
-    data = load_for_run(options.data, base, given, ranks)
+    file = Path(options.config) if options.config else None
+    began = note_facts(file if file.is_dir() else file.parent) if file else {}
+    data = load_for_run(options.data, base, given, ranks, began.get("started_in"))
     planned = {name[5:]: value for name, value in dotted if name.startswith("plan.")}
     settings = {name: value for name, value in dotted if not name.startswith("plan.")}
     found = resolved(

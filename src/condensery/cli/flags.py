@@ -17,6 +17,11 @@ class DataFlags:
     sample_rate: int | None = None
     """Sample
     rate to resample recordings to; by default that of the first one, at most 16000."""
+    layout: Literal["NCHW", "NHWC"] | None = None
+    """Order of the axes of arrays (images, channels, height, width), where it cannot be told."""
+    range: str | None = None
+    """Numbers of black and white in arrays of floating numbers, such as 0,255 or -1,1, of the data
+    and of sets from elsewhere; normalised: their images are normalised already."""
     zca: bool = False
     """Whiten the images with statistics of the training split (ZCA, IDC's appendix E.6)."""
     no_flip: bool = False

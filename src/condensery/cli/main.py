@@ -143,7 +143,7 @@ def _fail_alike(message: str, code: int) -> int:
 
 def _parse(arguments: list[str]) -> tuple[str, Any, list[tuple[str, Any]]]:
     """Command, its checked options and the recipe's dotted overrides."""
-    rest, dotted = split_dotted(arguments)
+    rest, dotted = split_dotted(_joined(arguments))
     parser = parser_for(rest, COMMANDS)
     try:
         found = parser.parse_args(rest)
@@ -153,6 +153,17 @@ def _parse(arguments: list[str]) -> tuple[str, Any, list[tuple[str, Any]]]:
         name = dotted[0][0]
         raise SystemExit(_fail_alike(f"--{name} is a recipe setting; only condense takes it", 2))
     return found.command, found[found.command], dotted
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """``--range -1,1`` as ``--range=-1,1``: argparse takes what begins with a minus for a flag."""
+    out: list[str] = []
+    for word in arguments:
+        if out and out[-1] == "--range" and re.match(r"-[\d.]", word):
+            out[-1] = f"--range={word}"
+        else:
+            out.append(word)
+    return out
 
 
 def split_dotted(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, Any]]]:

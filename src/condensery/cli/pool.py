@@ -47,7 +47,7 @@ def pool(options: Any) -> int:
         return 128 + stop.number
     bands = ", ".join(f"{number} in {band} %" for band, number in found.bands().items())
     same = ["--data", options.data]
-    for flag in ("size", "channels", "sample-rate"):
+    for flag in ("size", "channels", "sample-rate", "layout", "range"):
         value = getattr(options, flag.replace("-", "_"))
         same += [f"--{flag}", str(value)] if value is not None else []
     same += ["--no-flip"] if options.no_flip else []

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from condensery.config.recipes import read_yaml
 from condensery.data import Data, load
-from condensery.data.catalogue import known_names
+from condensery.data.catalogue import as_meant_in, known_names
 from condensery.data.pictures import NoRecordingsError
 from condensery.errors import DataError, UsageError
 from condensery.evaluation.rows import check_not_runs, split_name, whole_epochs
 from condensery.sets.condensed import CondensedSet, load_sets
 from condensery.sets.foreign import is_foreign
+from condensery.utils.facts import note_facts
 from condensery.utils.files import write_json, write_text
 from condensery.utils.output import put
 
@@ -33,6 +35,8 @@ def read(spec: str, options: Any) -> Data:
         channels=options.channels,
         rate=options.sample_rate,
         flip=False if options.no_flip else None,
+        layout=options.layout,
+        value_range=options.range,
         zca=options.zca,
     )
 
@@ -50,14 +54,18 @@ def data_of(names: list[str], options: Any) -> Data:
         raise UsageError(f"{named[0]} does not record its source; name it with --data")
     spec = options.data or _spec_of(sets, config)
     try:
-        return load(
+        data = load(
             spec,
-            size=config.get("size") if options.size is None else options.size,
-            channels=config.get("channels") if options.channels is None else options.channels,
-            rate=config.get("sample_rate") if options.sample_rate is None else options.sample_rate,
+            size=_either(options, config, "size"),
+            channels=_either(options, config, "channels"),
+            rate=_either(options, config, "sample_rate"),
+            layout=_either(options, config, "layout"),
+            value_range=config.get("value_range") if options.range is None else options.range,
             flip=False if options.no_flip else config.get("flip"),
             zca=options.zca or config.get("zca") is True,
         )
+        # What a set's file says of its data's range says nothing of the sets beside it.
+        return data if options.range else dataclasses.replace(data, value_range=None)
     except NoRecordingsError as error:
         if options.sample_rate is not None:
             raise
@@ -70,6 +78,12 @@ def data_of(names: list[str], options: Any) -> Data:
             raise
         where = f"({sets[0]} was made from {spec}; --data says where that is)" if sets else ""
         raise type(error)(f"{error} {where}") from error
+
+
+def _either(options: Any, config: Mapping[str, Any], name: str) -> Any:
+    """What a flag says, or else what the first set's file does."""
+    said = getattr(options, name)
+    return config.get(name) if said is None else said
 
 
 def _spec_of(sets: list[str], config: Mapping[str, Any]) -> str:
@@ -91,7 +105,7 @@ def spec_of(place: Path, config: Mapping[str, Any]) -> str | None:
         if recipe.exists():
             spec = read_yaml(recipe, "recipe").get("data")
             if spec is not None:
-                return str(spec)
+                return as_meant_in(note_facts(folder).get("started_in"), str(spec))
     name = config.get("data")
     return str(name) if name in known_names() else None
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from condensery.data import load
+from condensery.data.axes import Layout
+from condensery.data.ranges import RangeLike
 from condensery.runtime.plan import Plan
 from condensery.sets.condensed import CondensedSet
 
@@ -25,6 +27,8 @@ def condense(
     channels: int | None = None,
     rate: int | None = None,
     flip: bool | None = None,
+    layout: Layout | None = None,
+    value_range: RangeLike | None = None,
     plan: str | Plan = "auto",
     device: str | None = None,
     threads: int | None = None,
@@ -45,6 +49,8 @@ def condense(
         channels: 1 for grey, 3 for colour.
         rate: sample rate to resample recordings to.
         flip: whether augmentation may flip images horizontally.
+        layout: order of the axes of arrays with four, where it cannot be told.
+        value_range: black and white of floating arrays, as :func:`condensery.load` takes them.
         plan: ``auto``, ``exact``, a YAML file, or a :class:`condensery.runtime.Plan`.
         device: torch device; the first GPU, or the CPU, by default.
         threads: CPU threads.
@@ -60,7 +66,8 @@ def condense(
         UsageError: for a field or value that does not exist.
         DataError: for data that cannot be used.
     """
-    loaded = load(data, size=size, channels=channels, rate=rate, flip=flip)
+    how: dict[str, Any] = {"layout": layout, "value_range": value_range}
+    loaded = load(data, size=size, channels=channels, rate=rate, flip=flip, **how)
     named: dict[str, Any] = {"size": size, "channels": channels, "flip": flip, "ipc": ipc}
     named["sample_rate"] = rate
     named |= {"iterations": iterations, "until": until, "seed": seed}

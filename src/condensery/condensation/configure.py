@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from condensery.config.recipes import OVER, flattened, on_top, read_recipe, with
 from condensery.config.resolve import Resolved, merge, resolve
 from condensery.config.schema import RunConfig, Scalars
 from condensery.data import Data, load
+from condensery.data.axes import Layout
+from condensery.data.catalogue import as_meant_in
 from condensery.errors import UsageError
 from condensery.runtime.distributed import Ranks
 from condensery.runtime.plan import Plan, choose_plan
@@ -44,7 +46,11 @@ def facts_of(data: Data, ipc: int, net: str | None = None) -> dict[str, Any]:
 
 
 def load_for_run(
-    spec: str | None, base: Mapping[str, Any], given: Mapping[str, Any], ranks: Ranks
+    spec: str | None,
+    base: Mapping[str, Any],
+    given: Mapping[str, Any],
+    ranks: Ranks,
+    home: object = None,
 ) -> Data:
     """The data of a run, the same on all ranks; what decides how they are read is checked first.
 
@@ -53,26 +59,31 @@ def load_for_run(
         base: a recipe, or a run's configuration.
         given: fields on top.
         ranks: those that share the run.
+        home: where a relative path in ``base`` was typed, if that is known.
 
     Raises:
         UsageError: for a wrong value.
         DataError: for data that cannot be read, or that differ from rank to rank.
     """
     named = {"recipe": "", "data": spec or "digits"}
-    read_as = ("data", "size", "channels", "sample_rate", "flip", "zca")
+    read_as = ("data", "size", "channels", "sample_rate", "flip", "layout", "value_range", "zca")
     known = {name: base[name] for name in read_as if name in base}
     fields = {**named, **known, **given, **({"data": spec} if spec else {})}
     how: Scalars = make(Scalars, fields, "run")
+    place = how.data if spec else as_meant_in(home, how.data)
     data = ranks.local_rank_first(
         lambda: load(
-            how.data,
+            place,
             size=how.size,
             channels=how.channels,
             rate=how.sample_rate,
             flip=how.flip,
+            layout=cast("Layout | None", how.layout),
+            value_range=how.value_range,
             zca=how.zca,
         )
     )
+    data = dataclasses.replace(data, spec=how.data) if place != how.data else data
     ranks.agree(
         data.train.fingerprint,
         f"the processes read different images from --data {how.data}; give every machine the "
@@ -114,10 +125,12 @@ def resolved(
     Raises:
         UsageError: for a field or value that is invalid, or an import path that is not allowed.
     """
+    found_so = {"layout": data.layout, "value_range": data.value_range and str(data.value_range)}
+    read_so = {name: value for name, value in found_so.items() if value is not None}
     found = resolved_for(
         lambda ipc, net: facts_of(data, ipc, net),
         recipe,
-        overrides,
+        {**(overrides or {}), **read_so},
         spec=data.spec,
         source=source,
         trust_imports=trust_imports,

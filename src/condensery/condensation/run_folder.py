@@ -178,6 +178,7 @@ class RunFolder:
         self.note(
             status="unfinished",
             started=_now(),
+            started_in=str(Path.cwd()),
             seconds=0.0,
             machine=machine(),
             versions=versions(),

@@ -80,6 +80,10 @@ class PixelOptimizer:
         return float(self.rate * self.drop_factor**passed)
 
 
+#: Fields that are written only where they were requested: earlier versions do not know them.
+_WHERE_SAID = ("layout", "value_range")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scalars:
     """The plain fields of a run's configuration."""
@@ -96,6 +100,10 @@ class Scalars:
     """Sample rate to resample recordings to; their own by default."""
     flip: bool | None = None
     """Whether augmentation may flip images horizontally; the data set's own rule by default."""
+    layout: str | None = None
+    """Order of the axes of arrays, ``NCHW`` or ``NHWC``; found by default."""
+    value_range: str | None = None
+    """Black and white of floating arrays, such as ``0,255``; their own scale by default."""
     zca: bool = False
     """Whether images are whitened with statistics of the training split."""
     ipc: int = 10
@@ -146,6 +154,8 @@ class RunConfig(Scalars):
         out: dict[str, Any] = {}
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
+            if item.name in _WHERE_SAID and value is None:
+                continue
             if isinstance(value, Choice):
                 out[item.name] = value.as_dict()
             elif dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condensery.errors import DataError
+from condensery.utils.bounds import BYTES_VARIABLE, most_bytes
 from condensery.utils.reading import regular
 from condensery.utils.text import size_text
 
@@ -52,7 +53,7 @@ def read_npz(path: Path, wanted: Sequence[str]) -> tuple[dict[str, NDArray[Any]]
 
 def _check(path: Path, opened: IO[bytes], wanted: Sequence[str]) -> None:
     """Raise if arrays are larger than they should be, before room is made for them."""
-    bound = max(MOST_BYTES, MOST_TIMES * path.stat().st_size)
+    bound = max(most_bytes(MOST_BYTES), MOST_TIMES * path.stat().st_size)
     total = 0
     with zipfile.ZipFile(opened) as archive:
         for entry in archive.infolist():
@@ -61,7 +62,8 @@ def _check(path: Path, opened: IO[bytes], wanted: Sequence[str]) -> None:
             if total > bound:
                 raise DataError(
                     f"{path} holds arrays of more than {size_text(bound)}, which is out of "
-                    "proportion to its size; save them with numpy.savez, uncompressed"
+                    "proportion to its size; save them with numpy.savez, uncompressed, or allow "
+                    f"more with {BYTES_VARIABLE}"
                 )
     opened.seek(0)
 

@@ -17,6 +17,7 @@ from .axes import Layout, layout_of
 from .classes import as_labels, hold_out, number
 from .labelled import LabelledSet
 from .pictures import Pair, drawn_note
+from .ranges import ValueRange, note_on
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601, as for pictures
 _CHUNK = 1024
@@ -32,6 +33,7 @@ def pair(
     channels: int | None = None,
     purpose: str = "test-split",
     layout: Layout | None = None,
+    value_range: ValueRange | None = None,
 ) -> Pair:
     """Two labelled sets from (images, labels) of arrays or tensors.
 
@@ -45,19 +47,23 @@ def pair(
         channels: 1 or 3 to convert to.
         purpose: names the draw of the test split.
         layout: order of the axes of images with four; found by :func:`layout_of` by default.
+        value_range: black and white of floating images, which are brought to 0 and 1.
     """
-    images, raw, order = _checked(train, "training", layout)
+    images, raw, order = _checked(train, "training", layout, value_range)
     wide = images.shape[1] not in (1, 3)
     images = _shaped(images, size, channels)
     test_images = test_raw = None
     if test is not None:
-        test_images, test_raw, _ = _checked(test, "test", order or layout)
+        test_images, test_raw, _ = _checked(test, "test", order or layout, value_range)
     labels = number(raw, test_raw, class_names)
     notes = list(labels.notes)
     if order == "NHWC" and wide and layout is None:
         notes.append(
-            f"the last axis was taken for {images.shape[1]} channels; layout='NCHW' says otherwise"
+            f"the last axis was taken for {images.shape[1]} channels; --layout NCHW (layout= of "
+            "load) says otherwise"
         )
+    if images.is_floating_point() and value_range is None and (scale := note_on(images)):
+        notes.append(scale)
     if test_images is None or labels.test is None:
         drawn = hold_out(labels.train, len(labels.names), purpose)
         kept, held = (torch.from_numpy(rows) for rows in drawn)
@@ -101,7 +107,10 @@ def check_ranges(parts: Sequence[Tensor], names: Sequence[str]) -> None:
 
 
 def _checked(
-    split: tuple[Any, Any], which: str, layout: Layout | None
+    split: tuple[Any, Any],
+    which: str,
+    layout: Layout | None,
+    value_range: ValueRange | None = None,
 ) -> tuple[Tensor, NDArray[Any], Layout | None]:
     """One split's images as uint8 or float32 N×C×H×W, its labels, and the order of its axes."""
     images, labels = (v.detach().cpu() if isinstance(v, Tensor) else v for v in split)
@@ -122,6 +131,8 @@ def _checked(
                 f"{which} image {row} holds NaN or an infinite value (as float32); remove or "
                 "repair it"
             )
+        if value_range is not None:
+            tensor = value_range.to_unit(tensor, f"the {which} images")
     return tensor, numbers, order
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -108,3 +109,21 @@ def known_names() -> list[str]:
     if root and Path(root).expanduser().is_dir():
         names |= {p.name for p in Path(root).expanduser().iterdir() if p.is_dir()}
     return sorted(n for n in names if not n.startswith("."))
+
+
+def as_meant_in(home: object, spec: str) -> str:
+    """A relative path as it was meant in another folder; names and other paths as they are.
+
+    Args:
+        home: the folder in which the path was typed; anything else says nothing.
+        spec: a data set.
+    """
+    if not isinstance(home, str) or spec.startswith(("hub:", "~", "/")) or spec in known_names():
+        return spec
+    if re.fullmatch(r"\w[\w.-]*", spec) and local(spec) is not None:
+        return spec
+    there = Path(home) / spec
+    try:
+        return str(there) if there.exists() else spec
+    except (OSError, ValueError):  # a name that no file can have
+        return spec

@@ -24,6 +24,9 @@ def as_json(data: Data) -> dict[str, Any]:
         "height": height,
         "width": width,
         "rate": data.rate,
+        "layout": data.layout,
+        "range": None if data.value_range is None else str(data.value_range),
+        "zca": data.zca,
         "dtype": str(train.images.dtype).removeprefix("torch."),
         "bytes": train.nbytes,
         "mean": list(train.mean),
@@ -59,12 +62,20 @@ def describe(data: Data) -> list[str]:
         *sound,
         f"images: {width}×{height} pixels, {_channels(channels)}, "
         f"{str(train.images.dtype).removeprefix('torch.')}",
+        *_said(data),
         f"size when decoded: train {size_text(train.nbytes)}, test {size_text(test.nbytes)}",
         f"normalisation: mean {_numbers(train.mean)}, std {_numbers(train.std)} ({how})",
         f"flip: {'yes' if data.flip else 'no'}",
         f"default network: {data.net}",
         *(f"note: {note}" for note in data.notes),
     ]
+
+
+def _said(data: Data) -> list[str]:
+    """What was requested of arrays."""
+    parts = [f"range: {data.value_range} (black and white)"] if data.value_range else []
+    parts += [f"layout: {data.layout}"] if data.layout else []
+    return [", ".join(parts)] if parts else []
 
 
 def _counted(part: LabelledSet) -> str:

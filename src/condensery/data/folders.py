@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from condensery.errors import DataError
+from condensery.utils.bounds import LINKS_VARIABLE, leads_out
 
-from . import images, sound
+from . import images, metadata, sound
 from .classes import Rows
 from .pictures import Pictures, PictureSource, Splits
 from .split_folders import ANNOTATIONS, split_folders
@@ -40,9 +41,11 @@ def source(root: Path, name: str) -> PictureSource:
         return PictureSource(
             name, _fingerprint([root], root.parent), lambda: _tables([root], root.parent)
         )
-    files = list(_walk(root))
+    files = list(_walk(root, home := root.resolve()))
     tables = [f for f in files if _is_table(f)]
     if tables and not _are_pictures(files):
+        if away := next((f for f in tables if leads_out(f, home)), None):
+            raise _away(away)
         return PictureSource(name, _fingerprint(tables, root), lambda: _tables(tables, root))
     if not files:
         raise DataError(f"folder '{root.name}' is empty; class folders of images are needed")
@@ -64,14 +67,18 @@ def _hidden(path: Path) -> bool:
     return path.name.startswith(".") or path.name.lower() in _IGNORED
 
 
-def _walk(folder: Path, seen: set[Path] | None = None) -> Iterator[Path]:
+def _walk(folder: Path, home: Path, seen: set[Path] | None = None) -> Iterator[Path]:
     """All files below a folder in a fixed order, hidden ones left out.
 
     Links are followed, but each real folder is entered once: a link may lead back up.
 
     Args:
         folder: where to start.
+        home: the data folder, resolved.
         seen: real folders not to enter; those that are entered are added.
+
+    Raises:
+        DataError: for a folder that is a link out of the data folder.
     """
     seen = set() if seen is None else seen
     seen.add(folder.resolve())
@@ -80,8 +87,13 @@ def _walk(folder: Path, seen: set[Path] | None = None) -> Iterator[Path]:
             continue
         if not path.is_dir():
             yield path
+        elif leads_out(path, home):
+            raise DataError(
+                f"folder '{path.name}' is a link out of '{home.name}'; copy what it names, or set "
+                f"{LINKS_VARIABLE}=1 if you made the link"
+            )
         elif path.resolve() not in seen:
-            yield from _walk(path, seen)
+            yield from _walk(path, home, seen)
 
 
 def _fingerprint(files: Iterable[Path], root: Path) -> str:
@@ -132,18 +144,21 @@ def _tables(files: Sequence[Path], root: Path) -> Splits:
 
 def _class_folders(root: Path, files: Sequence[Path]) -> Splits:
     """One folder per class, under ``train`` and ``test`` or right here."""
+    described = metadata.splits_in(root)
+    if described is not None:
+        return described
     kinds = [f.suffix.lower() for f in files]
     # A few pictures among recordings do not make a data set, and the other way round.
     sounds = sum(k in sound.EXTENSIONS for k in kinds) > sum(k in images.EXTENSIONS for k in kinds)
     kind = "recording" if sounds else "image"
     wanted = sound.EXTENSIONS if sounds else images.EXTENSIONS
     places = split_folders(root, _inside, lambda path: path.suffix.lower() in wanted)
-    train = _Listing(places.train, places.classes, kind)
+    train = _Listing(places.train, places.classes, kind, root.resolve())
     notes = list(train.notes())
     left_out = [p.name for p in places.others]
     test: Pictures | None = None
     if places.test is not None:
-        held = _Listing(places.test, _folders(places.test), kind, train.names)
+        held = _Listing(places.test, _folders(places.test), kind, train.home, train.names)
         test, notes = held.pictures(), [*notes, *held.notes()]
     if left_out:
         notes.append(f"left out: {', '.join(left_out[:5])}{', …' * (len(left_out) > 5)}")
@@ -172,10 +187,11 @@ class _Listing:
         root: Path,
         folders: Sequence[Path],
         kind: str,
+        home: Path,
         names: tuple[str, ...] | None = None,
     ) -> None:
         """List a split of images or recordings; another split may have fixed the classes."""
-        self.root, self.kind = root, kind
+        self.root, self.kind, self.home = root, kind, home
         self.files: list[Path] = []
         self.labels: list[int] = []
         self.others: list[Path] = []
@@ -210,7 +226,7 @@ class _Listing:
     def _take(self, folder: Path, seen: set[Path], *, fixed: bool) -> None:
         pictures: list[Path] = []
         wanted = images.EXTENSIONS if self.kind == "image" else sound.EXTENSIONS
-        for path in _walk(folder, seen):
+        for path in _walk(folder, self.home, seen):
             (pictures if path.suffix.lower() in wanted else self.others).append(path)
         if not pictures and not fixed:
             raise DataError(
@@ -240,17 +256,28 @@ class _Listing:
     def _pick(self, rows: Rows) -> Iterator[Item]:
         for row in rows:
             path = self.files[row]
-            yield path.relative_to(self.root).as_posix(), path
+            name = path.relative_to(self.root).as_posix()
+            yield name, _away(path) if leads_out(path, self.home) else path
+
+
+def _away(path: Path) -> DataError:
+    return DataError(
+        f"'{path.name}' is a link out of the data folder; copy the file, or set {LINKS_VARIABLE}=1 "
+        "if you made the link"
+    )
 
 
 def picture_folders(root: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]] | None:
     """Class folders of pictures, and every picture with its class; None when it has none."""
     folders = [p for p in sorted(root.iterdir()) if p.is_dir() and not _hidden(p)]
-    seen = {root.resolve(), *(folder.resolve() for folder in folders)}
+    home = root.resolve()
+    seen = {home, *(folder.resolve() for folder in folders)}
     files = [
         (path, number)
         for number, folder in enumerate(folders)
-        for path in _walk(folder, seen)
+        for path in _walk(folder, home, seen)
         if path.suffix.lower() in images.EXTENSIONS
     ]
+    if away := next((path for path, _ in files if leads_out(path, home)), None):
+        raise _away(away)
     return (tuple(p.name for p in folders), files) if files else None

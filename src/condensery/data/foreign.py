@@ -30,7 +30,7 @@ _NPZ_NAMES = (
 )
 
 
-def from_npz(path: Path, **options: Any) -> Pair:
+def from_npz(path: Path, wanted: Wanted) -> Pair:
     """Two labelled sets from an ``.npz`` file; nothing in it is unpickled."""
     more = ("class_names", "layout", "mean", "std")
     held, found = read_npz(path, [*(name for names in _NPZ_NAMES for name in names), *more])
@@ -49,28 +49,26 @@ def from_npz(path: Path, **options: Any) -> Pair:
     left = sorted(set(found) - {*names[:2], *used, *more})
     train = (held[names[0]], held[names[1]])
     test = (held[used[0]], held[used[1]]) if used[0] in held else None
+    classes = None
     if "class_names" in held:
-        options["class_names"] = [text_of(n) for n in held["class_names"].ravel().tolist()]
-    else:
-        options["class_names"] = None
+        classes = [text_of(n) for n in held["class_names"].ravel().tolist()]
     layout = cast("Layout | None", str(held["layout"]) if "layout" in held else None)
-    options["layout"] = options.get("layout") or layout
-    made = pair(train, test, path.stem, **options)
+    how = {**as_arrays(wanted), "layout": wanted.layout or layout}
+    made = pair(train, test, path.stem, class_names=classes, **how)
     notes = (f"left out: {', '.join(left)}",) if left else ()
     return replace(made, notes=(*made.notes, *notes))
 
 
-def from_torch(
-    train: Dataset[Any],
-    test: Dataset[Any] | None,
-    name: str,
-    size: int | None,
-    channels: int | None,
-    layout: Layout | None = None,
-) -> Pair:
+def as_arrays(wanted: Wanted) -> dict[str, Any]:
+    """What :func:`.arrays.pair` is asked for."""
+    names = ("size", "channels", "layout", "value_range")
+    return {name: getattr(wanted, name) for name in names}
+
+
+def from_torch(train: Dataset[Any], test: Dataset[Any] | None, name: str, wanted: Wanted) -> Pair:
     """Two labelled sets from map-style data sets of (image, label), each read once."""
-    first, labels = _read(train, size, "training")
-    second, test_labels = _read(test, size, "test") if test is not None else (None, None)
+    first, labels = _read(train, wanted.size, "training")
+    second, test_labels = _read(test, wanted.size, "test") if test is not None else (None, None)
     names = _class_names(train)
     if isinstance(first, list):
         if second is not None and not isinstance(second, list):
@@ -79,29 +77,26 @@ def from_torch(
             )
         held = None if second is None else _pictures(second, test_labels, "test")
         splits = Splits(_pictures(first, labels, "training"), held, names)
-        return decode(splits, name, Wanted(size=size, channels=channels))
+        return decode(splits, name, wanted)
     both = None if second is None else (second, test_labels)
-    return pair(
-        (first, labels), both, name, class_names=names, size=size, channels=channels, layout=layout
-    )
+    return pair((first, labels), both, name, class_names=names, **as_arrays(wanted))
 
 
 def from_pictures(
     train: tuple[Any, Any],
     test: tuple[Any, Any] | None,
     name: str,
-    size: int | None,
-    channels: int | None,
+    wanted: Wanted,
 ) -> Pair:
     """Two labelled sets from lists of PIL images, which the reader of pictures decodes."""
     parts = [
-        _pictures(_decoded(images, size, which), labels, which)
+        _pictures(_decoded(images, wanted.size, which), labels, which)
         for which, (images, labels) in zip(
             ("training", "test"), [train, test] if test is not None else [train], strict=False
         )
     ]
     held = parts[1] if len(parts) > 1 else None
-    return decode(Splits(parts[0], held, None), name, Wanted(size=size, channels=channels))
+    return decode(Splits(parts[0], held, None), name, wanted)
 
 
 def holds_pictures(images: Any) -> bool:

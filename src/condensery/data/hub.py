@@ -133,7 +133,7 @@ def _table(dataset: Any, where: str, image: str | None) -> Table:
         part = dataset.select_columns(columns).with_format("arrow")
         yield from part.iter(batch_size=256)
 
-    return Table(where, features, batches, Path(config.HF_CACHE_HOME))
+    return Table(where, features, batches, home=Path(config.HF_CACHE_HOME))
 
 
 def _fingerprint(repository: str, config: str | None, held: Any) -> str:

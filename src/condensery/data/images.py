@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -36,6 +37,11 @@ _FORMATS = (
 )
 
 
+#: Marks of HEIC files after their first eight bytes.
+_HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_IN_MEMORY = 2**26  # bytes of a file up to which it is read before it is decoded
+
+
 class UnreadableError(Exception):
     """A picture, or a recording, that cannot be decoded."""
 
@@ -59,14 +65,47 @@ def pixels(content: Content, size: int | None) -> PixelArray:
     if isinstance(content, Image.Image):
         return _guarded(content, size)
     try:
-        source = io.BytesIO(content) if isinstance(content, bytes) else regular(content)
+        source = io.BytesIO(content) if isinstance(content, bytes) else _opened(content)
         Image.init()
+        if "HEIF" not in Image.OPEN:
+            _register_heif(source)
         with Image.open(source, formats=[f for f in _FORMATS if f in Image.OPEN]) as image:
             return _guarded(image, size)
     except (UnreadableError, MemoryError):
         raise
     except Exception as error:  # the decoders raise errors of many kinds, bombs among them
         raise UnreadableError(str(error)) from error
+
+
+def _opened(path: Path) -> io.BytesIO | Path:
+    """A file's bytes, or the path of a large one.
+
+    A box of a damaged JPEG 2000 file may claim gigabytes, for which reading from a file makes room
+    before it finds that there are not so many; reading from memory does not.
+    """
+    if regular(path).stat().st_size > _IN_MEMORY:
+        return path
+    return io.BytesIO(path.read_bytes())
+
+
+def _register_heif(source: io.BytesIO | Path) -> None:
+    """Let Pillow read HEIC where the first such picture comes.
+
+    Raises:
+        UnreadableError: when pillow-heif, which does it, is not installed.
+    """
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            head = file.read(12)
+    else:
+        head = source.getvalue()[:12]
+    if head[4:8] != b"ftyp" or head[8:12] not in _HEIF:
+        return
+    try:
+        heif: Any = importlib.import_module("pillow_heif")
+    except ImportError as error:
+        raise UnreadableError("HEIC needs pillow-heif") from error
+    heif.register_heif_opener()
 
 
 def _guarded(image: Image.Image, size: int | None) -> PixelArray:

@@ -15,6 +15,9 @@ from torch import Tensor
 from condensery.errors import DataError
 from condensery.runtime.devices import fits, to_device
 
+from .axes import Layout
+from .ranges import ValueRange
+
 #: Positions of images.
 Rows: TypeAlias = np.ndarray[tuple[int], np.dtype[np.int64]]
 
@@ -305,6 +308,10 @@ class Data:
     """Sample rate of the recordings behind the spectrograms; None for pictures."""
     zca: bool = False
     """Whether the images are whitened."""
+    layout: Layout | None = None
+    """The order of the axes that was requested."""
+    value_range: ValueRange | None = None
+    """The range that was requested; float images of sets from elsewhere are read with it, too."""
 
     @property
     def known_as(self) -> str:

@@ -13,12 +13,13 @@ from torch.utils.data import Dataset
 
 from condensery.errors import DataError, UsageError, unknown_name
 
-from . import arrays, catalogue, folders, foreign, hub, memory
-from .axes import Layout
+from . import arrays, catalogue, folders, foreign, hub, idx, memory
+from .axes import Layout, checked
 from .cache import decoded
 from .catalogue import Entry
 from .labelled import Data, LabelledSet, default_net
 from .pictures import NoRecordingsError, Pair, PictureSource, Wanted
+from .ranges import RangeLike, ValueRange
 from .spectrograms import MOST_RATE
 from .whitening import whitened
 
@@ -42,6 +43,7 @@ def load(
     rate: int | None = None,
     flip: bool | None = None,
     layout: Layout | None = None,
+    value_range: RangeLike | None = None,
     zca: bool = False,
     cache: bool = True,
 ) -> Data:
@@ -62,6 +64,8 @@ def load(
         flip: whether augmentation may flip images horizontally; by default the data set's own rule.
         layout: ``"NCHW"`` or ``"NHWC"``, the order of the axes of arrays with four; it is found
             where the shape leaves no doubt.
+        value_range: black and white of floating arrays, ``(0, 255)`` or ``"0,255"``, which become
+            0 and 1; ``"normalised"`` for images that are. By default they keep their scale.
         zca: whether images are whitened by the training split (IDC, appendix E.6).
         cache: whether decoded pictures are kept in, and taken from, the user's cache folder.
 
@@ -70,7 +74,12 @@ def load(
         UsageError: when the options contradict each other.
     """
     _check(size, channels, rate)
+    known = None if value_range is None else ValueRange.parse(value_range)
+    wanted = Wanted(
+        size=size, channels=channels, rate=rate, layout=checked(layout), value_range=known
+    )
     if isinstance(data, Data):
+        _check_same(data, wanted)
         if zca and not data.zca:
             return _whitened(_again(data, test, size, channels, rate, flip))
         return _again(data, test, size, channels, rate, flip)
@@ -80,13 +89,33 @@ def load(
                 "test= applies to arrays, tensors and data sets in memory; put the images of a "
                 "folder under train/ and test/ instead"
             )
-        made = _named(data, Wanted(size=size, channels=channels, rate=rate), flip, cache, layout)
+        made = _named(data, wanted, flip, cache)
     else:
-        pair, name = memory.in_memory(data, test, size, channels, layout)
+        pair, name = memory.in_memory(data, test, wanted)
         made = _finish(pair, name, name, flip)
     if rate is not None and made.rate is None:
         raise NoRecordingsError(made.name)
+    made = _read_so(made, wanted)
     return _whitened(made) if zca else made
+
+
+def _read_so(data: Data, wanted: Wanted) -> Data:
+    """The data set with what was requested of arrays, and notes where nothing asks for it."""
+    notes = list(data.notes)
+    if not data.train.images.is_floating_point() and wanted.value_range is not None:
+        notes.append("these images have 8 bits; the range applies to sets from elsewhere alone")
+    return replace(data, notes=tuple(notes), layout=wanted.layout, value_range=wanted.value_range)
+
+
+def _check_same(data: Data, wanted: Wanted) -> None:
+    """Raise if data that have been loaded are to be read otherwise."""
+    for name, flag in (("layout", "layout"), ("value_range", "range")):
+        asked, held = getattr(wanted, name), getattr(data, name)
+        if asked not in (None, held):
+            raise UsageError(
+                f"this data set was loaded with {flag} {held or 'unset'}; load it again from its "
+                "source to change that"
+            )
 
 
 def _whitened(data: Data) -> Data:
@@ -166,9 +195,7 @@ def _again(
     return data if flip in (None, data.flip) else replace(data, flip=bool(flip))
 
 
-def _named(
-    given: str | Path, wanted: Wanted, flip: bool | None, cache: bool, layout: Layout | None
-) -> Data:
+def _named(given: str | Path, wanted: Wanted, flip: bool | None, cache: bool) -> Data:
     """A name or a path."""
     spec = str(given)
     if not spec.strip():
@@ -182,6 +209,9 @@ def _named(
             pair = _digits(size, channels)
             return _finish(pair, spec, spec, _DIGITS_FLIP if flip is None else flip)
         entry = catalogue.entries().get(spec)
+        place = catalogue.local(spec) if entry is not None else None
+        if entry is not None and place is not None and idx.files_of(place):
+            return _finish(_at(place, spec, wanted, cache), spec, spec, flip, entry)
         if entry is not None:
             source, subset = _known(spec, entry)
             wanted = replace(
@@ -195,8 +225,7 @@ def _named(
         bare = re.fullmatch(r"\w[\w.-]*", spec)
         folder = catalogue.local(spec) if bare else None
         if folder is not None:
-            source = folders.source(folder, spec)
-            return _finish(decoded(source, wanted, cache=cache), spec, spec, flip)
+            return _finish(_at(folder, spec, wanted, cache), spec, spec, flip)
     try:
         path = Path(given).expanduser()
         exists = path.exists()
@@ -208,8 +237,7 @@ def _named(
         raise DataError(f"'{spec}' is a device or a pipe; name a folder or a regular file")
     name = path.resolve().stem if path.is_file() else path.resolve().name
     if path.suffix.lower() == ".npz":
-        how: dict[str, Any] = {"size": size, "channels": channels, "layout": layout}
-        return _finish(foreign.from_npz(path, **how), name, spec, flip)
+        return _finish(foreign.from_npz(path, wanted), name, spec, flip)
     if path.is_file() and path.suffix.lower() not in (".parquet", ".arrow"):
         raise DataError(
             f"'{path.name}' is neither a folder nor an .npz, .parquet or .arrow file; "
@@ -220,8 +248,18 @@ def _named(
             f"'{spec}' is a run folder, not a data set; look at it with condensery show, "
             "and test its set with condensery evaluate"
         )
-    source = folders.source(path, name)
-    return _finish(decoded(source, wanted, cache=cache), name, spec, flip)
+    return _finish(_at(path, name, wanted, cache), name, spec, flip)
+
+
+def _at(path: Path, name: str, wanted: Wanted, cache: bool) -> Pair:
+    """What lies at a path: a table, MNIST's own files, or a folder of pictures or tables."""
+    files = idx.files_of(path) if path.is_dir() else None
+    if files is None:
+        return decoded(folders.source(path, name), wanted, cache=cache)
+    parts = {part: idx.read(file, 3 if "images" in part else 1) for part, file in files.items()}
+    train, test = ((parts.get(f"{s} images"), parts.get(f"{s} labels")) for s in ("train", "test"))
+    how = foreign.as_arrays(wanted)
+    return arrays.pair(train, None if test[0] is None else test, name, **how)
 
 
 def _known(name: str, entry: Entry) -> tuple[PictureSource, Mapping[str, str] | None]:

@@ -13,51 +13,43 @@ from torch.utils.data import Dataset
 from condensery.errors import DataError, UsageError
 
 from . import arrays, foreign, hub
-from .axes import Layout
 from .classes import hold_out
 from .labelled import LabelledSet
 from .pictures import Pair, Wanted, decode, drawn_note
 
 
-def in_memory(
-    data: Any,
-    test: Any,
-    size: int | None,
-    channels: int | None,
-    layout: Layout | None = None,
-) -> tuple[Pair, str]:
+def in_memory(data: Any, test: Any, wanted: Wanted) -> tuple[Pair, str]:
     """Arrays, tensors, labelled sets and torch data sets."""
     if isinstance(data, LabelledSet):
-        return _labelled(data, test, size, channels), data.name
+        return _labelled(data, test, wanted.size, wanted.channels), data.name
     if isinstance(data, (tuple, list)):
         if test is not None and not isinstance(test, (tuple, list)):
             raise DataError("test= must be (images, labels), as the training data are")
         train, held = _two(data, "training"), None if test is None else _two(test, "test")
         if foreign.holds_pictures(train[0]):
-            return foreign.from_pictures(train, held, "pictures", size, channels), "pictures"
-        how: dict[str, Any] = {"size": size, "channels": channels, "layout": layout}
-        return arrays.pair(train, held, "arrays", **how), "arrays"
+            return foreign.from_pictures(train, held, "pictures", wanted), "pictures"
+        return arrays.pair(train, held, "arrays", **foreign.as_arrays(wanted)), "arrays"
     if hub.is_held(data):
-        return _of_datasets(data, test, size, channels)
+        return _of_datasets(data, test, wanted)
     if isinstance(data, Dataset):
         if test is not None and not isinstance(test, Dataset):
             raise DataError("test= must be a torch Dataset, as the training data are")
         name = re.sub(r"\W+", "_", type(data).__name__).lower()
-        return foreign.from_torch(data, test, name, size, channels, layout), name
+        return foreign.from_torch(data, test, name, wanted), name
     raise DataError(
         f"a {type(data).__name__} is not a data set; give a name, a path, (images, labels), a "
         "LabelledSet, a torch Dataset or a datasets.Dataset"
     )
 
 
-def _of_datasets(data: Any, test: Any, size: int | None, channels: int | None) -> tuple[Pair, str]:
+def _of_datasets(data: Any, test: Any, wanted: Wanted) -> tuple[Pair, str]:
     """A ``Dataset`` or ``DatasetDict`` of the datasets library."""
     if test is not None and (not hub.is_held(test) or isinstance(test, Mapping)):
         raise DataError("test= must be a datasets.Dataset, as the training data are")
     if isinstance(data, Mapping) and test is not None:
         raise UsageError("a DatasetDict has its own test split; leave test= out")
     splits = hub.splits_held(data, test)
-    return decode(splits, "datasets", Wanted(size=size, channels=channels)), "datasets"
+    return decode(splits, "datasets", wanted), "datasets"
 
 
 def _two(data: Any, which: str) -> tuple[Any, Any]:

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from condensery.errors import DataError, UsageError
 
+from .axes import Layout
 from .classes import Rows, choose, hold_out, number
 from .labelled import LabelledSet
+from .ranges import ValueRange
 from .stack import Item, stack_up, usual_side
 from .store import Memory, Store
 
@@ -66,6 +68,10 @@ class Wanted:
     """Identifier → word of the classes to keep, in their new order."""
     one_of: int = 5
     """One in this many is set aside for testing, where there is no test split."""
+    layout: Layout | None = None
+    """Order of the axes of arrays with four."""
+    value_range: ValueRange | None = None
+    """Black and white of floating arrays; ``None`` keeps their own scale."""
 
 
 @dataclass(frozen=True)

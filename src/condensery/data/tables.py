@@ -12,16 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condensery.errors import DataError
+from condensery.utils.bounds import BYTES_VARIABLE, most_bytes
 from condensery.utils.reading import regular
+from condensery.utils.text import size_text
 
 from .classes import Rows
 from .pictures import Pictures, Splits
 from .stack import Item
 
+#: What the columns of a parquet file may take when they are decompressed, and how many times its
+#: size beyond that; and rows of files of any size.
+MOST_BYTES, MOST_TIMES, MOST_ROWS = 2**30, 64, 10**6
 _BATCH = 256  # rows of encoded images or recordings held at a time
 _IMAGES = ("image", "img", "png", "picture", "jpg", "webp")
 _SOUNDS = ("audio", "speech", "sound", "recording", "wav")
-_LABELS = ("label", "labels", "fine_label", "class", "target", "digit")
+LABELS = ("label", "labels", "fine_label", "class", "target", "digit")
 _SPLITS = {
     "train": ("train", "training"),
     "test": ("test", "testing"),
@@ -39,6 +44,8 @@ class Table:
     """Column → feature of the ``datasets`` library."""
     read: Callable[[list[str]], Iterator[Any]]
     """Some columns, as arrow tables or record batches in order."""
+    most_rows: int | None = None
+    """No more than this, as the size of the files allows; None: of a source that is trusted."""
     home: Path | None = None
     """The folder in which the paths lie that rows may have in place of contents; None: there are
     none."""
@@ -51,7 +58,11 @@ class Table:
         """
         import pyarrow as pa
 
+        rows = 0
         for batch in self.read(columns):
+            rows += batch.num_rows
+            if self.most_rows is not None and rows > self.most_rows:
+                raise _too_many(self.where, rows)
             try:
                 batch.validate(full=True)
             except pa.ArrowException as error:
@@ -90,7 +101,42 @@ def file_table(paths: Sequence[Path], where: str) -> Table:
         raise
     except Exception as error:  # what it says of its columns may be anything
         raise _broken(where, error) from error
-    return Table(where, features, batches, paths[0].parent)
+    most = max(MOST_ROWS, sum(path.stat().st_size for path in paths))
+    for path in paths:
+        _check_claims(path, most)
+    return Table(where, features, batches, most, paths[0].parent)
+
+
+def _check_claims(path: Path, most_rows: int) -> None:
+    """Raise for a parquet file that claims more rows or bytes than its size can mean.
+
+    A column of one repeated value has as many rows as its file says, in a few bytes.
+    """
+    import pyarrow.parquet as pq
+
+    if path.suffix.lower() != ".parquet":
+        return
+    try:
+        facts = pq.read_metadata(path)
+        groups = [facts.row_group(k) for k in range(facts.num_row_groups)]
+        rows = max(facts.num_rows, sum(group.num_rows for group in groups))
+        size = sum(group.total_byte_size for group in groups)
+    except Exception as error:  # as in a schema, anything may stand there
+        raise _broken(f"'{path.name}'", error) from error
+    if rows > most_rows:
+        raise _too_many(f"'{path.name}'", rows)
+    bound = max(most_bytes(MOST_BYTES), MOST_TIMES * path.stat().st_size)
+    if size > bound:
+        raise DataError(
+            f"'{path.name}' grows to {size_text(size)}, out of proportion to its size; write it "
+            f"again with plain columns, or allow more with {BYTES_VARIABLE}"
+        )
+
+
+def _too_many(where: str, rows: int) -> DataError:
+    return DataError(
+        f"{where} claims {rows} rows, more than its size can hold; it is damaged, so replace it"
+    )
 
 
 def _schema(path: Path) -> Any:
@@ -181,8 +227,8 @@ def _columns(table: Table, image: str | None, label: str | None) -> tuple[str, s
     )
     asked_image, asked_label = ((image,) if image else ()), ((label,) if label else ())
     found = _find(kinds, (*asked_image, *_IMAGES), pictures) or _find(kinds, _SOUNDS, sounds)
-    found_label = _find(kinds, (*asked_label, *_LABELS), classes)
-    for what, column, usual in (("image", found, _IMAGES), ("label", found_label, _LABELS)):
+    found_label = _find(kinds, (*asked_label, *LABELS), classes)
+    for what, column, usual in (("image", found, _IMAGES), ("label", found_label, LABELS)):
         if column is None:
             raise DataError(
                 f"{table.where} has no {what} column among {', '.join(sorted(kinds))}; "

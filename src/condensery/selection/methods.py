@@ -281,6 +281,8 @@ def about_selection(
             "channels": channels,
             **({"sample_rate": data.rate} if data.rate is not None else {}),
             "flip": None if data.flip else False,
+            **({"layout": data.layout} if data.layout else {}),
+            **({"value_range": str(data.value_range)} if data.value_range else {}),
             **({"zca": True} if data.zca else {}),
             "ipc": ipc,
             "seed": seed,

@@ -20,6 +20,7 @@ from condensery.config.schema import Choice
 from condensery.errors import DataError, UsageError
 from condensery.methods.formation import Formation, MultiFormation, weights_of
 from condensery.methods.formation.multi import pack
+from condensery.utils.bounds import BYTES_VARIABLE, most_bytes
 from condensery.utils.files import whole_file
 from condensery.utils.reading import json_of, regular
 from condensery.utils.text import size_text
@@ -139,6 +140,7 @@ class About:
 def _well_typed(config: Mapping[str, Any]) -> bool:
     """Whether what a configuration says of reading the data is of the right types, or absent."""
     kinds = {"size": int, "channels": int, "sample_rate": int, "flip": bool, "zca": bool}
+    kinds |= {"layout": str, "value_range": str}
     held = {name: config.get(name) for name in kinds}
     return all(value is None or type(value) is kinds[name] for name, value in held.items())
 
@@ -341,12 +343,12 @@ def _check_decoded(stored: Tensor, about: About, file: Path) -> None:
     except (UsageError, *_WRONG) as error:
         raise DataError(f"{file} cannot be decoded: {error}") from error
     wanted = images * math.prod(stored.shape[2:]) * 4
-    most = max(MOST_DECODED, MOST_TIMES * stored.numel() * 4)
+    most = max(most_bytes(MOST_DECODED), MOST_TIMES * stored.numel() * 4)
     if wanted > most:
         raise DataError(
             f"{file} would be decoded to {images} images, {size_text(wanted)}, out of proportion "
             f"to the {size_text(stored.nbytes)} that it stores (at most {size_text(most)}); get it "
-            "with a smaller formation.factor"
+            f"with a smaller formation.factor, or allow more with {BYTES_VARIABLE}"
         )
 
 

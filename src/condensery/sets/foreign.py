@@ -36,9 +36,6 @@ from .raw import Raw
 _TORCH = (".pt", ".pth")
 #: Files that each hold a third-party set.
 _FILES = (".npz", ".parquet", *_TORCH)
-#: StoredParameters pixels are not clamped, but hardly one of a hundred lies outside these bounds.
-_PIXELS, _NORMALISED = (-1.0, 2.0), (-10.0, 10.0)
-_STRAY = 0.01
 
 
 def is_foreign(path: Path) -> bool:
@@ -174,7 +171,7 @@ def _candidate(raw: Raw, data: Data, path: Path, kind: str) -> Candidate:
     labels = _labels(raw, data, path, len(images))
     mean, std = _normalisation(raw, data, path)
     return Candidate(
-        images=_normalised(images, raw, data, path, (mean, std)),
+        images=scales.normalised(images, raw, data, path, (mean, std)),
         labels=labels,
         mean=mean,
         std=std,
@@ -282,42 +279,3 @@ def _normalisation(raw: Raw, data: Data, path: Path) -> tuple[tuple[float, ...],
     if not np.isfinite([*mean, *std]).all() or min(std) <= 0:
         raise DataError(f"mean and std of {path} must be finite, and std positive")
     return mean, std
-
-
-def _normalised(
-    images: Tensor,
-    raw: Raw,
-    data: Data,
-    path: Path,
-    normalisation: tuple[tuple[float, ...], tuple[float, ...]],
-) -> Tensor:
-    """Images as networks see them."""
-    measured = data.train.images.is_floating_point()  # on a scale of its own
-    as_they_are = raw.normalised and images.dtype != torch.uint8
-    if as_they_are and not measured and 0 <= float(images.min()) <= float(images.max()) <= 1:
-        as_they_are = False  # IDC's program saves pixels; black is negative where it is normalised
-    if images.dtype == torch.uint8:
-        if measured:
-            raise DataError(f"set {path} has 8-bit images, but those of {data.name} are float32")
-        images = images.float() / 255
-    elif not measured and raw.mean is None:
-        _check_scale(images, path, as_they_are)
-        if not as_they_are:
-            scales.check_pixels(images, path, data)
-    if as_they_are:
-        return images
-    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in normalisation)
-    return (images - mean) / std
-
-
-def _check_scale(images: Tensor, path: Path, normalised: bool) -> None:
-    """Raise if values contradict the format."""
-    low, high = _NORMALISED if normalised else _PIXELS
-    stray = float(((images < low) | (images > high)).double().mean())
-    if stray > _STRAY:
-        wanted = "normalised images" if normalised else "images with black 0 and white 1"
-        remedy = "" if normalised else ", or 8 bits, or mean and std beside them"
-        raise DataError(
-            f"images of {path} range from {float(images.min()):.3g} to {float(images.max()):.3g}; "
-            f"{wanted}{remedy} are needed"
-        )

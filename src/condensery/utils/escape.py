@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import unicodedata
 
 #: Reorder what is shown around them.
@@ -31,6 +32,15 @@ def markdown(text: object) -> str:
     &lt;b&gt;a\|b&lt;/b&gt;
     """
     return "".join(_MARKDOWN.get(sign, sign) for sign in printable(text))
+
+
+def html_text(text: object) -> str:
+    """Plain words within HTML, in an element or a quoted attribute.
+
+    >>> html_text('<b class="x">')
+    '&lt;b class=&quot;x&quot;&gt;'
+    """
+    return html.escape(printable(text))
 
 
 def csv_text(text: object) -> str:
