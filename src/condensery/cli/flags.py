@@ -337,6 +337,21 @@ class DataCommandFlags(OutputFlags, DataFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReportFlags(OutputFlags):
+    """Write one self-contained page about runs, sets and results, to look at and to hand on.
+
+    It needs no network, trains nothing, and works without an evaluation or the original data:
+    what is missing is named.
+    """
+
+    out: str = "report.html"
+    """The page's file."""
+    data: str | None = None
+    """Data set whose nearest training images are shown; by default what the run recorded, where it
+    is on this machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ListFlags(OutputFlags):
     """List what there is by name, or describe one.
 
@@ -377,5 +392,9 @@ EXAMPLES: dict[type[OutputFlags], tuple[str, ...]] = {
         "export runs/photos --to images --out photos --verify",
     ),
     DataCommandFlags: ("data mnist", "data ./photos --size 64"),
+    ReportFlags: (
+        "report runs/photos --out photos.html",
+        "report runs/photos runs/random accuracy.json --data ./photos --out report.html",
+    ),
     ListFlags: ("list recipes", "list networks resnet18 --json resnet18.json"),
 }

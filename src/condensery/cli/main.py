@@ -46,6 +46,11 @@ COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
         "spec",
         "digits, a known name, hub:owner/name, a folder or .npz",
     ),
+    "report": (
+        flags.ReportFlags,
+        "path+",
+        "run folders, sets, and JSON files that evaluate, compare or an application wrote",
+    ),
     "list": (
         flags.ListFlags,
         "kind name?",

@@ -27,7 +27,7 @@ def picture(condensed: CondensedSet) -> Image:
     """The decoded images on a sheet: rows are classes, columns the images of a class."""
     from PIL import Image as Pillow
 
-    pixels = _visible(condensed)
+    pixels = visible(condensed)
     rows = len(condensed.stored)
     each = len(pixels) // rows
     grid = pixels.unflatten(0, (rows, each))[:MOST_ROWS, :MOST_COLUMNS]
@@ -38,7 +38,7 @@ def picture(condensed: CondensedSet) -> Image:
     return Pillow.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
 
 
-def _visible(condensed: CondensedSet) -> Tensor:
+def visible(condensed: CondensedSet) -> Tensor:
     """N×1 or 3×H×W on a scale of 0 to 1, for images of any channels and any scale."""
     pixels = condensed.pixels()
     if pixels.shape[1] not in (1, 3):
