@@ -128,6 +128,7 @@ def _data_sets() -> list[str]:
     rows = [
         [f"`{one['name']}`", one["about"], f"`{one['hub']}`" if one["hub"] else ""]
         for one in facts("data")
+        if one["hub"] or one["embedded"] or one["name"] == "fsdd"
     ]
     return [
         "# Every data set that has a name",

@@ -11,7 +11,7 @@ from condensery import nets
 from condensery.condensation.configure import passes_of, resolved_for
 from condensery.config.recipes import CHOICES, read_recipe, recipe_names
 from condensery.config.resolve import Resolved
-from condensery.data.catalogue import entries, local
+from condensery.data.catalogue import Entry, entries, known_names, local
 from condensery.errors import unknown_name
 from condensery.selection import SELECTIONS
 from condensery.selection.methods import trains
@@ -85,6 +85,12 @@ def protocol_facts(name: str) -> Facts:
     return {"name": name, "about": found.pop("about"), **found}
 
 
+def _data_sets() -> list[str]:
+    """The names of the catalogue in its order, then those of local folders."""
+    names = ["digits", *entries()]
+    return [*names, *(name for name in known_names() if name not in names)]
+
+
 def data_set(name: str) -> Facts:
     """A data set that is known by name, and where it is looked for."""
     if name == "digits":
@@ -95,11 +101,10 @@ def data_set(name: str) -> Facts:
             "local": None,
             "embedded": True,
         }
-    known = entries()
-    if name not in known:
-        raise unknown_name("data set", name, ["digits", *known])
-    entry = known[name]
-    place = local(name)
+    known, place = entries(), local(name)
+    if name not in known and place is None:
+        raise unknown_name("data set", name, known_names())
+    entry = known.get(name, Entry(about="a folder of $CONDENSERY_DATA"))
     return {
         "name": name,
         "about": entry.about,
@@ -127,7 +132,7 @@ LISTS: dict[str, tuple[Callable[[], list[str]], Callable[[str], Facts]]] = {
     "recipes": (recipe_names, recipe),
     "networks": (nets.families, network),
     "protocols": (protocol_names, protocol_facts),
-    "data": (lambda: ["digits", *entries()], data_set),
+    "data": (_data_sets, data_set),
     "selections": (lambda: [key.replace("_", "-") for key in SELECTIONS], selection),
 }
 
