@@ -5,14 +5,17 @@ A network is named by a spec, ``NAME[:key=value[,key=value…]]``: ``convnet3``,
 one linear classifier on top of an embedding, which :func:`embed` gives.
 """
 
-from .views import chain, embed, features, has_batch_norm, mixes_examples
+from .judged import Judged
+from .views import chain, embed, embed_and_classify, features, has_batch_norm, mixes_examples
 from .zoo import build, describe, import_path, is_import_path, names, try_out, with_norm
 
 __all__ = [
+    "Judged",
     "build",
     "chain",
     "describe",
     "embed",
+    "embed_and_classify",
     "features",
     "has_batch_norm",
     "import_path",

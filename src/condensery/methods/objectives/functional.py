@@ -27,6 +27,21 @@ def weighted_mean_rows(values: Tensor, weights: Tensor) -> Tensor:
     return weights @ values.flatten(1).to(weights.dtype)
 
 
+def class_losses(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Each class's mean cross-entropy.
+
+    Args:
+        logits: N×classes.
+        labels: N.
+        weights: k×N; row c holds each example's share in class c.
+
+    Returns:
+        k×1, in the type of ``weights``.
+    """
+    losses = cross_entropy(logits.to(weights.dtype), labels, reduction="none")
+    return weights @ losses[:, None]
+
+
 def squared_mean_distance(real: Tensor, synthetic: Tensor) -> Tensor:
     """Linear-kernel MMD between class means: Σ_c ‖real_c − synthetic_c‖² (DM, equations 5 and 6).
 
