@@ -22,11 +22,13 @@ from typing import Any
 from condensery.runtime.provenance import commit, machine, versions
 
 #: Name → arguments of the command, without data, budget and minutes. From ``dm_mf`` on, each rung
-#: has what the one before has, and one thing more; ``best`` is the last.
+#: has what the one before has, and one thing more, up to ``best``; those after it change one thing.
 _TILES = ("--formation.factor", "3")
 _SMALL = ("--real-batch", "64", "--synthetic_batch", "30", "--optimizer.rate", "10")
 _NARROW = ("--supply.net", "convnet3:width=64")
 _NO_POOL = ("--supply.kind", "fresh", "--objective.classification", "0")
+_ADAM = ("--optimizer.algorithm", "adam", "--optimizer.rate", "0.1")
+_ALL_OPS = ("--augmentation.kind", "siamese_sequence")
 RUNGS: dict[str, tuple[str, ...]] = {
     "random": ("select", "random"),
     "dm": ("condense", "--recipe", "dm"),
@@ -37,6 +39,9 @@ RUNGS: dict[str, tuple[str, ...]] = {
     "decay": ("condense", "--recipe", "best", *_NO_POOL, *_NARROW),
     "snapshots": ("condense", "--recipe", "best", "--objective.classification", "0"),
     "best": ("condense", "--recipe", "best"),
+    "best_16_tiles": ("condense", "--recipe", "best", "--formation.factor", "4"),
+    "best_adam": ("condense", "--recipe", "best", *_ADAM),
+    "best_all_ops": ("condense", "--recipe", "best", *_ALL_OPS),
 }
 
 

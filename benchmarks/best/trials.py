@@ -29,7 +29,7 @@ COMMON: dict[str, Any] = {
 }
 
 
-def parts(data: str) -> dict[str, np.ndarray[Any, Any]]:
+def parts(data: str) -> dict[str, Any]:
     """The training split in two: nine tenths of each class, and the tenth set aside."""
     train = load(data).train
     rng = np.random.default_rng(5)

@@ -43,7 +43,7 @@ def chosen(data: Data, seconds: float, given: dict[str, Any] | None = None) -> d
     where = Where(plan=exact_plan("cpu", 1))
     return fitted(
         data,
-        TimeBudget(batch=2),
+        TimeBudget(pool=0.2, batch=2),
         seconds,
         typed,
         lambda fields: resolved(data, base, fields),
@@ -118,7 +118,10 @@ def test_the_command_plans_once_and_repeats_it(
     assert 1 <= held["iterations"] == held["optimizer"]["falls_until"] <= int(0.92 * 12)
     monkeypatch.setattr(in_minutes, "fitted", lambda *_: pytest.fail("planned again"))
     assert main(["condense", *limited, "--out", str(tmp_path / "a")]) == 0
-    assert "nothing to do" not in capsys.readouterr().err
+    capsys.readouterr()
+    limited[-4] = "2"
+    assert main(["condense", *limited, "--out", str(tmp_path / "a")]) == 2
+    assert "holds another run (best, 1 images per class)" in capsys.readouterr().err
     again = ["--config", str(tmp_path / "a" / "recipe.yaml"), "--threads", "1", "--quiet"]
     assert main(["condense", *again, "--out", str(tmp_path / "b")]) == 0
     files = [tmp_path / name / "condensed.safetensors" for name in "ab"]
@@ -145,3 +148,5 @@ def test_bytes_that_hold_nothing_are_rejected(size: str, message: str) -> None:
 def test_a_budget_of_bytes_excludes_one_of_images(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["condense", "--bytes", "30k", "--ipc", "1"]) == 2
     assert "--bytes and --ipc are mutually exclusive" in capsys.readouterr().err
+    assert main(["condense", "--bytes", "30k", "--formation.kind", "fsrcnn"]) == 2
+    assert "formation fsrcnn stores weights beside them" in capsys.readouterr().err

@@ -14,10 +14,12 @@ from condensery import UsageError
 from condensery.condensation.configure import configure
 from condensery.condensation.loop import Condenser
 from condensery.data import Data
+from condensery.methods.objectives.functional import characteristic_distance
 from condensery.methods.pools.store import Pool
 from condensery.methods.pools.train import pool_settings, train_pool
 from condensery.nets import Judged, build, embed, embed_and_classify
 from condensery.runtime.plan import Plan, exact_plan
+from condensery.runtime.randomness import stream
 from condensery.utils.checkpoint import load_state, save_state
 
 EXACT = exact_plan("cpu", 1)
@@ -177,3 +179,50 @@ def test_a_classification_that_cannot_be_is_rejected(tiny_data: Data) -> None:
         configure(tiny_data, "dm", {"objective.classification": -1.0})
     with pytest.raises(UsageError, match=r"objective\.classification needs a network"):
         configure(tiny_data, "mmd", {"objective.classification": 1.0})
+
+
+@pytest.mark.parametrize("chunk", [None, 3])
+@pytest.mark.parametrize("alpha", [0.0, 2.5])
+def test_characteristic_functions_are_the_formula(
+    alpha: float, chunk: int | None, pool: Pool, tiny_data: Data
+) -> None:
+    plan = Plan(dtype="float64", real_dtype="float64", update_dtype="float64", chunk=chunk)
+    given = {
+        "objective.kind": "characteristic_function",
+        "objective.frequencies": 5,
+        "objective.classification": alpha,
+        "real_batch": 20,
+        "augmentation.kind": "none",
+    }
+    run = through(pool, tiny_data, plan, **given)
+    network = run.supply.new(3)
+    loss, gradient = run.matcher.gradient(network, run.stored.detach(), 0, 0)
+
+    size = embed(network, run.stored[0].detach()).shape[1]
+    drawn = stream(0, "frequencies", size).standard_normal((size, 5))
+
+    def phi(images: Tensor) -> Tensor:
+        seen = embed(network, images)
+        seen = seen / seen.norm(dim=1, keepdim=True)
+        return torch.exp(1j * (seen @ torch.from_numpy(drawn))).mean(0)
+
+    stored = run.stored.detach().clone().requires_grad_()
+    train, expected = tiny_data.train, torch.zeros((), dtype=torch.float64)
+    for c, images in enumerate(stored):
+        r, s = phi(train.normalised(train.index[c], dtype=torch.float64)), phi(images)
+        phases = r.abs() * s.abs() - (r * s.conj()).real
+        distance = ((r.abs() - s.abs()).square() / 2 + phases).sqrt().mean()
+        expected = expected + 300 * distance
+        expected = expected + alpha * cross_entropy(network(images), torch.tensor([c, c]))
+    (slope,) = torch.autograd.grad(expected, stored)
+    assert float(loss) == pytest.approx(float(expected.detach()), rel=1e-9)
+    assert torch.allclose(gradient, slope, rtol=1e-6, atol=1e-9)
+
+
+def test_equal_sets_have_equal_characteristic_functions() -> None:
+    parts = torch.randn(3, 8, dtype=torch.float64)
+    assert float(characteristic_distance(parts, parts)) < 1e-5 * 3
+    assert float(characteristic_distance(parts, 2 * parts)) > 0.1
+    # A phase alone counts, too: a quarter turn of every value.
+    turned = torch.cat([-parts[:, 4:], parts[:, :4]], 1)
+    assert float(characteristic_distance(parts, turned)) > 0.1

@@ -143,6 +143,11 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
     chosen, minutes = in_minutes(options, data, base, typed, planned, resolve, began, ranks, say)
     found = resolve(together(chosen, typed))
     config = found.config
+    if options.bytes is not None and hasattr(found.choices.formation, "weights"):
+        raise UsageError(
+            f"--bytes counts images, and formation {config.formation.kind} stores weights beside "
+            "them; give --ipc"
+        )
     held_ipc = base.get("ipc")
     if options.config and held_ipc not in (None, config.ipc):
         say(

@@ -30,15 +30,23 @@ def begun(
     """The configuration of the run that this command began before, where time was planned for it.
 
     A run that goes on keeps what was chosen; measuring again would choose something else.
+
+    Raises:
+        UsageError: when the folder holds a run of another recipe or budget.
     """
     if not _plans(options, base):
         return None
     ipc = typed.get("ipc", base.get("ipc", RunConfig.ipc))
-    usual = default_out(data, str(base.get("over", base)["recipe"]), ipc)
-    out = Path(options.out) if options.out else usual
+    recipe = str(base.get("over", base)["recipe"])
+    out = Path(options.out) if options.out else default_out(data, recipe, ipc)
     for folder in (out, out / "0"):
-        if (folder / "recipe.yaml").is_file():
-            return read_config(folder)
+        if not (folder / "recipe.yaml").is_file():
+            continue
+        held = read_config(folder)
+        if (held["recipe"], held.get("ipc")) != (recipe, ipc):
+            there = f"{held['recipe']}, {held.get('ipc')} images per class"
+            raise UsageError(f"--out {out} holds another run ({there}); choose another --out")
+        return held
     return None
 
 

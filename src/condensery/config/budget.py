@@ -17,13 +17,13 @@ SECTION = "budget"
 class TimeBudget:
     """How a recipe with ``--minutes`` spends them; everything chosen ends up in ``recipe.yaml``."""
 
-    pool: float = 0.2
+    pool: float = 0.3
     """Share of the time in which a pool of networks is trained; 0: the recipe's own networks."""
     least_epochs: float = 0.3
     """Epochs below which a network knows too little: then networks are fresh and tell no class."""
     most_epochs: float = 10.0
     """Epochs after which a network need not be trained further."""
-    ahead: float = 1.0
+    ahead: float = 0.0
     """The pool's ``supply.ahead``."""
     width: int | None = 64
     """Filters of a ConvNet on a CPU, where the network was not named; null: its own."""
