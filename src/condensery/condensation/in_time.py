@@ -22,7 +22,7 @@ from .configure import plan_for
 from .dry_run import dry_run
 
 #: Of the time that is left, what steps are planned for.
-_ROOM = 0.92
+_ROOM = 0.88
 
 
 @dataclass(frozen=True, kw_only=True)
