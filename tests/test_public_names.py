@@ -28,6 +28,7 @@ NAMES = {
     "select_forgetting_toneva",
     "select_herding",
     "select_k_center",
+    "select_kmeans",
     "select_nearest",
     "select_random",
 }

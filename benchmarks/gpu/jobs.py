@@ -110,7 +110,9 @@ def experiment(table: str, name: str) -> Any:
 def jobs() -> tuple[Job, ...]:
     """The list, in order."""
     few = [*_mnist(), *_cifar10()]
-    return (*few, *_with_the_papers_numbers(few))
+    best = [_best("cifar10", ipc, 400) for ipc in (10, 1, 50)]
+    best += [_best("mnist", ipc, 250) for ipc in (1, 10)]
+    return (*few, *best, *_with_the_papers_numbers(few))
 
 
 def _mnist() -> Iterator[Job]:
@@ -239,6 +241,32 @@ def _with_momentum(data: str, seconds: float) -> Job:
     )
 
 
+def _best(data: str, ipc: int, seconds: float) -> Job:
+    """Recipe ``best`` through a pool of its own, as long as the papers that it follows."""
+    name = f"{data}-best-ipc{ipc}"
+    run, pool = f"{{work}}/runs/{name}", f"{{work}}/pools/{data}-best"
+    marks = ("0.1", "0.2", "0.3", "0.5", "0.75", "1", "1.5", *map(str, range(2, 21)))
+    kept = ("--count", "2", "--epochs", "20", "--snapshots", *marks)
+    how = ("--rate", "0.05", "--batch", "128", "--held-out", "0.02")
+    through = ("--supply.kind", "pool", "--supply.path", pool, "--supply.ahead", "6")
+    made = ("condense", "--recipe", "best", "--data", data, "--ipc", str(ipc))
+    length = ("--iterations", "10000", "--optimizer.falls_until", "10000")
+    tested = ("evaluate", run, "--protocol", "idc", "--net", "convnet3", "resnet10", "--nets", "3")
+    return Job(
+        name=f"best/{name}",
+        commands=(
+            ("pool", "--data", data, *kept, *how, "--device", "{device}", "--out", pool),
+            (*made, *through, *length, "--device", "{device}", "--out", run),
+            (*tested, "--device", "{device}", "--json", "{json}"),
+        ),
+        group=f"best/{data}/{ipc}",
+        seconds=seconds,
+        limit_s=_limit(seconds),
+        data=data,
+        makes=f"{data}-best",
+    )
+
+
 def tiny(job: Job) -> Job:
     """The same job as a dry run: embedded data, an iteration or two, one network, two epochs."""
     return dataclasses.replace(
@@ -251,6 +279,9 @@ def tiny(job: Job) -> Job:
 
 
 def _tiny(argv: tuple[str, ...]) -> tuple[str, ...]:
+    if argv[0] == "pool":  # its snapshots are beyond an epoch
+        small = ("--data", "digits", "--count", "1", "--epochs", "1", "--device", "{device}")
+        return ("pool", *small, "--out", argv[-1])
     short: dict[str, tuple[str, ...]] = {
         "reproduce": ("--data", "digits", "--scale", "0.0001", "--sets", "1"),
         "condense": ("--data", "digits", "--iterations", "1"),

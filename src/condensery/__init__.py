@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .selection import select_forgetting_toneva as select_forgetting_toneva
     from .selection import select_herding as select_herding
     from .selection import select_k_center as select_k_center
+    from .selection import select_kmeans as select_kmeans
     from .selection import select_nearest as select_nearest
     from .selection import select_random as select_random
     from .sets.condensed import CondensedSet as CondensedSet
@@ -57,6 +58,7 @@ _PUBLIC = {
     "select_forgetting_toneva": "selection",
     "select_herding": "selection",
     "select_k_center": "selection",
+    "select_kmeans": "selection",
     "select_nearest": "selection",
     "select_random": "selection",
 }

@@ -29,6 +29,7 @@ from condensery.selection import (
     Networks,
     herding,
     k_center,
+    k_means,
     most_forgettable,
     nearest,
     networks,
@@ -121,6 +122,24 @@ def test_herded_means_are_nearer_than_random_ones() -> None:
     rng = np.random.default_rng(0)
     draws = [features[rng.choice(200, 10, replace=False)].mean(0) - mean for _ in range(200)]
     assert found < 0.5 * min(float(draw.norm()) for draw in draws)
+
+
+def test_k_means_takes_the_image_nearest_to_each_cluster() -> None:
+    # Clusters far apart: the mean of each is known, and so is the image nearest to it.
+    centres = torch.tensor([[0.0, 0.0], [50.0, 0.0], [0.0, 50.0]], dtype=torch.float64)
+    sizes = (9, 5, 7)
+    points = torch.cat(
+        [c + clouds(n, 2, i) for i, (c, n) in enumerate(zip(centres, sizes, strict=True))]
+    )
+    expected, first = [], 0
+    for n in sizes:
+        group = points[first : first + n]
+        away = (group - group.mean(0)).norm(dim=1)
+        expected.append((n, first + int(away.argmin())))
+        first += n
+    largest_first = [image for _, image in sorted(expected, reverse=True)]
+    assert k_means(points, 3, seed=4).tolist() == largest_first
+    assert sorted(k_means(points, len(points), seed=0).tolist()) == list(range(len(points)))
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -352,6 +371,8 @@ def test_a_network_is_trained_once(
     more = {m: select(tiny_data, m, ipc=5, **SHORT).stored for m in TRAINED}
     assert seeds == [0]
     for method in TRAINED:
+        if method == "kmeans":  # centroids of their own for each number of images
+            continue
         assert torch.equal(more[method][:, :3], first[method]), "a larger set goes on"
     # Other settings, other data, another seed, another plan: other networks.
     select(tiny_data, "herding", ipc=3, **{**SHORT, "rate": 0.01})

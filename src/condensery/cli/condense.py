@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Any
 
 from condensery.condensation.configure import load_for_run, notes_of, resolved
 from condensery.condensation.dry_run import dry_run
+from condensery.condensation.in_time import together
 from condensery.condensation.run_folder import RunFolder, Status
 from condensery.condensation.run_plan import plan_of_run
 from condensery.condensation.runner import carry_out
 from condensery.config.build import Choices
 from condensery.config.imports import import_paths
 from condensery.config.recipes import read_config, read_recipe
+from condensery.config.resolve import Resolved
 from condensery.config.schema import RunConfig
 from condensery.data import Data
 from condensery.errors import UsageError
@@ -33,6 +36,7 @@ from condensery.utils.signals import Interrupted
 from condensery.utils.text import plural, size_text, time_text
 
 from . import evaluate_at as curves
+from .in_minutes import begun, default_out, in_minutes, ipc_for
 from .shared import conclude, facts_of_set, folder_of, printer
 
 
@@ -55,15 +59,20 @@ class _Order:
     every: Every
     ranks: Ranks
     say: Callable[..., None]
+    minutes: float | None
+    """For each set, without what was spent before the first."""
 
 
 def condense_sets(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> int:
     """The sets of a command, one after another, on ranks that have joined."""
     keep_memory()
-    order = _order(options, dotted, ranks)
+    try:
+        order = _order(options, dotted, ranks)
+    except Interrupted as stop:
+        put_error(f"condensery: stopped by {stop} before the first set; run the command again")
+        return 128 + stop.number
     data, config = order.data, order.config
-    name = f"{data.name}-{config.recipe}-ipc{config.ipc}"
-    out = folder_of(options.out, Path("runs") / name)
+    out = folder_of(options.out, default_out(data, config.recipe, config.ipc))
     if options.sets > 1 and any((out / file).exists() for file in ("recipe.yaml", FILE)):
         raise UsageError(f"--out {out} holds a run of one set; choose another for --sets")
     results = []
@@ -97,6 +106,8 @@ def _check(options: Any, ranks: Ranks) -> None:
         raise UsageError(f"--sets must be at least 1, got {options.sets}")
     if options.minutes is not None and not 0 < options.minutes < float("inf"):
         raise UsageError(f"--minutes must be positive, got {options.minutes:g}")
+    if options.bytes is not None and options.ipc is not None:
+        raise UsageError("--bytes and --ipc are mutually exclusive: give one of them")
     if options.dry_run and not ranks.alone:
         raise UsageError("--dry-run measures a single process; run it without torchrun")
     if options.data is not None and not options.data.strip():
@@ -106,8 +117,53 @@ def _check(options: Any, ranks: Ranks) -> None:
 def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
     """Read the recipe and the data, and resolve the configuration; print notes."""
     _check(options, ranks)
+    began = time.monotonic()
     every = Every.parse(options.checkpoint_every)
     base = _base(options)
+    given = _given(options)
+    file = Path(options.config) if options.config else None
+    noted = note_facts(file if file.is_dir() else file.parent) if file else {}
+    data = load_for_run(options.data, base, given, ranks, noted.get("started_in"))
+    planned = {name[5:]: value for name, value in dotted if name.startswith("plan.")}
+    settings = {name: value for name, value in dotted if not name.startswith("plan.")}
+    if options.bytes is not None:
+        given["ipc"] = ipc_for(data, options.bytes)
+    say = printer(options, ranks.first)
+    typed = {**given, **settings}
+    held = begun(options, data, base, typed)
+    if held is not None:
+        base, typed = held, together({"supply.kind": held["supply"]["kind"]}, typed)
+
+    def resolve(fields: Mapping[str, Any]) -> Resolved:
+        return resolved(
+            data,
+            base,
+            fields,
+            source=options.config or options.recipe or "dm",
+            trust_imports=options.trust_imports,
+        )
+
+    chosen, minutes = in_minutes(options, data, base, typed, planned, resolve, began, ranks, say)
+    found = resolve(together(chosen, typed))
+    config = found.config
+    if options.bytes is not None and hasattr(found.choices.formation, "weights"):
+        raise UsageError(
+            f"--bytes counts images, and formation {config.formation.kind} stores weights beside "
+            "them; give --ipc"
+        )
+    held_ipc = base.get("ipc")
+    if options.config and held_ipc not in (None, config.ipc):
+        say(
+            f"note: settings that depend on the budget are those of {held_ipc} images per class, "
+            f"as {options.config} has them; --recipe {config.recipe} chooses them for {config.ipc}"
+        )
+    for note in [*data.notes, *notes_of(found.choices, config.ipc)]:
+        say(f"note: {note}")
+    return _Order(options, data, config, found.choices, planned, every, ranks, say, minutes)
+
+
+def _given(options: Any) -> dict[str, Any]:
+    """The fields of a configuration that have flags of their own, as far as they were given."""
     flags = {
         "size": options.size,
         "channels": options.channels,
@@ -123,30 +179,7 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
         "real_batch": options.real_batch,
         "seed": options.seed,
     }
-    given = {name: value for name, value in flags.items() if value is not None}
-    file = Path(options.config) if options.config else None
-    began = note_facts(file if file.is_dir() else file.parent) if file else {}
-    data = load_for_run(options.data, base, given, ranks, began.get("started_in"))
-    planned = {name[5:]: value for name, value in dotted if name.startswith("plan.")}
-    settings = {name: value for name, value in dotted if not name.startswith("plan.")}
-    found = resolved(
-        data,
-        base,
-        {**given, **settings},
-        source=options.config or options.recipe or "dm",
-        trust_imports=options.trust_imports,
-    )
-    config = found.config
-    say = printer(options, ranks.first)
-    held_ipc = base.get("ipc")
-    if options.config and held_ipc not in (None, config.ipc):
-        say(
-            f"note: settings that depend on the budget are those of {held_ipc} images per class, "
-            f"as {options.config} has them; --recipe {config.recipe} chooses them for {config.ipc}"
-        )
-    for note in [*data.notes, *notes_of(found.choices, config.ipc)]:
-        say(f"note: {note}")
-    return _Order(options, data, config, found.choices, planned, every, ranks, say)
+    return {name: value for name, value in flags.items() if value is not None}
 
 
 def _base(options: Any) -> Mapping[str, Any]:
@@ -169,7 +202,8 @@ def _condense_one(
     if status != "new":
         folder.check_data(data)
     curve = curves.asked(folder, options)
-    over = options.minutes is not None and _seconds(folder) >= 60 * options.minutes
+    minutes = order.minutes
+    over = minutes is not None and _seconds(folder) >= 60 * minutes
     if status == "finished" or (status == "timed" and over):
         more = f" in its {options.minutes:g} minutes" if status == "timed" else ""
         say(f"{folder.path} is finished{more}; nothing to do{_more(folder, config, status)}")
@@ -186,7 +220,7 @@ def _condense_one(
             folder,
             quiet=options.quiet or not ranks.first,
             every=order.every,
-            minutes=options.minutes,
+            minutes=minutes,
             ranks=ranks,
             keep=curve.get("at", ()),
             facts={

@@ -57,7 +57,8 @@ class CheckpointFlags:
     checkpoint_every: str | None = None
     """Time or number between checkpoints: 60s (default), 10m, 200it (outer iterations), 50steps."""
     minutes: float | None = None
-    """Time limit in minutes for each of --sets; the set is finished then, and resume continues."""
+    """Time limit in minutes for each of --sets; the set is finished then, and resume continues. A
+    recipe such as best is fitted to it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,8 @@ class CondenseFlags(OutputFlags, PlanFlags, DataFlags, CheckpointFlags):
     """What to condense (default digits): see `condensery data --help`."""
     ipc: int | None = None
     """Budget: images per class (default 10)."""
+    bytes: str | None = None
+    """Budget in place of --ipc: the bytes that the set may take, such as 30k or 2M."""
     iterations: int | None = None
     """Outer iterations; fewer truncate the recipe's schedule, 0 writes the initial set."""
     until: Literal["iterations", "converged"] | None = None
@@ -169,9 +172,10 @@ class SelectFlags(OutputFlags, PlanFlags, DataFlags):
     """Select real images: the baselines a condensed set has to beat.
 
     random; herding: the kept images' mean feature follows the class mean; nearest: the images
-    nearest to that mean; k-center: no image is far from a kept one in feature space; forgetting:
-    the images that are learned and forgotten most often; forgetting-toneva: the same, those never
-    learned first. All but random train a network on the whole training split for each set.
+    nearest to that mean; k-center: no image is far from a kept one in feature space; kmeans: the
+    images nearest to the centroids of k-means; forgetting: the images that are learned and
+    forgotten most often; forgetting-toneva: the same, those never learned first. All but random
+    train a network on the whole training split for each set.
     """
 
     data: str = "digits"

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from condensery.config.budget import SECTION
 from condensery.config.build import Choices, make
 from condensery.config.imports import AllowedImports
 from condensery.config.recipes import OVER, flattened, on_top, read_recipe, with_cases
@@ -164,7 +165,8 @@ def resolved_for(
     typed = dict(flattened(overrides or {}))
     allowed = None if file is None or trust_imports else AllowedImports(file, typed)
     base = read_recipe(recipe) if isinstance(recipe, str) else on_top(recipe)
-    over = base.pop(OVER, {})
+    over = {name: value for name, value in base.pop(OVER, {}).items() if name != SECTION}
+    base.pop(SECTION, None)  # what is fitted to a time has become fields by now
     plain = {name: value for name, value in over.items() if name != "cases"}
     given = {**dict(flattened(plain)), **dict(flattened(overrides or {}))}
     ipc = given.get("ipc", base.get("ipc", RunConfig.ipc))

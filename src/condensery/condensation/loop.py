@@ -137,7 +137,7 @@ class Condenser:
         return self._parameters.stored
 
     @property
-    def optimizer(self) -> torch.optim.SGD:
+    def optimizer(self) -> torch.optim.Optimizer:
         """What moves them."""
         return self._parameters.optimizer
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from condensery.config.schema import RunConfig
+from condensery.config.schema import PixelOptimizer, RunConfig
 from condensery.data import LabelledSet
 from condensery.errors import UsageError
 from condensery.methods.formation import Formation, weights_of
@@ -17,6 +17,14 @@ from condensery.methods.task import Task
 from condensery.runtime.devices import physical_memory
 from condensery.runtime.distributed import Ranks
 from condensery.runtime.torchrun import launched_here
+
+#: Adam's β₂.
+_SQUARES = 0.999
+#: What each optimiser remembers of a leaf: a suffix for checkpoints, and torch's name.
+_SLOTS: dict[type[torch.optim.Optimizer], dict[str, str]] = {
+    torch.optim.SGD: {"": "momentum_buffer"},
+    torch.optim.Adam: {"": "exp_avg", ".squares": "exp_avg_sq", ".steps": "step"},
+}
 
 
 class StoredParameters:
@@ -50,9 +58,7 @@ class StoredParameters:
             rate = config.formation.settings["rate"]
             groups.append({"params": list(weights.values()), "lr": rate})
         self._rates = [group.get("lr", config.optimizer.rate) for group in groups]
-        self.optimizer = torch.optim.SGD(
-            groups, lr=config.optimizer.rate, momentum=config.optimizer.momentum
-        )
+        self.optimizer = _optimizer(groups, config.optimizer)
 
     def step(self, gradient: Tensor, falls: float) -> None:
         """One step of the optimiser.
@@ -86,14 +92,14 @@ class StoredParameters:
     def state(self) -> dict[str, Any]:
         """Stored tensors and momenta of all classes; without them on all ranks but the first."""
         momenta: dict[str, Tensor | None] = {}
-        for name, leaf in self._leaves().items():
-            momentum = self.optimizer.state[leaf].get("momentum_buffer")
-            if momentum is None:
+        for name, leaf, slot in self._slots():
+            held = self.optimizer.state[leaf].get(slot)
+            if held is None:
                 momenta[name] = None
-            elif leaf is self.stored:
-                momenta[name] = self.ranks.whole(momentum, self.classes, everywhere=False)
+            elif leaf is self.stored and held.dim():
+                momenta[name] = self.ranks.whole(held, self.classes, everywhere=False)
             else:
-                momenta[name] = momentum.clone()
+                momenta[name] = held.clone()
         stored = self.ranks.whole(self.stored, self.classes, everywhere=False)
         return {"stored": stored, "optimizer": momenta}
 
@@ -102,17 +108,35 @@ class StoredParameters:
         own = slice(self.own.start, self.own.stop)
         with torch.no_grad():
             self.stored.copy_(_checked(state["stored"], self.classes)[own])
-        for name, leaf in self._leaves().items():
-            momentum = state["optimizer"][name]
-            if momentum is not None and leaf is self.stored:
-                momentum = _checked(momentum, self.classes)[own]
-            self.optimizer.state[leaf]["momentum_buffer"] = (
-                None if momentum is None else momentum.to(leaf).clone()
-            )
+        for name, leaf, slot in self._slots():
+            held = state["optimizer"][name]
+            if held is None:  # nothing was learned yet
+                self.optimizer.state[leaf].pop(slot, None)
+                continue
+            if not held.dim():  # Adam counts its steps on the host
+                self.optimizer.state[leaf][slot] = held.clone()
+                continue
+            part = _checked(held, self.classes)[own] if leaf is self.stored else held
+            self.optimizer.state[leaf][slot] = part.to(leaf).clone()
+
+    def _slots(self) -> list[tuple[str, Tensor, str]]:
+        """What the optimiser remembers: a name for checkpoints, the leaf, its name in torch."""
+        return [
+            (name + suffix, leaf, slot)
+            for name, leaf in self._leaves().items()
+            for suffix, slot in _SLOTS[type(self.optimizer)].items()
+        ]
 
     def _leaves(self) -> dict[str, Tensor]:
         """Everything that the pixel optimiser moves, by name."""
         return {"momentum": self.stored, **weights_of(self.formation)}
+
+
+def _optimizer(groups: list[dict[str, Any]], chosen: PixelOptimizer) -> torch.optim.Optimizer:
+    """The pixel optimiser of a configuration."""
+    if chosen.algorithm == "adam":
+        return torch.optim.Adam(groups, lr=chosen.rate, betas=(chosen.momentum, _SQUARES))
+    return torch.optim.SGD(groups, lr=chosen.rate, momentum=chosen.momentum)
 
 
 def _checked(tensor: Tensor, classes: int) -> Tensor:

@@ -16,6 +16,7 @@ from typing import Any
 from condensery.errors import UsageError, unknown_name, wrong_value
 
 from .imports import imported
+from .later import unset
 from .recipes import CHOICES
 from .schema import Choice, RunConfig
 
@@ -171,7 +172,7 @@ def settings_of(built: Any) -> dict[str, Any]:
     """All settings of a built choice, defaults included, as plain values."""
     out = {}
     for item in dataclasses.fields(built):
-        if item.init:
+        if item.init and not unset(built, item):
             value = getattr(built, item.name)
             out[item.name] = list(value) if isinstance(value, tuple) else value
     return out

@@ -39,7 +39,7 @@ def first_difference(
     known = defaults or {}
     names = {*held} & {*wanted} if shared_only else {*held, *wanted}
     for name in sorted(names):
-        there, here = held.get(name, known.get(name)), wanted.get(name)
+        there, here = held.get(name, known.get(name)), wanted.get(name, known.get(name))
         if there == here:
             continue
         if not (isinstance(there, Mapping) and isinstance(here, Mapping)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,7 +12,11 @@ import yaml
 
 from condensery.errors import UsageError
 
+from .later import LATER, as_written, unset
 from .sgd import SGD
+
+#: Share of the rate that is left where it has fallen.
+_LEAST = 0.01
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class PixelOptimizer:
-    """SGD on the stored tensors."""
+    """SGD, or Adam, on the stored tensors."""
 
     rate: float = 1.0
     """Learning rate of the stored pixels; positive."""
@@ -43,6 +48,11 @@ class PixelOptimizer:
     """Outer iterations from which on the rate is multiplied by ``drop_factor`` once more."""
     drop_factor: float = 0.5
     """What a drop multiplies the rate by."""
+    algorithm: Literal["sgd", "adam"] = field(default="sgd", metadata=LATER)
+    """What moves the pixels; ``momentum`` is Adam's β₁, too."""
+    falls_until: int | None = field(default=None, metadata=LATER)
+    """Outer iteration by which the rate has fallen to a hundredth, along half a cosine; null:
+    it does not fall."""
 
     def __post_init__(self) -> None:
         SGD.of(self, "optimizer.")
@@ -52,6 +62,8 @@ class PixelOptimizer:
                 raise UsageError(f"optimizer.{name} must be at least 1, got {value}")
         if any(drop < 1 for drop in self.drops):
             raise UsageError(f"optimizer.drops are iterations of at least 1, got {self.drops}")
+        if self.falls_until is not None and self.falls_until < 1:
+            raise UsageError(f"optimizer.falls_until must be at least 1, got {self.falls_until}")
         if not 0 < self.drop_factor <= 1:
             raise UsageError(
                 f"optimizer.drop_factor must be positive and at most 1, got {self.drop_factor}"
@@ -75,9 +87,15 @@ class PixelOptimizer:
 
         >>> [PixelOptimizer(rate=1.0, drops=[2, 3]).rate_at(i) for i in range(4)]
         [1.0, 1.0, 0.5, 0.25]
+        >>> [round(PixelOptimizer(rate=1.0, falls_until=4).rate_at(i), 3) for i in (0, 2, 4, 9)]
+        [1.0, 0.505, 0.01, 0.01]
         """
         passed = sum(iteration >= drop for drop in self.drops)
-        return float(self.rate * self.drop_factor**passed)
+        rate = float(self.rate * self.drop_factor**passed)
+        if self.falls_until is None:
+            return rate
+        half = math.pi * min(1.0, iteration / self.falls_until)
+        return rate * (_LEAST + (1 - _LEAST) * (1 + math.cos(half)) / 2)
 
 
 #: Fields that are written only where they were requested: earlier versions do not know them.
@@ -159,8 +177,8 @@ class RunConfig(Scalars):
             if isinstance(value, Choice):
                 out[item.name] = value.as_dict()
             elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-                out[item.name] = dataclasses.asdict(value)
-            else:
+                out[item.name] = as_written(value)
+            elif not unset(self, item):
                 out[item.name] = value
         return out
 

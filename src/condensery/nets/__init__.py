@@ -5,7 +5,8 @@ A network is named by a spec, ``NAME[:key=value[,key=value…]]``: ``convnet3``,
 one linear classifier on top of an embedding, which :func:`embed` gives.
 """
 
-from .views import chain, embed, features, has_batch_norm, mixes_examples
+from .judged import Judged
+from .views import chain, embed, embed_and_classify, features, has_batch_norm, mixes_examples
 from .zoo import (
     about,
     build,
@@ -20,11 +21,13 @@ from .zoo import (
 )
 
 __all__ = [
+    "Judged",
     "about",
     "build",
     "chain",
     "describe",
     "embed",
+    "embed_and_classify",
     "families",
     "features",
     "has_batch_norm",

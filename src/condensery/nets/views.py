@@ -73,6 +73,19 @@ def embed(net: nn.Module, images: Tensor) -> Tensor:
     return _fed_to_last_linear(net, images)
 
 
+def embed_and_classify(net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The embedding, N×d, and the logits, N×classes: one pass where a network is one.
+
+    The networks of this package have a ``classifier`` that their embedding goes into. Any other
+    module is run twice.
+    """
+    classifier = getattr(net, "classifier", None)
+    if isinstance(classifier, nn.Linear) and _has_method(net, "embed"):
+        embedding = embed(net, images)
+        return embedding, classifier(embedding)
+    return embed(net, images), net(images)
+
+
 def features(net: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """The layers that CAFE aligns, by name and in order; the last is ``embedding``.
 

@@ -16,7 +16,7 @@ from condensery.methods.formation import Pixels, random_rows
 from condensery.runtime.randomness import stream
 from condensery.sets.condensed import About, CondensedSet, Source
 
-from .greedy import herding, k_center, most_forgettable, nearest
+from .greedy import herding, k_center, k_means, most_forgettable, nearest
 from .networks import Networks
 from .settings import SelectionTraining
 
@@ -123,6 +123,24 @@ def select_k_center(
     return _by_network(data, "k_center", ipc, seed, _by_features(k_center), **given)
 
 
+def select_kmeans(
+    data: Any,
+    *,
+    ipc: int = 10,
+    seed: int = 0,
+    size: int | None = None,
+    channels: int | None = None,
+    networks: Networks | None = None,
+    **training: Any,
+) -> CondensedSet:
+    """Images of every class nearest to k-means centroids of its features: see :func:`k_means`.
+
+    Args and errors as of :func:`select_herding`.
+    """
+    given = {"size": size, "channels": channels, "networks": networks, **training}
+    return _by_network(data, "kmeans", ipc, seed, _by_k_means, **given)
+
+
 def select_forgetting(
     data: Any,
     *,
@@ -166,6 +184,7 @@ SELECTIONS: dict[str, Callable[..., CondensedSet]] = {
     "herding": select_herding,
     "nearest": select_nearest,
     "k_center": select_k_center,
+    "kmeans": select_kmeans,
     "forgetting": select_forgetting,
     "forgetting_toneva": select_forgetting_toneva,
 }
@@ -205,8 +224,8 @@ def select(
 
     Args:
         data: anything that :func:`condensery.load` takes.
-        method: ``random``, ``herding``, ``nearest``, ``k_center``, ``forgetting`` or
-            ``forgetting_toneva``.
+        method: ``random``, ``herding``, ``nearest``, ``k_center``, ``kmeans``,
+            ``forgetting`` or ``forgetting_toneva``.
         ipc: images per class.
         seed: which draw, or which network.
         size: side length in pixels to resize pictures to.
@@ -307,6 +326,10 @@ def _by_features(choose: Callable[[Tensor, int], Tensor]) -> _Rule:
         return choose(networks.features(seed, c), ipc)
 
     return rule
+
+
+def _by_k_means(networks: Networks, seed: int, c: int, ipc: int) -> Tensor:
+    return k_means(networks.features(seed, c), ipc, seed)
 
 
 def _by_forgetting(networks: Networks, seed: int, c: int, ipc: int) -> Tensor:

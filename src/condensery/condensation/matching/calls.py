@@ -39,6 +39,17 @@ class _Statistic(nn.Module):
         return self.objective.statistic(self.network, images, labels, share)
 
 
+class _RealStatistic(_Statistic):
+    """The statistic of real images, where an objective asks less of them."""
+
+    def forward(self, images: Tensor, labels: Tensor, share: Tensor) -> Tensor:
+        """The statistics of k classes."""
+        found: Tensor = self.objective.real_statistic(  # type: ignore[attr-defined]
+            self.network, images, labels, share
+        )
+        return found
+
+
 class _Observation(_Statistic):
     """The same of an objective that also gives a row of each image."""
 
@@ -54,6 +65,8 @@ class View:
     """One network, ready for matching."""
 
     call: Call
+    real_call: Call
+    """The same for the real branch, which may be asked less."""
     observation: Observation | None
     """The real branch of an objective that observes images one by one."""
     weights: Weights
@@ -76,7 +89,7 @@ class View:
     def real(self, pieces: list[Batch]) -> tuple[Tensor, Tensor | None]:
         """The statistics of a real block, and a row of each image where they are observed."""
         if self.observation is None:
-            return self._summed(self.call, self.real_weights, pieces), None
+            return self._summed(self.real_call, self.real_weights, pieces), None
         rows: list[Tensor] = []
 
         def call(weights: Weights, images: Tensor, labels: Tensor, share: Tensor) -> Tensor:
@@ -123,9 +136,22 @@ class Calls:
         same = real_dtype == plan.torch_dtype
         real_weights = weights if same else _tensors(network, real_dtype, last)
         call: Call = self._call(network, fast, _Statistic)
+        real_call = call
+        if hasattr(self.objective, "real_statistic"):
+            real_call = self._call(network, fast, _RealStatistic)
         observes = bool(getattr(self.objective, "observes", False))
         observation = self._call(network, fast, _Observation) if observes else None
-        return View(call, observation, weights, real_weights, real_dtype, last, whole, fixed=fast)
+        return View(
+            call,
+            real_call,
+            observation,
+            weights,
+            real_weights,
+            real_dtype,
+            last,
+            whole,
+            fixed=fast,
+        )
 
     def _call(self, network: nn.Module, fast: bool, what: type[_Statistic]) -> Any:
         key = (fast, what, *_architecture(network))

@@ -21,6 +21,9 @@ class Objective(Protocol):
     takes and returns the statistics and a row of each image, N×d. ``compare`` finds these rows,
     class after class, in ``step.observed``. Such an objective is not separable.
 
+    An objective that asks less of real images than of synthetic ones has ``real_statistic``, which
+    takes what ``statistic`` takes, for the real branch.
+
     Where several processes share a run, each compares its own classes, or all of them where they
     are tied. An objective that remembers something (``state``) is rejected then, unless it has
     ``splits``, true where what it remembers is the same on all of them.

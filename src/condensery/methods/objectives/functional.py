@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+#: What is below a root is at least this (NCFM).
+_LEAST = 1e-12
+
 
 def weighted_mean_rows(values: Tensor, weights: Tensor) -> Tensor:
     """Class means as one matrix product.
@@ -27,6 +30,21 @@ def weighted_mean_rows(values: Tensor, weights: Tensor) -> Tensor:
     return weights @ values.flatten(1).to(weights.dtype)
 
 
+def class_losses(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Each class's mean cross-entropy.
+
+    Args:
+        logits: N×classes.
+        labels: N.
+        weights: k×N; row c holds each example's share in class c.
+
+    Returns:
+        k×1, in the type of ``weights``.
+    """
+    losses = cross_entropy(logits.to(weights.dtype), labels, reduction="none")
+    return weights @ losses[:, None]
+
+
 def squared_mean_distance(real: Tensor, synthetic: Tensor) -> Tensor:
     """Linear-kernel MMD between class means: Σ_c ‖real_c − synthetic_c‖² (DM, equations 5 and 6).
 
@@ -38,6 +56,25 @@ def squared_mean_distance(real: Tensor, synthetic: Tensor) -> Tensor:
         A scalar, summed over classes and dimensions.
     """
     return (real - synthetic).square().sum()
+
+
+def characteristic_distance(real: Tensor, synthetic: Tensor) -> Tensor:
+    """Σ_c mean_t √(½(|Φ_r| − |Φ_s|)² + (|Φ_r||Φ_s| − Re Φ_r Φ̄_s)) (NCFM).
+
+    The first term is the difference of the amplitudes, the second that of the phases.
+
+    Args:
+        real: k×2T; the real parts of Φ of each class, then the imaginary ones.
+        synthetic: the same of the synthetic batches.
+
+    Returns:
+        A scalar.
+    """
+    (a, b), (c, d) = (part.chunk(2, 1) for part in (real, synthetic))
+    # Roots have no slope at 0.
+    lengths = [(x.square() + y.square()).clamp(min=_LEAST).sqrt() for x, y in ((a, b), (c, d))]
+    phases = (lengths[0] * lengths[1] - (a * c + b * d)).clamp(min=_LEAST)
+    return ((lengths[0] - lengths[1]).square() / 2 + phases).sqrt().mean(1).sum()
 
 
 def discrimination(

@@ -91,6 +91,21 @@ def divide(train: LabelledSet, share: float, seed: int) -> tuple[Tensor, Tensor]
     return torch.cat(kept), torch.cat(held)
 
 
+def pool_trainer(settings: PoolSettings, plan: Plan, train: LabelledSet) -> Trainer:
+    """What trains a pool's networks."""
+    narrow = plan.torch_update_dtype
+    return Trainer(
+        settings.protocol,
+        plan,
+        flip=settings.flip,
+        seed=settings.seed,
+        purpose="pool",
+        dtype=None if narrow == plan.torch_dtype else narrow,
+        mean=train.mean,
+        std=train.std,
+    )
+
+
 class _Training:
     """One pool's training: the folder, the split in two parts, and the trainer."""
 
@@ -103,17 +118,7 @@ class _Training:
         rows, held_out = divide(train, settings.held_out, settings.seed)
         self.part = Subset(train, rows, plan.torch_dtype)
         self.held_out = Subset(train, held_out, plan.torch_dtype)
-        narrow = plan.torch_update_dtype
-        self.trainer = Trainer(
-            settings.protocol,
-            plan,
-            flip=settings.flip,
-            seed=settings.seed,
-            purpose="pool",
-            dtype=None if narrow == plan.torch_dtype else narrow,
-            mean=train.mean,
-            std=train.std,
-        )
+        self.trainer = pool_trainer(settings, plan, train)
         self.checkpoints = Checkpoints(pool.path / "checkpoints")
         self.saved = time.monotonic()
 
@@ -141,6 +146,9 @@ class _Training:
         else:
             self._mark(course, number, 0, found)
         for epoch in range(first, self.settings.epochs):
+            if epoch * self.steps >= max(self.marks):  # nothing that comes later is kept
+                progress.advance(f"network {number}")
+                continue
             self._epoch(course, number, epoch, found, stops)
             known = found[-1].accuracy if found else None
             shown = "" if known is None else f", {known:.1f} %"
@@ -158,7 +166,10 @@ class _Training:
             for step in course.steps(self.part, rng, epoch):
                 if stops and step + 1 < self.steps:
                     raise Interrupted(stops[0])
-                self._mark(course, number, epoch * self.steps + step + 1, found)
+                done = epoch * self.steps + step + 1
+                self._mark(course, number, done, found)
+                if done >= max(self.marks):
+                    break
 
     def _mark(self, course: Course, number: int, steps: int, found: list[Snapshot]) -> None:
         """Keep a snapshot where one is due."""

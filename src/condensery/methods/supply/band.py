@@ -11,7 +11,7 @@ from torch import nn
 from condensery import nets
 from condensery.augment.draws import to_device
 from condensery.errors import DataError, UsageError
-from condensery.methods.pools.store import Pool
+from condensery.methods.pools.store import Pool, Snapshot
 from condensery.methods.task import Task
 from condensery.runtime.randomness import fork_rng, stream
 
@@ -152,9 +152,44 @@ class Band:
         rng = stream(self.task.seed, "pool-draw", iteration)
         return int(rng.integers(len(self.snapshots)))
 
+    def later(self, iteration: int, number: int, ahead: float) -> int:
+        """A snapshot of the same network, at the same epoch or up to so many epochs later."""
+        chosen = self.snapshots[number]
+        candidates = [
+            other
+            for other, one in enumerate(self.snapshots)
+            if one.network == chosen.network and 0 <= one.epoch - chosen.epoch <= ahead
+        ]
+        rng = stream(self.task.seed, "pool-judge", iteration)
+        return candidates[int(rng.integers(len(candidates)))]
+
+    def blended(self, iteration: int, number: int) -> nn.Module:
+        """A point between a network's start and its snapshot, drawn uniformly (DANCE).
+
+        Raises:
+            UsageError: for a pool without the network's start.
+        """
+        chosen = self.snapshots[number]
+        starts = [
+            one for one in self.pool.snapshots if one.network == chosen.network and one.epoch == 0
+        ]
+        if not starts:
+            raise UsageError(
+                f"{self.pool.path} has no network of epoch 0, which supply.blend needs; make a "
+                "pool with condensery pool --snapshots 0 …, or leave supply.blend out"
+            )
+        share = float(stream(self.task.seed, "pool-blend", iteration).random())
+        network, start = self.network(number), self._built(starts[0])
+        with torch.no_grad():
+            for weight, first in zip(network.parameters(), start.parameters(), strict=True):
+                weight.lerp_(first, share)
+        return network
+
     def network(self, number: int) -> nn.Module:
         """A snapshot as a network, in the mode that matching uses."""
-        snapshot = self.snapshots[number]
+        return self._built(self.snapshots[number])
+
+    def _built(self, snapshot: Snapshot) -> nn.Module:
         with fork_rng(0, "pool-load"):
             network = nets.build(self.spec, self.task.shape, self.task.classes)
         try:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
+from condensery import nets
+from condensery.config.later import LATER
 from condensery.errors import UsageError
 from condensery.methods.task import Task
 
@@ -42,6 +45,12 @@ class FromPool:
     """Of these snapshots; filled in, and checked when a run is resumed or repeated."""
     module: str | None = None
     """Import path of the pool's network, where it is not one of this package."""
+    ahead: float = field(default=0.0, metadata=LATER)
+    """Epochs by which the network that tells classes may be ahead of the one that has the features:
+    a random snapshot of the same run up to so much later (TGDD's θ′). 0: the same network."""
+    blend: bool = field(default=False, metadata=LATER)
+    """Whether the features are those of a random point between the run's start and the snapshot
+    (DANCE): θ = λ·θ₀ + (1−λ)·θ_j with λ ~ U(0, 1). The pool needs snapshots of epoch 0."""
     _band: Band = field(init=False, repr=False)
     _iteration: int | None = field(init=False, repr=False, default=None)
     _drawn: list[int] = field(init=False, repr=False, default_factory=list)
@@ -53,6 +62,8 @@ class FromPool:
                     f"supply.{name} must be at least {least}, got {getattr(self, name)}"
                 )
         check_limits(self.above, self.below)
+        if not 0 <= self.ahead < math.inf:
+            raise UsageError(f"supply.ahead must be epochs of at least 0, got {self.ahead:g}")
 
     def settled(self, ipc: int) -> FromPool:
         """A copy that knows which pool it is.
@@ -82,12 +93,21 @@ class FromPool:
         self._iteration = iteration
         chosen = self._band.draw(iteration)
         self._drawn.append(chosen)
-        return self._band.network(chosen)
+        network = self._band.network(chosen)
+        if not (self.ahead or self.blend):
+            return network
+        judge = self._band.later(iteration, chosen, self.ahead) if self.ahead else chosen
+        if judge == chosen and not self.blend:
+            return network
+        shown = self._band.blended(iteration, chosen) if self.blend else network
+        return nets.Judged(shown, network if judge == chosen else self._band.network(judge))
 
     def prepare(self, network: nn.Module, context: Context) -> None:
         """Freeze batch statistics, unless they are left to the batches."""
         if self.freeze_with:
-            freeze_batch_norm(still(network), context, self.freeze_with)
+            parts = network.children() if isinstance(network, nets.Judged) else (network,)
+            for one in parts:
+                freeze_batch_norm(still(one), context, self.freeze_with)
 
     def advance(self, network: nn.Module, context: Context) -> nn.Module | None:
         """The same network until its steps are done."""

@@ -1,0 +1,124 @@
+"""Limits of ``condensery condense``: time that a recipe is fitted to, and bytes."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from condensery.condensation.in_time import Where, fitted
+from condensery.config.budget import time_budget
+from condensery.config.recipes import read_config
+from condensery.config.resolve import Resolved
+from condensery.config.schema import RunConfig
+from condensery.data import Data
+from condensery.errors import UsageError
+from condensery.runtime.distributed import Ranks
+from condensery.utils.text import size_text
+
+#: Bytes of a stored number, and of an image's label.
+_NUMBER, _LABEL = 4, 8
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+
+
+def begun(
+    options: Any, data: Data, base: Mapping[str, Any], typed: Mapping[str, Any]
+) -> Mapping[str, Any] | None:
+    """The configuration of the run that this command began before, where time was planned for it.
+
+    A run that goes on keeps what was chosen; measuring again would choose something else.
+
+    Raises:
+        UsageError: when the folder holds a run of another recipe or budget.
+    """
+    if not _plans(options, base):
+        return None
+    ipc = typed.get("ipc", base.get("ipc", RunConfig.ipc))
+    recipe = str(base.get("over", base)["recipe"])
+    out = Path(options.out) if options.out else default_out(data, recipe, ipc)
+    for folder in (out, out / "0"):
+        if not (folder / "recipe.yaml").is_file():
+            continue
+        held = read_config(folder)
+        if (held["recipe"], held.get("ipc")) != (recipe, ipc):
+            there = f"{held['recipe']}, {held.get('ipc')} images per class"
+            raise UsageError(f"--out {out} holds another run ({there}); choose another --out")
+        return held
+    return None
+
+
+def in_minutes(
+    options: Any,
+    data: Data,
+    base: Mapping[str, Any],
+    typed: Mapping[str, Any],
+    planned: Mapping[str, Any],
+    resolve: Callable[[Mapping[str, Any]], Resolved],
+    began: float,
+    ranks: Ranks,
+    say: Callable[..., None],
+) -> tuple[dict[str, Any], float | None]:
+    """Fields that fit the recipe to ``--minutes``, and the minutes that are left for each set.
+
+    Nothing is chosen where there is no limit, where the recipe says nothing of time, and where a
+    run is continued or repeated: its ``recipe.yaml`` has everything.
+    """
+    if not _plans(options, base):
+        return {}, options.minutes
+    budget = time_budget(base)
+    assert budget is not None
+    if not ranks.alone:
+        raise UsageError(
+            f"--recipe {options.recipe} with --minutes plans for a single process; run it without "
+            "torchrun, or leave --minutes out"
+        )
+    where = Where(
+        plan=options.plan,
+        device=options.device,
+        threads=options.threads,
+        changes=planned,
+        quiet=options.quiet,
+        say=say,
+    )
+    left = 60 * options.minutes - (time.monotonic() - began)
+    chosen = fitted(data, budget, left, typed, resolve, where)
+    for name, value in chosen.items():
+        say(f"  chosen: --{name} {value}")
+    return chosen, options.minutes - (time.monotonic() - began) / 60
+
+
+def _plans(options: Any, base: Mapping[str, Any]) -> bool:
+    """Whether the recipe is fitted to a time."""
+    limited = options.minutes is not None and not (options.config or options.dry_run)
+    return limited and time_budget(base) is not None
+
+
+def default_out(data: Data, recipe: str, ipc: int) -> Path:
+    """Where a run lies that was given no place."""
+    return Path("runs") / f"{data.name}-{recipe}-ipc{ipc}"
+
+
+def ipc_for(data: Data, text: str) -> int:
+    """The largest budget whose stored tensors and labels take at most so many bytes.
+
+    Raises:
+        UsageError: for something else than a size, or one that holds no image of each class.
+
+    Args:
+        data: what is condensed.
+        text: such as ``30000``, ``30k`` or ``2M``.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([kMGm]?)B?\s*", text)
+    if found is None:
+        raise UsageError(f"--bytes is a size such as 30000, 30k or 2M, got {text!r}")
+    limit = float(found[1]) * _UNITS[found[2].lower()]
+    each = data.train.classes * (_NUMBER * math.prod(data.train.shape) + _LABEL)
+    if limit < each:
+        raise UsageError(
+            f"--bytes {text} hold no image of each class: one of each of the {data.train.classes} "
+            f"takes {size_text(each)}; give more, or use a smaller --size"
+        )
+    return int(limit // each)

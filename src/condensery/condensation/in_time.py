@@ -1,0 +1,169 @@
+"""A recipe fitted to a limit of time: its networks, and how many iterations there are."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from condensery.config.budget import TimeBudget
+from condensery.config.build import make
+from condensery.config.resolve import Resolved
+from condensery.data import Data
+from condensery.errors import UsageError
+from condensery.methods.pools.in_time import Wanted, pool_in_time
+from condensery.runtime.plan import Plan, default_device
+from condensery.utils.text import time_text
+
+from .configure import plan_for
+from .dry_run import dry_run
+
+#: Of the time that is left, what steps are planned for.
+_ROOM = 0.88
+
+
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """What the planning needs to know of how a run is carried out."""
+
+    plan: str | Plan = "auto"
+    device: str | None = None
+    threads: int | None = None
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Fields of the plan that were given by themselves."""
+    quiet: bool = True
+    say: Callable[[str], None] = lambda text: None
+
+
+def fitted(
+    data: Data,
+    budget: TimeBudget,
+    seconds: float,
+    given: Mapping[str, Any],
+    resolve: Callable[[Mapping[str, Any]], Resolved],
+    where: Where,
+) -> dict[str, Any]:
+    """Fields that fit a recipe to a time, to stand below what the user gave.
+
+    First a pool of networks is trained, or found in the cache; then a few steps are measured, and
+    as many iterations planned as fit, with the pixel rate falling to their end.
+
+    Args:
+        data: what is condensed; its test split is not used.
+        budget: what the recipe does with time.
+        seconds: that there are in all.
+        given: fields that the user gave, dotted; they are not chosen here.
+        resolve: the recipe with some fields on top.
+        where: how it is carried out.
+
+    Raises:
+        UsageError: when the time is over before the first iteration.
+    """
+    began = monotonic()
+    out = _networks(data, budget, seconds, given, where)
+    if "iterations" not in given:
+        left = seconds - monotonic() + began
+        out["iterations"] = _fitting(data, together(out, given), left, resolve, where)
+        where.say(
+            f"time: {time_text(monotonic() - began)} for networks and measuring; "
+            f"{out['iterations']} iterations are planned for the rest"
+        )
+    if "optimizer.falls_until" not in given:
+        out["optimizer.falls_until"] = max(1, given.get("iterations", out.get("iterations", 1)))
+    return out
+
+
+def together(chosen: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What was chosen with what the user gave on top.
+
+    A network that the user named is that of the pool, and no setting of a supply that has one.
+    """
+    out = {**chosen, **given}
+    if chosen.get("supply.kind") == "pool":
+        out.pop("supply.net", None)
+    return out
+
+
+def _networks(
+    data: Data, budget: TimeBudget, seconds: float, given: Mapping[str, Any], where: Where
+) -> dict[str, Any]:
+    """The supply: a pool where there is time for one, and fresh networks otherwise."""
+    if any(name.startswith("supply.") and name != "supply.net" for name in given):
+        return {}  # the user's own
+    net = given.get("supply.net") or _narrowed(data.net, budget.width, where)
+    pool = None
+    if budget.pool:
+        wanted = Wanted(
+            net=net,
+            rate=budget.rate,
+            batch=budget.batch,
+            least_epochs=budget.least_epochs,
+            most_epochs=budget.most_epochs,
+            seed=given.get("seed", 0),
+        )
+        pool = pool_in_time(
+            data,
+            wanted,
+            budget.pool * seconds,
+            plan=where.plan,
+            device=where.device,
+            threads=where.threads,
+            quiet=where.quiet,
+            say=where.say,
+        )
+    if pool is None:
+        # Networks that know nothing cannot tell classes.
+        return {"supply.kind": "fresh", "supply.net": net, "objective.classification": 0.0}
+    return {
+        "supply.kind": "pool",
+        "supply.path": str(pool.path),
+        "supply.ahead": budget.ahead,
+    }
+
+
+def _fitting(
+    data: Data,
+    fields: Mapping[str, Any],
+    seconds: float,
+    resolve: Callable[[Mapping[str, Any]], Resolved],
+    where: Where,
+) -> int:
+    """How many iterations fit, by the plan that so many of them run by."""
+    began, count = monotonic(), 1
+    plan: Plan | None = None
+    for _ in range(2):
+        found = resolve({**fields, "iterations": count})
+        suited: Plan = plan_for(data, found.config, where.plan, where.device, where.threads)
+        if where.changes:
+            suited = make(Plan, {**suited.as_dict(), **where.changes}, "plan")
+        if suited == plan:  # more work did not make it compile
+            break
+        plan = suited
+        count = _iterations(data, found, plan, seconds - monotonic() + began)
+    return count
+
+
+def _iterations(data: Data, found: Resolved, plan: Plan, seconds: float) -> int:
+    """How many fit into some seconds, by a few steps that are measured."""
+    began = monotonic()
+    measured = dry_run(data, found.config, plan)
+    each = measured.steps * measured.step_seconds + measured.network_seconds
+    left = _ROOM * (seconds - monotonic() + began) - measured.start_seconds
+    count = int(left / max(each, 1e-9))
+    if count < 1:
+        raise UsageError(
+            f"--minutes is too short: an iteration takes {time_text(each)} here, and nothing is "
+            "left for one; give more, or leave --minutes out"
+        )
+    return count if count < 100 else count // 10 * 10
+
+
+def _narrowed(net: str, width: int | None, where: Where) -> str:
+    """A ConvNet with fewer filters on a CPU: several times as many steps."""
+    device = where.device or default_device()
+    if width is None or device != "cpu" or not re.fullmatch(r"convnet\d*", net):
+        return net
+    return f"{net}:width={width}"

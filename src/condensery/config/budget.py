@@ -1,0 +1,60 @@
+"""What a recipe does with a limit of time: the ``budget`` section of its file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from condensery.errors import UsageError
+
+from .build import make
+
+SECTION = "budget"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeBudget:
+    """How a recipe with ``--minutes`` spends them; everything chosen ends up in ``recipe.yaml``."""
+
+    pool: float = 0.3
+    """Share of the time in which a pool of networks is trained; 0: the recipe's own networks."""
+    least_epochs: float = 0.3
+    """Epochs below which a network knows too little: then networks are fresh and tell no class."""
+    most_epochs: float = 10.0
+    """Epochs after which a network need not be trained further."""
+    ahead: float = 0.0
+    """The pool's ``supply.ahead``."""
+    width: int | None = 64
+    """Filters of a ConvNet on a CPU, where the network was not named; null: its own."""
+    rate: float = 0.05
+    """Learning rate of the pool's networks."""
+    batch: int = 128
+    """Images per step of the pool's networks."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.pool < 1:
+            raise UsageError(f"budget.pool is a share from 0 to below 1, got {self.pool:g}")
+        if not 0 < self.least_epochs <= self.most_epochs:
+            raise UsageError(
+                f"budget.least_epochs ({self.least_epochs:g}) must be positive and at most "
+                f"budget.most_epochs ({self.most_epochs:g})"
+            )
+
+
+def time_budget(recipe: Mapping[str, Any]) -> TimeBudget | None:
+    """What a recipe, or what stands on top of one, says of time; None where it says nothing.
+
+    Raises:
+        UsageError: for a field or value that is invalid.
+    """
+    found: dict[str, Any] = {}
+    for part in (recipe, recipe.get("over", {})):
+        held = part.get(SECTION) or {}
+        if not isinstance(held, Mapping):
+            raise UsageError(f"budget must be a mapping of fields, got {held!r}")
+        found.update(held)
+    if not found:
+        return None
+    made: TimeBudget = make(TimeBudget, found, SECTION)
+    return made

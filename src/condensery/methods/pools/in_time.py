@@ -1,0 +1,171 @@
+"""A pool that fits into some seconds: trained to a fitting epoch, or found in the cache."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic, perf_counter
+from typing import Any
+
+import torch
+
+from condensery import nets
+from condensery.data import Data, cache_folder
+from condensery.errors import DataError, UsageError
+from condensery.runtime.plan import Plan
+from condensery.runtime.randomness import fork_rng, stream
+from condensery.training.trainer import Course, Subset
+from condensery.utils.text import time_text
+
+from .store import INDEX, Pool, PoolSettings
+from .train import divide, pool_plan, pool_settings, pool_trainer, train_pool
+
+#: Epochs at which a network may be kept: the early ones change it most.
+_EPOCHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+#: Training steps that are measured, after one that also compiles.
+_STEPS = 5
+#: Images that are held out to tell accuracies, of all classes together.
+_HELD_OUT = 1000
+#: Images a second that a network may be trained on: whether compiling pays is guessed by it.
+_LIKELY = 500
+#: What accuracies, files and a slower machine may take beside the steps.
+_ROOM = 0.85
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What the pool should be like."""
+
+    net: str
+    """The network, with options."""
+    rate: float
+    """Learning rate."""
+    batch: int
+    """Images per step."""
+    least_epochs: float
+    """Fewer are no use."""
+    most_epochs: float
+    """More are not needed."""
+    seed: int
+    """Random seed."""
+
+
+def pool_in_time(
+    data: Data,
+    wanted: Wanted,
+    seconds: float,
+    *,
+    plan: str | Plan = "auto",
+    device: str | None = None,
+    threads: int | None = None,
+    quiet: bool = True,
+    say: Callable[[str], None] = lambda text: None,
+) -> Pool | None:
+    """A pool of one network whose training takes about this long; None where that is too short.
+
+    Pools are kept in the user's cache, by data, network and settings. One that was trained at
+    least as far is taken as it is. Nothing here looks at the test split.
+
+    Args:
+        data: what to train on.
+        wanted: what the pool should be like.
+        seconds: in which it should be ready.
+        plan: ``auto``, ``exact``, a YAML file or a plan.
+        device: torch device.
+        threads: CPU threads.
+        quiet: show no progress.
+        say: called with progress lines.
+    """
+    began = monotonic()
+    share = min(0.1, _HELD_OUT / len(data.train))
+    given = {"rate": wanted.rate, "batch": wanted.batch, "held_out": share, "seed": wanted.seed}
+    settings = pool_settings(data, wanted.net, epochs=1, **given)
+    folder = _folder(data, settings)
+    likely = min(wanted.most_epochs, seconds * _LIKELY / len(data.train))
+    chosen = pool_plan(data, settings, max(1, int(likely)), plan, device, threads)
+    kept = _longest(folder)
+    if kept is not None and _length(kept) >= wanted.most_epochs:
+        say(f"networks: the pool {kept.path} is long enough")
+        return kept
+    each = seconds_per_epoch(data, settings, chosen)
+    left = seconds - (monotonic() - began)
+    affordable = min(wanted.most_epochs, _ROOM * left / each)
+    marks = _marks(data, settings, affordable)
+    if kept is not None and (not marks or _length(kept) >= marks[-1]):
+        say(f"networks: the pool {kept.path} was trained before, to epoch {_length(kept):g}")
+        return kept
+    if affordable < wanted.least_epochs or not marks:
+        say(
+            f"networks: {time_text(max(left, 0))} are too short for a pool; an epoch takes "
+            f"{time_text(each)}"
+        )
+        return None
+    say(f"networks: an epoch takes {time_text(each)}, so a pool is trained to epoch {marks[-1]:g}")
+    settings = dataclasses.replace(settings, epochs=math.ceil(marks[-1]), snapshots=marks)
+    out = folder / f"epochs-{marks[-1]:g}"
+    return train_pool(data, settings, 1, out, plan=chosen, quiet=quiet, say=say)
+
+
+def _marks(data: Data, settings: PoolSettings, epochs: float) -> list[float]:
+    """When weights are kept up to an epoch; of points on one step of small data, the first."""
+    steps = -(-len(divide(data.train, settings.held_out, settings.seed)[0]) // settings.batch)
+    out: dict[int, float] = {}
+    for at in _EPOCHS:
+        if at <= epochs:
+            out.setdefault(math.ceil(at * steps - 1e-9), at)
+    return list(out.values())
+
+
+def seconds_per_epoch(data: Data, settings: PoolSettings, plan: Plan) -> float:
+    """What an epoch of a pool's network takes, from a few steps; compiling is not counted."""
+    device = torch.device(plan.device)
+    train = data.train.to(device)
+    rows = divide(train, settings.held_out, settings.seed)[0]
+    part = Subset(train, rows, plan.torch_dtype)
+    with fork_rng(settings.seed, "pool-network"):
+        network = nets.build(settings.net, train.shape, settings.classes)
+    trainer = pool_trainer(settings, plan, train)
+    course = Course(trainer, network.to(device=device, dtype=plan.torch_dtype))
+    began, done = 0.0, 0
+    with plan.applied(), fork_rng(0, "pool-timing", device=device):
+        for step in course.steps(part, stream(0, "pool-timing"), 0):
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            if step == 0:
+                began = perf_counter()
+            done = step
+            if step == _STEPS:
+                break
+    took = perf_counter() - began
+    return max(1e-9, took / max(1, done)) * course.steps_of(part)
+
+
+def _folder(data: Data, settings: PoolSettings) -> Path:
+    """Where pools of these data and settings are kept, whatever their length."""
+    facts: dict[str, Any] = dataclasses.asdict(settings)
+    for name in ("epochs", "snapshots", "data"):
+        facts.pop(name)
+    facts["normalisation"] = [list(data.train.mean), list(data.train.std)]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return cache_folder() / "pools" / f"{data.train.name}-{digest[:24]}"
+
+
+def _longest(folder: Path) -> Pool | None:
+    """The finished pool of a folder that was trained furthest."""
+    found = []
+    for index in sorted(folder.glob(f"*/{INDEX}")):
+        try:
+            pool = Pool.read(index.parent)
+        except (DataError, UsageError):
+            continue  # damaged, and made anew where it is needed
+        if pool.snapshots:
+            found.append(pool)
+    return max(found, key=_length, default=None)
+
+
+def _length(pool: Pool) -> float:
+    return max(one.epoch for one in pool.snapshots)

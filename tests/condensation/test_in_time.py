@@ -1,0 +1,152 @@
+"""Recipes fitted to a time: what is chosen, and that it is repeated."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from condensery import UsageError
+from condensery.cli import in_minutes
+from condensery.cli.main import main
+from condensery.condensation import in_time
+from condensery.condensation.configure import resolved
+from condensery.condensation.dry_run import DryRun
+from condensery.condensation.in_time import Where, fitted
+from condensery.config.budget import TimeBudget, time_budget
+from condensery.config.recipes import read_config, read_recipe
+from condensery.data import Data, load
+from condensery.methods.pools import in_time as pools
+from condensery.methods.pools.store import Pool
+from condensery.runtime.plan import exact_plan
+
+NET = "convnet1:width=4"
+#: Larger images have larger tiles, and these are 8×8.
+SMALL: dict[str, Any] = {"supply.net": NET, "ipc": 1, "real_batch": 5}
+
+
+@pytest.fixture(autouse=True)
+def _known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An epoch takes ten seconds, and an iteration a second: tests read no clock."""
+    monkeypatch.setattr(pools, "seconds_per_epoch", lambda *_: 10.0)
+    measured = DryRun(0.0, 1.0, 0.0, 1, 0.0, 0, 0, 0)
+    monkeypatch.setattr(in_time, "dry_run", lambda *_: measured)
+    for module in (pools, in_time):
+        monkeypatch.setattr(module, "monotonic", lambda: 0.0)
+
+
+def chosen(data: Data, seconds: float, given: dict[str, Any] | None = None) -> dict[str, Any]:
+    typed = {**SMALL, **(given or {})}
+    base = read_recipe("best")
+    where = Where(plan=exact_plan("cpu", 1))
+    return fitted(
+        data,
+        TimeBudget(pool=0.2, batch=2),
+        seconds,
+        typed,
+        lambda fields: resolved(data, base, fields),
+        where,
+    )
+
+
+def test_pool_and_iterations_fit_the_time(tiny_data: Data) -> None:
+    found = chosen(tiny_data, 40)
+    # A fifth of it, 8 s, is .68 of an epoch with some room: the last mark before that.
+    pool = Pool.read(Path(found["supply.path"]))
+    assert [one.epoch for one in pool.snapshots] == [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert found["supply.kind"] == "pool"
+    assert found["iterations"] == int(0.88 * 40)
+    assert found["optimizer.falls_until"] == found["iterations"]
+    assert "objective.classification" not in found, "the recipe's own"
+
+
+def test_a_pool_is_taken_again(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = chosen(tiny_data, 40)
+    monkeypatch.setattr(pools, "train_pool", lambda *_, **__: pytest.fail("trained again"))
+    assert chosen(tiny_data, 40)["supply.path"] == first["supply.path"]
+    assert chosen(tiny_data, 30)["supply.path"] == first["supply.path"], "it is long enough"
+
+
+def test_without_time_for_a_pool_networks_are_fresh(tiny_data: Data) -> None:
+    found = chosen(tiny_data, 10)
+    assert found["supply.kind"] == "fresh"
+    assert found["objective.classification"] == 0.0
+
+
+def test_what_is_given_is_not_chosen(tiny_data: Data) -> None:
+    found = chosen(tiny_data, 40, {"supply.steps": 3, "iterations": 7})
+    assert found == {"optimizer.falls_until": 7}
+
+
+def test_too_little_time_is_said(tiny_data: Data) -> None:
+    with pytest.raises(UsageError, match="--minutes is too short: an iteration takes 1"):
+        chosen(tiny_data, 0.5)
+
+
+def test_the_test_split_cannot_leak(tiny_data: Data) -> None:
+    train = tiny_data.train
+    poison = (255 - tiny_data.test.images, tiny_data.test.labels.flip(0))
+    poisoned = load((train.images.clone(), train.labels.clone()), test=poison, flip=True)
+    clean, other = (Path(chosen(d, 40)["supply.path"]) for d in (tiny_data, poisoned))
+    assert clean == other, "the same pool of the cache, because training images are the same"
+    files = [path.read_bytes() for path in sorted(clean.glob("networks/*"))]
+    shutil.rmtree(clean)
+    assert Path(chosen(poisoned, 40)["supply.path"]) == clean
+    assert [path.read_bytes() for path in sorted(clean.glob("networks/*"))] == files
+
+
+def test_a_recipe_says_what_it_does_with_time() -> None:
+    assert time_budget(read_recipe("dm")) is None
+    assert time_budget({"recipe": "x", "budget": {"pool": 0.5}}) == TimeBudget(pool=0.5)
+    over = {"budget": {"pool": 0.5, "width": 8}, "over": {"budget": {"pool": 0.1}}}
+    assert time_budget(over) == TimeBudget(pool=0.1, width=8)
+    with pytest.raises(UsageError, match=r"budget\.pool is a share"):
+        time_budget({"budget": {"pool": 1.0}})
+    with pytest.raises(UsageError, match=r"did you mean.*budget\.pool"):
+        time_budget({"budget": {"pol": 0.1}})
+
+
+def test_the_command_plans_once_and_repeats_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["--data", "digits", "--ipc", "1", "--threads", "1", "--quiet"]
+    limited = ["--recipe", "best", "--minutes", "0.2", "--supply.net", NET, *common]
+    assert main(["condense", *limited, "--out", str(tmp_path / "a")]) == 0
+    held = read_config(tmp_path / "a")
+    assert 1 <= held["iterations"] == held["optimizer"]["falls_until"] <= int(0.88 * 12)
+    monkeypatch.setattr(in_minutes, "fitted", lambda *_: pytest.fail("planned again"))
+    assert main(["condense", *limited, "--out", str(tmp_path / "a")]) == 0
+    capsys.readouterr()
+    limited[-4] = "2"
+    assert main(["condense", *limited, "--out", str(tmp_path / "a")]) == 2
+    assert "holds another run (best, 1 images per class)" in capsys.readouterr().err
+    again = ["--config", str(tmp_path / "a" / "recipe.yaml"), "--threads", "1", "--quiet"]
+    assert main(["condense", *again, "--out", str(tmp_path / "b")]) == 0
+    files = [tmp_path / name / "condensed.safetensors" for name in "ab"]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("size", "ipc"), [("2640", 1), ("5279", 1), ("5.28k", 2), ("1M", 378)], ids=str
+)
+def test_bytes_are_never_exceeded(size: str, ipc: int) -> None:
+    data = load("digits")
+    assert in_minutes.ipc_for(data, size) == ipc  # 10 classes × (64 numbers × 4 + 8)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [("2639", "no image of each class"), ("lots", "is a size such as"), ("-3k", "is a size")],
+)
+def test_bytes_that_hold_nothing_are_rejected(size: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        in_minutes.ipc_for(load("digits"), size)
+
+
+def test_a_budget_of_bytes_excludes_one_of_images(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["condense", "--bytes", "30k", "--ipc", "1"]) == 2
+    assert "--bytes and --ipc are mutually exclusive" in capsys.readouterr().err
+    assert main(["condense", "--bytes", "30k", "--formation.kind", "fsrcnn"]) == 2
+    assert "formation fsrcnn stores weights beside them" in capsys.readouterr().err
