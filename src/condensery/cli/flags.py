@@ -42,7 +42,7 @@ class PlanFlags:
     device: str | None = None
     """Torch device, such as cpu or cuda:0; by default the first GPU, if any."""
     threads: int | None = None
-    """CPU threads; by default all that the process may use."""
+    """CPU threads; by default all that the process may use, or OMP_NUM_THREADS."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,8 @@ from condensery.errors import UsageError
 
 from .compile import compiled
 from .kernels import fused
-from .torchrun import launched_here
+from .processors import default_threads as default_threads
+from .processors import processors as processors
 
 #: Chunks of 32 images of 32×32 keep a ConvNet's activations in a CPU core's cache.
 _CACHE_PIXELS = 32 * 32 * 32
@@ -177,18 +178,6 @@ def _product_precision(wanted: str) -> str:
 def default_device() -> str:
     """The first CUDA device where there is one, the CPU otherwise."""
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def processors() -> int:
-    """How many this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def default_threads() -> int:
-    """The processors, shared with the processes that were launched beside this one."""
-    return max(1, processors() // launched_here())
 
 
 @cache
