@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from condensery.runtime import processors as asked
+from condensery.runtime.plan import choose_plan, passes_in
 from condensery.runtime.processors import default_threads, processors, quota
 
 
@@ -100,3 +101,16 @@ def test_the_variable_is_honoured() -> None:
         [sys.executable, "-c", line], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout == "1\n"
+
+
+def test_a_short_run_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape, many = (3, 64, 64), 1e9
+    assert passes_in(None, many, shape, 2) == many
+    assert passes_in(4, many, shape, 2) == 4 * 2 * 50_000 / 4
+    assert passes_in(4, 10.0, shape, 2) == 10.0
+    monkeypatch.setattr("condensery.runtime.plan.has_compiler", lambda device: True)
+    plans = [
+        choose_plan("auto", shape=shape, images=passes_in(m, many, shape, 1), device="cpu")
+        for m in (3, 30, None)
+    ]
+    assert [plan.compile for plan in plans] == [False, True, True]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,17 @@ from condensery.data import Data, load
 from condensery.data.catalogue import known_names
 from condensery.data.pictures import NoRecordingsError
 from condensery.errors import DataError, UsageError
-from condensery.evaluation.rows import check_not_runs, split_name, whole_epochs
+from condensery.evaluation.rows import Row, check_not_runs, split_name, whole_epochs
+from condensery.selection import select_random
 from condensery.sets.condensed import CondensedSet, load_sets
 from condensery.sets.foreign import is_foreign
 from condensery.utils.files import write_json, write_text
 from condensery.utils.output import put
+
+#: What ``--json`` takes for standard output.
+STANDARD_OUTPUT = "-"
+#: The word for random images as a row, and how many draws of them are one.
+RANDOM, _DRAWS = "random", 3
 
 
 def folder_of(out: str | None, default: Path) -> Path:
@@ -25,13 +33,25 @@ def folder_of(out: str | None, default: Path) -> Path:
     return Path(out) if out is not None else default
 
 
+def next_line(out: Path, *, draws: bool = False) -> str:
+    """What to do with a set: a command that ends soon and holds what a number needs beside it.
+
+    Args:
+        out: its folder.
+        draws: whether it is the random images that others are compared with.
+    """
+    beside = ["whole"] if draws else [RANDOM, "whole"]
+    again = ["condensery", "evaluate", str(out), *beside, "--minutes", "5"]
+    return f"next: {shlex.join(again)}"
+
+
 def read(spec: str, options: Any) -> Data:
     """A data set, read as the flags say."""
     return load(
         spec,
         size=options.size,
         channels=options.channels,
-        rate=options.sample_rate,
+        sample_rate=options.sample_rate,
         flip=False if options.no_flip else None,
         zca=options.zca,
     )
@@ -40,7 +60,8 @@ def read(spec: str, options: Any) -> Data:
 def data_of(names: list[str], options: Any) -> Data:
     """The data that sets are tested on: as named, read the way the first set saw it."""
     config: Mapping[str, Any] = {}
-    named = [place for _, place in map(split_name, names) if whole_epochs(place) is None]
+    places = [place for _, place in map(split_name, names) if whole_epochs(place) is None]
+    named = [place for place in places if not is_random(place)]
     for place in named:
         check_not_runs(Path(place))
     sets = [place for place in named if not is_foreign(Path(place))]
@@ -54,7 +75,9 @@ def data_of(names: list[str], options: Any) -> Data:
             spec,
             size=config.get("size") if options.size is None else options.size,
             channels=config.get("channels") if options.channels is None else options.channels,
-            rate=config.get("sample_rate") if options.sample_rate is None else options.sample_rate,
+            sample_rate=(
+                config.get("sample_rate") if options.sample_rate is None else options.sample_rate
+            ),
             flip=False if options.no_flip else config.get("flip"),
             zca=options.zca or config.get("zca") is True,
         )
@@ -70,6 +93,32 @@ def data_of(names: list[str], options: Any) -> Data:
             raise
         where = f"({sets[0]} was made from {spec}; --data says where that is)" if sets else ""
         raise type(error)(f"{error} {where}") from error
+
+
+def is_random(place: str) -> bool:
+    """Whether the word ``random`` is meant, and no file or folder of that name."""
+    return place == RANDOM and not Path(place).exists()
+
+
+def with_random(names: list[str], data: Data) -> list[Any]:
+    """The rows that were named; the word ``random`` is draws at the budget of the first set.
+
+    Raises:
+        UsageError: when no other row has a budget.
+    """
+    pairs = [(name, place, is_random(place)) for name, place in map(split_name, names)]
+    if not any(drawn for _, _, drawn in pairs):
+        return list(names)
+    rows = [None if p[2] else Row.of(given, data) for given, p in zip(names, pairs, strict=True)]
+    ipc = next((row.sets[0].ipc for row in rows if row is not None and row.sets), None)
+    if ipc is None:
+        raise UsageError(
+            "random is drawn at the budget of another row, and there is none; name a set beside "
+            "it, or draw it first: condensery select random --ipc N"
+        )
+    draws = [select_random(data, ipc=ipc, seed=seed) for seed in range(_DRAWS)]
+    drawn = {name: Row.named(name, draws, data) for name, _, is_drawn in pairs if is_drawn}
+    return [row or drawn[p[0]] for row, p in zip(rows, pairs, strict=True)]
 
 
 def _spec_of(sets: list[str], config: Mapping[str, Any]) -> str:
@@ -117,7 +166,9 @@ def facts_of_set(condensed: CondensedSet) -> dict[str, Any]:
 
 def printer(options: Any, speaks: bool = True) -> Callable[..., None]:
     """What prints lines, each an argument; nothing with --quiet or where another process speaks."""
-    return put if speaks and not options.quiet else (lambda *lines: None)
+    # With --json - standard output is JSON alone.
+    silent = options.quiet or options.json == STANDARD_OUTPUT
+    return put if speaks and not silent else (lambda *lines: None)
 
 
 def conclude(
@@ -142,7 +193,10 @@ def conclude(
     failure: Exception | None = None
     for path, text in files:
         failure = _attempted(path, write_text, text) or failure
-    failure = _attempted(options.json, write_json, lambda: value) or failure
+    if options.json == STANDARD_OUTPUT:
+        put(*json.dumps(value, indent=2).splitlines())
+    else:
+        failure = _attempted(options.json, write_json, lambda: value) or failure
     printer(options)(*lines)
     if failure is not None:
         raise failure

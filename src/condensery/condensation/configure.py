@@ -17,7 +17,7 @@ from condensery.config.schema import RunConfig, Scalars
 from condensery.data import Data, load
 from condensery.errors import UsageError
 from condensery.runtime.distributed import Ranks
-from condensery.runtime.plan import Plan, choose_plan
+from condensery.runtime.plan import Plan, choose_plan, passes_in
 
 from .convergence import window_of
 
@@ -68,7 +68,7 @@ def load_for_run(
             how.data,
             size=how.size,
             channels=how.channels,
-            rate=how.sample_rate,
+            sample_rate=how.sample_rate,
             flip=how.flip,
             zca=how.zca,
         )
@@ -137,7 +137,7 @@ def resolved(
     if asked not in (None, data.rate):
         raise UsageError(
             f"sample_rate {asked} is requested, but the data were read with {data.rate or 'none'}; "
-            "pass rate= to load"
+            "pass sample_rate= to load"
         )
     cased = with_cases(base, facts)
     raw = merge(cased, [("data", data.spec), *given.items()])
@@ -174,6 +174,7 @@ def plan_for(
     threads: int | None = None,
     *,
     choices: Choices | None = None,
+    minutes: float | None = None,
 ) -> Plan:
     """The execution plan of a run: what was requested, or what suits its device and size.
 
@@ -184,8 +185,10 @@ def plan_for(
         device: torch device.
         threads: CPU threads.
         choices: of the configuration, where they are built already.
+        minutes: time limit of the run.
     """
     images, shape = passes_of(data, config, choices or Choices.of(config)), data.train.shape
+    images = passes_in(minutes, images, shape, threads)
     found = choose_plan(plan, shape=shape, images=images, device=device, threads=threads)
     # Several networks at once are for evaluations.
     return dataclasses.replace(found, processes=1, networks=1)

@@ -56,8 +56,10 @@ class Recorder:
         minutes: float | None,
         keep: Collection[int],
         ranks: Ranks,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
         self.ranks = ranks
+        self._warn = warn or (lambda text: progress.say(f"condensery: {text}"))
         held = folder.facts()
         self.folder = folder
         self.progress = progress
@@ -182,9 +184,9 @@ class Recorder:
             self._told.discard(what)
 
     def warn(self, text: str) -> None:
-        """A line on standard error."""
+        """A line on standard error, or wherever the caller wants it."""
         if self.ranks.first:
-            self.progress.say(f"condensery: {text}")
+            self._warn(text)
 
 
 def reason(error: Exception) -> str:

@@ -18,10 +18,8 @@ _V1 = ("cpu", "cpu,cpuacct", "cpuacct,cpu")
 
 def processors() -> int:
     """How many this process may use: its affinity, and no more than a container's quota."""
-    if hasattr(os, "sched_getaffinity"):
-        here = len(os.sched_getaffinity(0))
-    else:
-        here = os.cpu_count() or 1
+    own = hasattr(os, "sched_getaffinity")
+    here = len(os.sched_getaffinity(0)) if own else os.cpu_count() or 1
     allowed = quota()
     # Threads beyond a quota are halted together, in the middle of a step: part of one is none.
     return here if allowed is None else max(1, min(here, int(allowed)))
