@@ -22,11 +22,10 @@ from condensery.runtime.provenance import machine
 
 COMMANDS = (
     "condensery data ./photos --size 64",
-    "condensery condense --data ./photos --size 64 --ipc 10 --out runs/photos --minutes 3",
-    "condensery show runs/photos",
-    "condensery compare dm=runs/photos random --epochs 30 --nets 2 --reference random",
+    "condensery condense --data ./photos --size 64 --ipc 10 --out runs/photos --minutes 2",
+    "condensery evaluate runs/photos random whole --minutes 3",
+    "condensery compare dm=runs/photos random --net mlp --epochs 20 --nets 2 --reference random",
     "condensery export runs/photos --to npz --out photos",
-    "condensery evaluate runs/photos random whole --minutes 4",
 )
 _HEAD = """# A walk-through, as it looks
 

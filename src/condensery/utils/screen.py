@@ -22,7 +22,7 @@ def columns() -> int | None:
         return int(told)
     try:
         return os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else None
-    except (OSError, ValueError):
+    except (AttributeError, OSError, ValueError):  # closed, or no stream of the system's
         return None
 
 
