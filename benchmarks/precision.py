@@ -56,7 +56,7 @@ def main() -> None:
             )
         for name, one in sets.items():
             found = {
-                dtype: evaluate(one, data, n=options.nets, plan=plan(dtype), **how)[0]
+                dtype: evaluate(one, data, repeats=options.nets, plan=plan(dtype), **how)[0]
                 for dtype in ("float32", "bfloat16")
             }
             first, second = (np.array(found[d].accuracies) for d in ("float32", "bfloat16"))

@@ -79,8 +79,8 @@ def main() -> None:
             (row,) = evaluate(
                 one,
                 data,
-                nets=options.net,
-                n=options.nets,
+                network=options.net,
+                repeats=options.nets,
                 protocol=options.protocol,
                 epochs=options.epochs,
                 seed=seed,

@@ -124,17 +124,17 @@ def test_the_newcomers_path(
     # The README's own commands, made short.
     short = {
         "condense": ["--iterations", "3", "--supply.net", "convnet2:width=4"],
-        "evaluate": ["--nets", "1", "--net", "convnet2:width=4"],
-        "compare": ["--nets", "1"],
+        "evaluate": ["--nets", "1", "--epochs", "2", "--net", "convnet2:width=4"],
     }
     journey = [line for line in commands(ROOT / "README.md") if "photos" in line]
     assert [line.split()[1] for line in journey] == [
-        "data", "condense", "show", "select", "evaluate", "export", "compare",
+        "data", "condense", "show", "evaluate", "export", "compare",
     ]  # fmt: skip
     for line in journey:
         line = line.replace("--size 64", "--size 16").replace("--ipc 10", "--ipc 2")
-        line = line.replace("--epochs 300", "--epochs 2").replace(" whole", " whole(epochs=1)")
-        line = line.replace("theirs.npz", "photos.npz").replace("convnet4 mlp", "convnet2:width=4")
+        line = line.replace("--epochs 30 --nets 2", "--epochs 2 --nets 1")
+        line = line.replace(" whole", " whole(epochs=1)")
+        line = line.replace("theirs.npz", "photos.npz --net convnet2:width=4")
         arguments = re.split(r"\s+", line)[1:]
         code = main([*arguments, *short.get(arguments[0], [])])
         captured = capsys.readouterr()

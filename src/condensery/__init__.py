@@ -1,5 +1,20 @@
 """Condensery: turn a large labelled data set into a tiny synthetic one that trains networks.
 
+Read data, condense them, and measure what the result is worth beside real images:
+
+    data = load("digits")                                   # a name, a path, arrays
+    condensed = condense(data, "dm", ipc=1, minutes=2)      # learned images: CondensedSet
+    real = select(data, "random", ipc=1)                    # or kept ones; also herding, ...
+    (result,) = evaluate(condensed, data, minutes=5)        # accuracy with n, spread, protocol
+    table = compare({"dm": condensed, "random": real, "whole": "whole"}, data)
+    condensed.save("runs/digits")                           # one file, without code in it
+    again = CondensedSet.load("runs/digits")                # load_sets for a folder of several
+    export(condensed, "digits.npz", "npz")                  # plain data, to train with anything
+
+Each of them has an example in its own help, such as ``help(condensery.condense)``. Wrong values
+raise :class:`UsageError`, data that cannot be used :class:`DataError`; nothing is printed unless
+``progress=True``, and warnings go to ``logging``.
+
 >>> import condensery
 >>> condensery.__version__.count(".")
 2
@@ -23,8 +38,8 @@ if TYPE_CHECKING:
     from .data import load as load
     from .errors import DataError as DataError
     from .errors import UsageError as UsageError
+    from .evaluation.api import evaluate as evaluate
     from .evaluation.comparison import compare as compare
-    from .evaluation.run import evaluate as evaluate
     from .selection import select as select
     from .selection import select_forgetting as select_forgetting
     from .selection import select_forgetting_toneva as select_forgetting_toneva
@@ -51,7 +66,7 @@ _PUBLIC = {
     "DataError": "errors",
     "UsageError": "errors",
     "Result": "evaluation.result",
-    "evaluate": "evaluation.run",
+    "evaluate": "evaluation.api",
     "export": "sets.export",
     "select": "selection",
     "select_forgetting": "selection",

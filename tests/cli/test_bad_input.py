@@ -375,7 +375,7 @@ PYTHON: list[tuple[str, Any, type[Exception]]] = [
     ("iterations", lambda: condense("digits", iterations=-1), UsageError),
     ("until", lambda: condense("digits", until="late"), UsageError),  # type: ignore[arg-type]
     ("plan", lambda: condense("digits", iterations=0, plan="quick"), UsageError),
-    ("networks", lambda: evaluate("whole", "digits", n=0), UsageError),
+    ("networks", lambda: evaluate("whole", "digits", repeats=0), UsageError),
     ("nothing", lambda: evaluate([], "digits"), UsageError),
     ("no set", lambda: evaluate("nowhere", "digits"), DataError),
     ("open", lambda: CondensedSet.load("nowhere"), DataError),

@@ -276,7 +276,7 @@ def test_images_on_the_host_give_the_same_bytes(
 def test_pools_selections_and_evaluation_from_the_host(
     tmp_path: Path, tiny_data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from condensery.evaluation.run import evaluate
+    from condensery.evaluation.api import evaluate
     from condensery.methods.pools.train import pool_settings, train_pool
 
     def everything(folder: str, number: int) -> tuple[Any, ...]:
@@ -287,8 +287,8 @@ def test_pools_selections_and_evaluation_from_the_host(
         rows = evaluate(
             [chosen, f"whole(epochs={number})"],
             tiny_data,
-            nets="convnet1:width=8",
-            n=1,
+            network="convnet1:width=8",
+            repeats=1,
             epochs=2,
             plan="exact",
         )

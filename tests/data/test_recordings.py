@@ -320,7 +320,7 @@ def test_train_and_test_folders_and_the_cache(
 def test_the_first_training_recording_gives_the_rate(tmp_path: Path) -> None:
     assert load(spoken(tmp_path / "low", rate=8000)).rate == 8000
     assert load(spoken(tmp_path / "high", rate=44100)).rate == 16000
-    chosen = load(tmp_path / "low", rate=12000)
+    chosen = load(tmp_path / "low", sample_rate=12000)
     assert chosen.rate == 12000
     assert any("resampled to 12000 Hz: 12 of 12 (from 8000 Hz)" in n for n in chosen.notes)
     assert load(tmp_path / "low", size=32).train.shape == (1, 32, 32)
@@ -332,15 +332,15 @@ def test_options_that_do_not_go_with_recordings(tmp_path: Path) -> None:
         load(root, channels=3)
     for rate in (999, 16385):
         with pytest.raises(UsageError, match="sample rate must be from 1000 to 16384"):
-            load(root, rate=rate)
+            load(root, sample_rate=rate)
     with pytest.raises(
         UsageError, match="sample rate applies to recordings, but 'digits' holds images"
     ):
-        load("digits", rate=16000)
+        load("digits", sample_rate=16000)
     data = load(root)
-    assert load(data, rate=16000) is data
+    assert load(data, sample_rate=16000) is data
     with pytest.raises(UsageError, match="load it again to change its rate"):
-        load(data, rate=8000)
+        load(data, sample_rate=8000)
 
 
 def test_a_few_bad_files_are_left_out_by_name(tmp_path: Path) -> None:

@@ -83,6 +83,6 @@ def test_a_mixture_is_refused_in_python() -> None:
     white = load(data, zca=True)
     plain = select_random(data, ipc=1)
     with pytest.raises(DataError, match="are whitened here"):
-        evaluate(plain, white, nets="convnet1:width=4", n=1, epochs=1, plan=EXACT)
+        evaluate(plain, white, network="convnet1:width=4", repeats=1, epochs=1, plan=EXACT)
     with pytest.raises(DataError, match="are not whitened here"):
-        evaluate(select_random(white, ipc=1), data, nets="mlp", n=1, epochs=1, plan=EXACT)
+        evaluate(select_random(white, ipc=1), data, network="mlp", repeats=1, epochs=1, plan=EXACT)

@@ -31,7 +31,7 @@ from tests.conftest import tiny
 
 EXACT = exact_plan("cpu", 1)
 NET = "convnet2:width=8"
-QUICK: dict[str, Any] = {"nets": [NET, "mlp"], "epochs": 2, "plan": EXACT}
+QUICK: dict[str, Any] = {"network": [NET, "mlp"], "epochs": 2, "plan": EXACT}
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_the_table_holds_what_scipy_says_of_its_numbers(hard_data: Data, tmp_pat
     more = folder_of_sets(hard_data, tmp_path / "more", 3)
     one = select_random(hard_data, ipc=2)
     sets = {"all": "whole(epochs=2)", "random": random, "more": more, "one": one}
-    found = compare(sets, hard_data, n=2, reference="random", **QUICK)
+    found = compare(sets, hard_data, repeats=2, reference="random", **QUICK)
     assert [(r.result.net, r.result.set, r.result.n) for r in found.rows] == [
         (net, name, n)
         for net in (NET, "mlp")
@@ -183,15 +183,17 @@ def test_the_table_holds_what_scipy_says_of_its_numbers(hard_data: Data, tmp_pat
     assert corrected == pytest.approx(holm(tests))
     assert found.tests == 6
     # The same numbers as evaluate's.
-    (again,) = evaluate({"random": random}, hard_data, nets="mlp", n=2, epochs=2, plan=EXACT)
+    (again,) = evaluate(
+        {"random": random}, hard_data, network="mlp", repeats=2, epochs=2, plan=EXACT
+    )
     assert again.sets == found.rows[5].result.sets
 
 
 def test_protocols_stand_side_by_side(tiny_data: Data) -> None:
     one = select_random(tiny_data, ipc=1)
     found = compare(
-        {"a": one, "whole": "whole(epochs=1)"}, tiny_data, protocols=["dc", "dsa"], n=1,
-        nets="mlp", epochs=2, plan=EXACT,
+        {"a": one, "whole": "whole(epochs=1)"}, tiny_data, protocols=["dc", "dsa"], repeats=1,
+        network="mlp", epochs=2, plan=EXACT,
     )  # fmt: skip
     names = [(r.result.set, r.result.protocol, r.asked) for r in found.rows]
     assert names == [
@@ -228,7 +230,8 @@ def test_the_written_tables_hold_the_numbers() -> None:
     table = [" ".join(line.split()) for line in found.markdown().splitlines()]
     assert len({line.replace(r"\|", "").count("|") for line in table[:4]}) == 1
     assert r"a\|b" in table[2]
-    assert "| 2×2 | 83.2 ± 2.4 |" in table[2]
+    # √(2.39² + 3.37²): std, and the error of a share of 123 images.
+    assert "| 2×2 | 83.2 ± 4.1 |" in table[2]
     assert "<.0001" in table[2]
     assert "| reference |" in table[3]
     assert f"{beside.difference:+.1f} [{beside.interval[0]:+.1f}" in found.text()
@@ -255,7 +258,7 @@ def test_an_interrupted_comparison_continues_to_the_same_table(
         "whole": "whole(epochs=1)",
     }
     store = tmp_path / "store"
-    how: dict[str, Any] = {**QUICK, "n": 2, "reference": "random"}
+    how: dict[str, Any] = {**QUICK, "repeats": 2, "reference": "random"}
 
     def stop(what: str, found: float) -> None:
         if len(trained) == 7:
@@ -282,29 +285,29 @@ def test_a_larger_comparison_trains_only_what_is_missing(
     tiny_data: Data, tmp_path: Path, trained: list[Any]
 ) -> None:
     folder = folder_of_sets(tiny_data, tmp_path / "r", 1)
-    how: dict[str, Any] = {"nets": "mlp", "epochs": 2, "plan": EXACT, "store": tmp_path / "s"}
-    (three,) = compare(folder, tiny_data, n=3, **how).rows
+    how: dict[str, Any] = {"network": "mlp", "epochs": 2, "plan": EXACT, "store": tmp_path / "s"}
+    (three,) = compare(folder, tiny_data, repeats=3, **how).rows
     assert sorted(trained) == [(s, k) for s in range(2) for k in range(3)]
     trained.clear()
-    (five,) = compare(folder, tiny_data, n=5, **how).rows
+    (five,) = compare(folder, tiny_data, repeats=5, **how).rows
     assert sorted(trained) == [(s, k) for s in range(2) for k in (3, 4)]
     assert [s[:3] for s in five.result.sets] == list(three.result.sets)
     trained.clear()
     folder_of_sets(tiny_data, folder, 1, 3)
-    compare(folder, tiny_data, n=4, **how)
+    compare(folder, tiny_data, repeats=4, **how)
     assert trained == [(2, k) for k in range(4)], "a set more"
     trained.clear()
-    (two,) = compare(folder, tiny_data, n=2, **how).rows
+    (two,) = compare(folder, tiny_data, repeats=2, **how).rows
     assert (trained, two.result.n) == ([], 6)
 
 
 def test_an_accuracy_depends_on_no_other_network(tiny_data: Data, tmp_path: Path) -> None:
     folder = folder_of_sets(tiny_data, tmp_path / "r", 2, 3)
-    how: dict[str, Any] = {"nets": NET, "epochs": 3, "plan": EXACT}
-    (two,), (four,) = (evaluate(folder, tiny_data, n=n, **how) for n in (2, 4))
+    how: dict[str, Any] = {"network": NET, "epochs": 3, "plan": EXACT}
+    (two,), (four,) = (evaluate(folder, tiny_data, repeats=n, **how) for n in (2, 4))
     assert [s[:2] for s in four.sets] == list(two.sets)
     # The first set is trained on as it is alone.
-    (alone,) = evaluate(folder / "0", tiny_data, n=4, **how)
+    (alone,) = evaluate(folder / "0", tiny_data, repeats=4, **how)
     assert alone.accuracies == four.sets[0]
 
 
@@ -312,12 +315,12 @@ def test_numbers_are_kept_under_all_that_they_depend_on(
     tiny_data: Data, tmp_path: Path, trained: list[Any]
 ) -> None:
     one = select_random(tiny_data, ipc=1)
-    how: dict[str, Any] = {"nets": "mlp", "epochs": 2, "plan": EXACT, "n": 1}
+    how: dict[str, Any] = {"network": "mlp", "epochs": 2, "plan": EXACT, "repeats": 1}
     store = tmp_path / "s"
     compare(one, tiny_data, store=store, **how)
     flipped = condensery.load(tiny_data, flip=False)
     changes: list[dict[str, Any]] = [
-        {"seed": 1}, {"epochs": 3}, {"protocols": "dc"}, {"nets": NET},
+        {"seed": 1}, {"epochs": 3}, {"protocols": "dc"}, {"network": NET},
         {"plan": exact_plan("cpu", 1, "float64")}, {"data": flipped},
         {"sets": select_random(tiny_data, ipc=1, seed=1)},
     ]  # fmt: skip
@@ -352,7 +355,8 @@ def test_damaged_numbers_are_measured_again(
     tiny_data: Data, tmp_path: Path, trained: list[Any]
 ) -> None:
     one = select_random(tiny_data, ipc=1)
-    how: dict[str, Any] = {"nets": "mlp", "epochs": 2, "plan": EXACT, "n": 1, "store": tmp_path}
+    how: dict[str, Any] = {"network": "mlp", "epochs": 2, "plan": EXACT, "repeats": 1}
+    how["store"] = tmp_path
     first = numbers(compare(one, tiny_data, **how))
     (file,) = (tmp_path / "cells").glob("*.json")
     held = json.loads(file.read_text())
@@ -373,19 +377,19 @@ def test_what_is_wrong_is_refused_before_any_training(
     (tmp_path / "other" / "thesis.txt").write_text("mine")
     bad: list[tuple[type[Exception], str, dict[str, Any]]] = [
         (DataError, "does not exist", {"sets": [good, tmp_path / "nowhere"]}),
-        (DataError, "--size and --channels", {"sets": [good, select_random(tiny(side=12), ipc=1)]}),
+        (DataError, "size and channels", {"sets": [good, select_random(tiny(side=12), ipc=1)]}),
         (UsageError, "NAME=PATH", {"sets": [good, good]}),
         (UsageError, "'good'", {"reference": "goof"}),
         (UsageError, "there is no protocol 'dcc'", {"protocols": ["dc", "dcc"]}),
-        (UsageError, "named twice", {"nets": ["mlp", "mlp"]}),
-        (UsageError, "there is no network", {"nets": ["mlp", "convnt3"]}),
-        (UsageError, "--nets", {"n": 0}),
+        (UsageError, "named twice", {"network": ["mlp", "mlp"]}),
+        (UsageError, "there is no network", {"network": ["mlp", "convnt3"]}),
+        (UsageError, "repeats", {"repeats": 0}),
         (UsageError, "at least one set", {"sets": []}),
         (UsageError, "something other", {"store": tmp_path / "other"}),
         (UsageError, "is a file", {"store": tmp_path / "other" / "thesis.txt"}),
     ]
     for kind, message, change in bad:
-        given = {"sets": {"good": good}, "data": tiny_data, "nets": "mlp", **change}
+        given = {"sets": {"good": good}, "data": tiny_data, "network": "mlp", **change}
         with pytest.raises(kind, match=message):
             compare(**given)
     assert trained == []

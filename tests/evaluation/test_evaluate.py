@@ -152,7 +152,7 @@ def test_wrong_changes_are_refused(asked: str, message: str) -> None:
 
 def test_changed_protocols_through_the_evaluation(tiny_data: Data) -> None:
     """Without augmentation the name alone says it; whole splits keep a schedule of their own."""
-    how: dict[str, Any] = {"nets": NET, "n": 1, "plan": EXACT}
+    how: dict[str, Any] = {"network": NET, "repeats": 1, "plan": EXACT}
     asked = "dsa+augmentation=none+epochs=3"
     sets = {"one": select_random(tiny_data, ipc=2), "whole": "whole(epochs=1)"}
     one, whole = evaluate(sets, tiny_data, protocol=asked, **how)
@@ -239,7 +239,9 @@ def test_as_many_steps_for_every_set(tiny_data: Data) -> None:
         Condenser(tiny_data, configure(tiny_data, recipe, given), EXACT).run()
         for recipe in ("idc", "idc_i")
     ]
-    short = evaluate(made[0], tiny_data, protocol="idc_steps", epochs=2, nets=NET, n=1, plan=EXACT)
+    short = evaluate(
+        made[0], tiny_data, protocol="idc_steps", epochs=2, network=NET, repeats=1, plan=EXACT
+    )
     assert short[0].protocol == "idc_steps+epochs=2"
     from condensery.evaluation import run as evaluation
 
@@ -360,8 +362,8 @@ def test_results_carry_what_a_number_needs(tiny_data: Data, tmp_path: Path) -> N
     results = evaluate(
         [tmp_path / "r", tmp_path / "r" / "0", "whole(epochs=2)"],
         tiny_data,
-        nets=[NET, "mlp"],
-        n=2,
+        network=[NET, "mlp"],
+        repeats=2,
         epochs=3,
         plan=EXACT,
         on_network=lambda what, found: seen.append(found),
@@ -393,15 +395,17 @@ def test_the_last_epoch_counts(tiny_data: Data, monkeypatch: pytest.MonkeyPatch)
         return check(self, data)
 
     monkeypatch.setattr(Course, "accuracy", counted)
-    evaluate(select_random(tiny_data, ipc=2), tiny_data, nets=NET, n=3, epochs=5, plan=EXACT)
+    evaluate(
+        select_random(tiny_data, ipc=2), tiny_data, network=NET, repeats=3, epochs=5, plan=EXACT
+    )
     assert calls == [len(tiny_data.test)] * 3, "the test split is looked at once a network"
 
 
 def test_whole_is_cached_by_data_network_and_schedule(
     tiny_data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments: dict[str, Any] = {"nets": NET, "plan": EXACT}
-    (first,) = evaluate("whole(epochs=2)", tiny_data, n=2, **arguments)
+    arguments: dict[str, Any] = {"network": NET, "plan": EXACT}
+    (first,) = evaluate("whole(epochs=2)", tiny_data, repeats=2, **arguments)
     trained: list[int] = []
     original = Trainer.train
 
@@ -410,13 +414,13 @@ def test_whole_is_cached_by_data_network_and_schedule(
         return original(self, *args, **kwargs)
 
     monkeypatch.setattr(Trainer, "train", counted)
-    (again,) = evaluate("whole(epochs=2)", tiny_data, n=2, **arguments)
+    (again,) = evaluate("whole(epochs=2)", tiny_data, repeats=2, **arguments)
     assert (again.accuracies, trained) == (first.accuracies, [])
-    (more,) = evaluate("whole(epochs=2)", tiny_data, n=3, **arguments)
+    (more,) = evaluate("whole(epochs=2)", tiny_data, repeats=3, **arguments)
     assert (more.accuracies[:2], len(trained)) == (first.accuracies, 1)
-    evaluate("whole(epochs=3)", tiny_data, n=1, **arguments)
-    evaluate("whole(epochs=2)", tiny(channels=3), n=1, **arguments)
-    evaluate("whole(epochs=2)", tiny_data, n=1, seed=1, **arguments)
+    evaluate("whole(epochs=3)", tiny_data, repeats=1, **arguments)
+    evaluate("whole(epochs=2)", tiny(channels=3), repeats=1, **arguments)
+    evaluate("whole(epochs=2)", tiny_data, repeats=1, seed=1, **arguments)
     assert len(trained) == 4
 
 
@@ -456,7 +460,7 @@ def test_the_whole_schedule_rises_and_falls() -> None:
 def test_the_whole_splits_schedule_is_typed_as_a_protocol(tiny_data: Data) -> None:
     """The papers' long training: SGD whose rate drops."""
     spec = "whole+epochs=4+rate=0.1+batch=8+drops=[0.5, 0.75]+drop_factor=0.2"
-    (found,) = evaluate(spec, tiny_data, protocol="dc", nets=NET, n=1, plan=EXACT)
+    (found,) = evaluate(spec, tiny_data, protocol="dc", network=NET, repeats=1, plan=EXACT)
     assert found.protocol == (
         "whole(epochs=4,batch=8,drop_factor=0.2,drops=[0.5, 0.75],rate=0.1)+dc"
     )
@@ -472,10 +476,10 @@ def test_the_whole_splits_schedule_is_typed_as_a_protocol(tiny_data: Data) -> No
 @pytest.mark.parametrize(
     ("spec", "asked", "message"),
     [
-        ("whole", "dc+rate=0.1", "rate=0.1 of --protocol dc.rate=0.1 does not apply to the whole"),
+        ("whole", "dc+rate=0.1", "rate=0.1 of protocol dc.rate=0.1 does not apply to the whole"),
         ("whole+rate=0.1", "dc+rate=0.1+batch=8", r"batch=8 .* write whole\+batch=8"),
         ("whole", "dc+drops=[0.5]", "does not apply"),
-        ("whole+augmentation=none", "dc", r"--protocol dc\+augmentation=none"),
+        ("whole+augmentation=none", "dc", r"protocol dc\+augmentation=none"),
         ("whole+epoch=3", "dc", "did you mean 'epochs'"),
         ("whole+epochs=0", "dc", "at least 1 epoch"),
         ("whole+rate=-1", "dc", "rate must be positive"),
@@ -487,13 +491,13 @@ def test_what_does_not_apply_to_the_whole_split_is_refused(
     spec: str, asked: str, message: str, tiny_data: Data
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        evaluate(spec, tiny_data, protocol=asked, nets=NET, n=1, plan=EXACT)
+        evaluate(spec, tiny_data, protocol=asked, network=NET, repeats=1, plan=EXACT)
 
 
 def test_the_whole_split_takes_a_typed_rate_where_it_is_typed_for_it(tiny_data: Data) -> None:
     sets = {"a": select_random(tiny_data, ipc=2), "whole": "whole+epochs=1+rate=0.2"}
     one, full = evaluate(
-        sets, tiny_data, protocol="dc+rate=0.2", nets=NET, n=1, epochs=2, plan=EXACT
+        sets, tiny_data, protocol="dc+rate=0.2", network=NET, repeats=1, epochs=2, plan=EXACT
     )
     assert one.protocol == "dc+epochs=2+rate=0.2"
     assert full.protocol == "whole(epochs=1,rate=0.2)+dc"
@@ -501,13 +505,13 @@ def test_the_whole_split_takes_a_typed_rate_where_it_is_typed_for_it(tiny_data: 
 
 def test_sets_that_do_not_fit_the_data_are_refused(tiny_data: Data) -> None:
     condensed = select_random(tiny_data, ipc=1)
-    with pytest.raises(DataError, match="--size and --channels"):
-        evaluate(condensed, tiny(side=12), n=1)
+    with pytest.raises(DataError, match="size and channels"):
+        evaluate(condensed, tiny(side=12), repeats=1)
     other = dataclasses.replace(condensed.about, class_names=("a", "b", "c"))
     with pytest.raises(DataError, match="classes"):
-        evaluate(CondensedSet(condensed.stored, other), tiny_data, n=1)
-    with pytest.raises(UsageError, match="--nets"):
-        evaluate(condensed, tiny_data, n=0)
+        evaluate(CondensedSet(condensed.stored, other), tiny_data, repeats=1)
+    with pytest.raises(UsageError, match="repeats"):
+        evaluate(condensed, tiny_data, repeats=0)
     with pytest.raises(UsageError, match="at least one set"):
         evaluate([], tiny_data)
 
@@ -516,7 +520,7 @@ def test_a_folder_of_unlike_sets_is_no_row(tiny_data: Data, tmp_path: Path) -> N
     select_random(tiny_data, ipc=1).save(tmp_path / "0")
     select_random(tiny_data, ipc=2).save(tmp_path / "1")
     with pytest.raises(DataError, match=r"differ in ipc \(1 and 2\).*separately"):
-        evaluate(tmp_path, tiny_data, n=1)
+        evaluate(tmp_path, tiny_data, repeats=1)
 
 
 def _made(data: Data, done: int = 100, /, **config: Any) -> CondensedSet:
@@ -570,7 +574,7 @@ def test_own_data_that_changed_since_is_refused(tiny_data: Data) -> None:
         test=(tiny_data.test.images, tiny_data.test.labels),
     )
     with pytest.raises(DataError, match="training images other"):
-        evaluate(select_random(tiny_data, ipc=1), changed, n=1)
+        evaluate(select_random(tiny_data, ipc=1), changed, repeats=1)
 
 
 def test_all_rows_share_one_flip_rule(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -585,7 +589,7 @@ def test_all_rows_share_one_flip_rule(tiny_data: Data, monkeypatch: pytest.Monke
     condensed = select_random(tiny_data, ipc=1)
     unflipped = dataclasses.replace(tiny_data, flip=False)
     sets = [condensed, "whole(epochs=1)"]
-    evaluate(sets, unflipped, nets=NET, n=1, epochs=1, plan=EXACT)
+    evaluate(sets, unflipped, network=NET, repeats=1, epochs=1, plan=EXACT)
     assert seen == [False, False]
 
 
@@ -626,7 +630,8 @@ def test_networks_with_dropout_repeat(tiny_data: Data) -> None:
     condensed = select_random(tiny_data, ipc=2)
     generator = torch.get_rng_state()
     rows = [
-        evaluate(condensed, tiny_data, nets=spec, n=2, epochs=4, plan=EXACT)[0] for _ in range(2)
+        evaluate(condensed, tiny_data, network=spec, repeats=2, epochs=4, plan=EXACT)[0]
+        for _ in range(2)
     ]
     assert rows[0].accuracies == rows[1].accuracies
     assert torch.equal(torch.get_rng_state(), generator)
@@ -646,7 +651,7 @@ class Wrong(torch.nn.Module):
 
 def test_a_network_that_does_not_fit_is_refused_in_words(tiny_data: Data) -> None:
     with pytest.raises(UsageError, match="Wrong"):
-        evaluate(select_random(tiny_data, ipc=1), tiny_data, nets=f"{__name__}:Wrong", n=1)
+        evaluate(select_random(tiny_data, ipc=1), tiny_data, network=f"{__name__}:Wrong", repeats=1)
 
 
 def test_everything_is_checked_before_anything_is_trained(
@@ -655,7 +660,7 @@ def test_everything_is_checked_before_anything_is_trained(
     trained: list[int] = []
     monkeypatch.setattr(Trainer, "train", lambda *args, **kwargs: trained.append(1))
     with pytest.raises(UsageError, match="convnet"):
-        evaluate(select_random(tiny_data, ipc=1), tiny_data, nets=[NET, "convnt3"], n=1)
+        evaluate(select_random(tiny_data, ipc=1), tiny_data, network=[NET, "convnt3"], repeats=1)
     assert trained == []
 
 

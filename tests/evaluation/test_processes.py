@@ -32,7 +32,7 @@ from condensery.training.protocol import Protocol
 
 ALONE = exact_plan("cpu", 1)
 TOGETHER = dataclasses.replace(ALONE, processes=2)
-SHORT: Any = {"nets": "convnet1:width=4", "protocol": "dsa", "epochs": 3, "n": 3}
+SHORT: Any = {"network": "convnet1:width=4", "protocol": "dsa", "epochs": 3, "repeats": 3}
 
 
 def _sets(data: Data) -> list[CondensedSet]:

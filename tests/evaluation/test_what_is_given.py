@@ -18,7 +18,7 @@ from condensery.data import Data, load
 from condensery.evaluation.rows import rows_of
 from condensery.runtime.plan import exact_plan
 
-HOW: dict[str, Any] = {"nets": "mlp", "n": 1, "epochs": 3, "plan": exact_plan("cpu", 1)}
+HOW: dict[str, Any] = {"network": "mlp", "repeats": 1, "epochs": 3, "plan": exact_plan("cpu", 1)}
 
 
 class Convolutional(nn.Module):
@@ -87,16 +87,16 @@ def test_arrays_that_do_not_fit_the_data(digits: Data) -> None:
 
 def test_classes_of_networks(digits: Data) -> None:
     chosen = select_random(digits, ipc=2)
-    how = {**HOW, "nets": Convolutional}
+    how = {**HOW, "network": Convolutional}
     (result,) = evaluate(chosen, digits, **how)
     assert result.net == f"{__name__}:Convolutional"
     assert result.mean >= 5
-    (lazy,) = evaluate(chosen, digits, **{**HOW, "nets": [Lazy]})
-    assert lazy.sets == evaluate(chosen, digits, **{**HOW, "nets": f"{__name__}:Lazy"})[0].sets
+    (lazy,) = evaluate(chosen, digits, **{**HOW, "network": [Lazy]})
+    assert lazy.sets == evaluate(chosen, digits, **{**HOW, "network": f"{__name__}:Lazy"})[0].sets
     with pytest.raises(UsageError, match="got an instance of Lazy; give its class"):
-        evaluate(chosen, digits, **{**HOW, "nets": Lazy(10)})
+        evaluate(chosen, digits, **{**HOW, "network": Lazy(10)})
     with pytest.raises(UsageError, match="got a int"):
-        evaluate(chosen, digits, **{**HOW, "nets": [3]})
+        evaluate(chosen, digits, **{**HOW, "network": [3]})
     with pytest.raises(UsageError, match="changes the images it is given in place"):
         evaluate(chosen, digits, **{**HOW, "nets": Greedy})
 

@@ -465,7 +465,7 @@ def test_a_row_from_end_to_end(here: Path, capsys: pytest.CaptureFixture[str]) -
     sets = [(place / "condensed.safetensors").read_bytes() for place in (folder, Path("plain"))]
     assert sets[0] == sets[1]
     (tested,) = evaluate(
-        str(folder), "digits", nets="convnet3", protocol="dc", n=1, epochs=2, threads=1
+        str(folder), "digits", network="convnet3", protocol="dc", repeats=1, epochs=2, threads=1
     )
     assert list(tested.accuracies) == made["accuracies"]
     # Again: nothing is left to do, and the result is the same.
@@ -521,7 +521,9 @@ def test_it_goes_on_where_it_was_stopped(
     assert len({a for one in first["sets"] for a in one}) > 1
     # As evaluate numbers the networks of a folder of several sets.
     home = next(Path("parts/sets").iterdir())
-    (row,) = evaluate(str(home), "digits", nets="convnet3", protocol="dc", n=2, epochs=2, threads=1)
+    (row,) = evaluate(
+        str(home), "digits", network="convnet3", protocol="dc", repeats=2, epochs=2, threads=1
+    )
     assert [list(one) for one in row.sets] == first["sets"]
 
 

@@ -446,7 +446,8 @@ def test_every_method_through_the_command(
         (name, 3, str(place / "0")),
         (name, 4, str(place / "1")),
     ]
-    assert shown.out.splitlines()[-1] == f"next: condensery evaluate {place}"
+    beside = "whole" if method == "random" else "random whole"
+    assert shown.out.splitlines()[-1] == f"next: condensery evaluate {place} {beside} --minutes 5"
     folder = {file.name for file in (place / "0").iterdir()}
     assert folder == {"condensed.safetensors", "recipe.yaml", "images.png", "run.json"}
     recipe = yaml.safe_load((place / "1" / "recipe.yaml").read_text())

@@ -21,7 +21,7 @@ from condensery.condensation.api import condense
 from condensery.data import load
 from condensery.data.spectrograms import magnitudes, one_second, spectrogram
 from condensery.errors import DataError, UsageError
-from condensery.evaluation.run import evaluate
+from condensery.evaluation.api import evaluate
 from condensery.selection import select_random
 from condensery.sets.condensed import CondensedSet
 from condensery.sets.export import export
@@ -216,7 +216,7 @@ def test_a_rate_that_was_found_is_kept(tmp_path: Path) -> None:
     words = spoken(tmp_path / "words", rate=44100)
     made = condense(words, ipc=1, iterations=0, plan="exact", overrides=NET)
     assert made.about.config["sample_rate"] == 16000
-    other = condense(words, ipc=1, iterations=0, rate=8000, plan="exact", overrides=NET)
+    other = condense(words, ipc=1, iterations=0, sample_rate=8000, plan="exact", overrides=NET)
     assert other.about.config["sample_rate"] == 8000
     with pytest.raises(DataError, match="recordings of 8000 samples per second"):
         evaluate(other, load(words))

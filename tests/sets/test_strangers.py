@@ -139,7 +139,7 @@ def test_a_pt_file_whose_tensors_repeat_one_number_is_rejected(
     torch.save({"images": images, "labels": labels}, tmp_path / "bomb.pt")
     assert (tmp_path / "bomb.pt").stat().st_size < 10_000
     with pytest.raises(DataError, match="more numbers than it stores"):
-        evaluate(tmp_path / "bomb.pt", tiny_data, n=1, epochs=1, threads=1)
+        evaluate(tmp_path / "bomb.pt", tiny_data, repeats=1, epochs=1, threads=1)
     (tmp_path / "zero.pt").symlink_to("/dev/zero")
     with pytest.raises(DataError, match="not a regular file"):
-        evaluate(tmp_path / "zero.pt", tiny_data, n=1, epochs=1, threads=1)
+        evaluate(tmp_path / "zero.pt", tiny_data, repeats=1, epochs=1, threads=1)

@@ -199,7 +199,7 @@ def test_accuracies_do_not_depend_on_who_is_trained_beside(
     def accuracies(networks: int) -> Any:
         plan = dataclasses.replace(EXACT, networks=networks)
         how: dict[str, Any] = {"nets": "convnet1:width=4", "protocol": "dsa", "epochs": 6}
-        (row,) = evaluate({"row": sets}, tiny_data, n=n, plan=plan, **how)
+        (row,) = evaluate({"row": sets}, tiny_data, repeats=n, plan=plan, **how)
         assert ("up to 2 networks together" in row.plan) == (networks == 2)
         return row.sets
 
@@ -314,8 +314,8 @@ def test_what_cannot_be_together_is_said_to_be_alone(tiny_data: Data) -> None:
     plan = dataclasses.replace(EXACT, networks=4)
     how: dict[str, Any] = {"nets": "convnet1:width=4,norm=batch", "protocol": "gm", "epochs": 3}
     one = select_random(tiny_data, ipc=2)
-    (asked,) = evaluate(one, tiny_data, n=2, plan=plan, **how)
-    (alone,) = evaluate(one, tiny_data, n=2, plan=EXACT, **how)
+    (asked,) = evaluate(one, tiny_data, repeats=2, plan=plan, **how)
+    (alone,) = evaluate(one, tiny_data, repeats=2, plan=EXACT, **how)
     assert "together" not in asked.plan
     assert asked.sets == alone.sets
 
@@ -399,6 +399,6 @@ def test_from_a_plan_file(tiny_data: Data, tmp_path: Path) -> None:
     file.write_text("networks: 3\n")
     one: CondensedSet = select_random(tiny_data, ipc=2)
     how: dict[str, Any] = {"nets": "convnet1:width=4", "protocol": "dc", "epochs": 2}
-    (row,) = evaluate(one, tiny_data, n=3, plan=str(file), **how)
+    (row,) = evaluate(one, tiny_data, repeats=3, plan=str(file), **how)
     assert row.n == 3
     assert "3 networks together" in row.plan

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from condensery.evaluation.comparison import Comparer
-from condensery.evaluation.run import EvaluationSettings
+from condensery.evaluation.run import EvaluationSettings, shown_by
 from condensery.runtime.distributed import Ranks, check_device, joined
 from condensery.runtime.malloc import keep_memory
 from condensery.utils.output import put_error
 from condensery.utils.progress import Progress
 from condensery.utils.signals import interruptible
 
-from .shared import conclude, data_of, folder_of, printer
+from .shared import conclude, data_of, folder_of, printer, with_random
 
 
 def compare(options: Any) -> int:
@@ -32,9 +32,10 @@ def _compare(options: Any, ranks: Ranks) -> int:
     how = EvaluationSettings(
         options.nets, options.epochs, options.seed, options.plan, options.device, options.threads
     )
+    data = ranks.local_rank_first(lambda: data_of(names, options))
     ready = Comparer(
-        names,
-        ranks.local_rank_first(lambda: data_of(names, options)),
+        with_random(names, data),
+        data,
         nets=options.net,
         protocols=options.protocol or "dsa",
         reference=options.reference,
@@ -51,7 +52,8 @@ def _compare(options: Any, ranks: Ranks) -> int:
     bar = Progress(ready.total, "networks", quiet=quiet, done=known)
     with bar as progress, interruptible() as stops:
         try:
-            found = ready.run(lambda what, got: progress.advance(f"{what}: {got:.1f} %"), ranks)
+            watch: dict[str, Any] = shown_by(progress)
+            found = ready.run(ranks=ranks, **watch)
         except KeyboardInterrupt:
             left = ready.total - ready.known()
             if not ranks.first:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,11 +32,14 @@ from condensery.utils.facts import note_facts
 from condensery.utils.files import check_no_link
 from condensery.utils.output import put_error
 from condensery.utils.signals import Interrupted
-from condensery.utils.text import plural, size_text, time_text
+from condensery.utils.text import minutes_text, plural, size_text, time_text
 
 from . import evaluate_at as curves
 from .in_minutes import begun, default_out, in_minutes, ipc_for
-from .shared import conclude, facts_of_set, folder_of, printer
+from .shared import conclude, facts_of_set, folder_of, next_line, printer
+
+#: What --dry-run tells the iterations of, where no time is given.
+_USUAL_MINUTES = 10.0
 
 
 def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
@@ -75,6 +77,9 @@ def condense_sets(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> 
     out = folder_of(options.out, default_out(data, config.recipe, config.ipc))
     if options.sets > 1 and any((out / file).exists() for file in ("recipe.yaml", FILE)):
         raise UsageError(f"--out {out} holds a run of one set; choose another for --sets")
+    if not any((place / "recipe.yaml").exists() for place in (out, out / "0")):
+        for note in data.notes:  # once, when a set begins
+            order.say(f"note: {note}")
     results = []
     for number in range(1 if options.dry_run else options.sets):
         place = out / str(number) if options.sets > 1 else out
@@ -91,8 +96,7 @@ def condense_sets(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> 
                     f"so does: {_resume(out, config)}"
                 )
             return 128 + stop.number
-    again = shlex.join(["condensery", "evaluate", str(out)])
-    lines = [] if options.dry_run else [f"next: {again}"]
+    lines = [] if options.dry_run else [next_line(out)]
     conclude(options, {"runs": results}, lines, speaks=ranks.first)
     return 0
 
@@ -157,7 +161,7 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
             f"note: settings that depend on the budget are those of {held_ipc} images per class, "
             f"as {options.config} has them; --recipe {config.recipe} chooses them for {config.ipc}"
         )
-    for note in [*data.notes, *notes_of(found.choices, config.ipc)]:
+    for note in notes_of(found.choices, config.ipc):
         say(f"note: {note}")
     return _Order(options, data, config, found.choices, planned, every, ranks, say, minutes)
 
@@ -251,6 +255,7 @@ def _plan(order: _Order, config: RunConfig, folder: RunFolder, status: Status, n
         changes=order.planned,
         choices=order.choices,
         ranks=order.ranks,
+        minutes=options.minutes,
     )
     if status != "new" and folder.checkpoints.files:
         order.say(f"continuing {folder.path}, with its original plan")
@@ -262,13 +267,20 @@ def _announce(order: _Order, config: RunConfig, plan: Plan) -> None:
     data, ranks, say = order.data, order.ranks, order.say
     say(
         f"condensing {data.name} ({len(data.train)} images, {data.train.classes} classes) to "
-        f"{config.ipc} per class: {config.recipe}, {config.iterations} iterations, seed "
+        f"{config.ipc} per class: {config.recipe}, {_how_long(order.options, config)}, seed "
         f"{config.seed}"
     )
     say(f"plan: {plan.describe()}")
     _say_where(data, plan, say)
     if not ranks.alone:
         say(f"processes: {ranks.world}, {_split(data.train.classes, ranks.world)} each")
+
+
+def _how_long(options: Any, config: RunConfig) -> str:
+    """How long a run is: its time, where it has one."""
+    if options.minutes is None:
+        return f"{config.iterations} iterations"
+    return f"for {minutes_text(options.minutes)} (at most {config.iterations} iterations)"
 
 
 def _seconds(folder: RunFolder) -> float:
@@ -296,8 +308,8 @@ def _say_how_it_ended(
         missed = [drop for drop in config.optimizer.drops if drop > done]
         never = f"; scheduled rate drops at {missed} were not reached" if missed else ""
         say(
-            f"time limit reached after {done} of {config.iterations} iterations{never}; "
-            f"{_resume(folder.path, config)} goes on"
+            f"time limit reached after {done} of {config.iterations} iterations{never}; continue "
+            f"with: {_resume(folder.path, config)} --minutes N, for N in all, or without it"
         )
     say(f"done in {time_text(_seconds(folder))}: {folder.path}")
 
@@ -311,10 +323,12 @@ def _dry_run(
     each += f", {found.steps} steps per iteration" if found.steps > 1 else ""
     each += f", {found.network_seconds:.3g} s for a new network" if found.steps > 1 else ""
     times = f"{options.sets} × " if options.sets > 1 else ""
-    say(f"time: about {times}{time_text(found.seconds)} ({each})")
-    if options.minutes is not None and options.minutes * 60 < found.seconds:
-        part = round(config.iterations * options.minutes * 60 / found.seconds)
-        say(f"  --minutes {options.minutes:g}: about {part} of {config.iterations} iterations")
+    bound = "at most" if plan.compile else "about"
+    say(f"time: {bound} {times}{time_text(found.seconds)} ({each})")
+    minutes = options.minutes or _USUAL_MINUTES
+    if minutes * 60 < found.seconds:
+        part = round(config.iterations * minutes * 60 / found.seconds)
+        say(f"  --minutes {minutes:g} gives about {part} of {config.iterations} iterations")
     where = f"on {plan.device}" if plan.device != "cpu" else "for the whole process"
     say(f"memory: {size_text(found.memory_bytes)} peak in these steps, {where}")
     say(

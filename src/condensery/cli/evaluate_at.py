@@ -60,7 +60,7 @@ def evaluated(
             **where,
             nets=None,
             seed=config.seed,
-            on_network=lambda what, found: progress.advance(f"{what}: {found:.1f} %"),
+            on_network=lambda what, found: progress.advance(f"{found:.1f} %: {what}"),
         )
     head = ["iteration", "n", "accuracy %", "network", "protocol"]
     lines = [

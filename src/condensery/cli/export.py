@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from condensery.errors import UsageError, unknown_name
+from condensery.evaluation.api import evaluate as evaluate_sets
 from condensery.evaluation.result import Result, result_table
-from condensery.evaluation.run import evaluate as evaluate_sets
 from condensery.runtime.malloc import keep_memory
 from condensery.sets.condensed import CondensedSet
 from condensery.sets.export import FORMATS, rounded
@@ -86,7 +86,7 @@ def _verify(condensed: CondensedSet, options: Any) -> tuple[list[Result], int]:
     results = evaluate_sets(
         [condensed, coarse],
         data,
-        n=options.nets,
+        repeats=options.nets,
         epochs=options.epochs,
         plan=options.plan,
         device=options.device,

@@ -33,7 +33,7 @@ class OutputFlags:
     """What is written for people and programs."""
 
     json: str | None = None
-    """Write the result to this file as JSON."""
+    """Write the result to this file as JSON; - is standard output, without the lines for people."""
     quiet: bool = False
     """Print nothing but errors."""
 
@@ -47,7 +47,7 @@ class PlanFlags:
     device: str | None = None
     """Torch device, such as cpu or cuda:0; by default the first GPU, if any."""
     threads: int | None = None
-    """CPU threads; by default all that the process may use."""
+    """CPU threads; by default all that the process may use, or OMP_NUM_THREADS."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,23 +204,29 @@ class SelectFlags(OutputFlags, PlanFlags, DataFlags):
 class EvaluateFlags(OutputFlags, PlanFlags, DataFlags):
     """Train fresh networks on sets, and test them on the real test split.
 
-    A set is a run folder, a .safetensors file, a folder of several sets (one row), or the word
-    whole: the whole training split under a short schedule of its own, whole+epochs=N+rate=R.
+    A set is a run folder, a .safetensors file, a folder of several sets (one row), or a word:
+    whole, the whole training split under a short schedule of its own (whole+epochs=N+rate=R), or
+    random, three draws of as many real images. Every network's accuracy is kept: a command that
+    was stopped continues.
     """
 
     data: str | None = None
     """Data set whose test split is used; by default the source of the first set."""
     net: list[str] | None = None
     """Networks, such as convnet3 mlp resnet18:norm=batch; chosen by image size by default."""
-    nets: int = 5
-    """Networks per set."""
+    nets: int | None = None
+    """Networks per set (default 5)."""
     protocol: str = "dsa"
     """How networks are trained: dc, dsa, gm, idc or idc_steps; dc+augmentation=none
     overrides a constant, and the result says so."""
     epochs: int | None = None
     """Epochs to train on each set; the result's protocol says so. whole+epochs=N sets its own."""
+    minutes: float | None = None
+    """Time for all of it: networks, down to 3, and epochs that you do not give are cut to fit."""
     seed: int = 0
     """Seed of initialisation, shuffling and augmentation."""
+    out: str | None = None
+    """Folder that keeps accuracies, such as compare's; by default the user's cache."""
 
 
 #: A field named ``list`` hides the type in its class.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import logging
 import os
 import re
 import signal
@@ -14,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from condensery.errors import wrong_value
-from condensery.utils.output import printing_failed, put_error
+from condensery.utils.output import printing_failed, put, put_error
 from condensery.utils.search_path import without_current_folder
 from condensery.utils.signals import interruptible
 
 from . import flags
 from .parser import parser_for
 from .unexpected import unexpected
+from .words import command_hint, flag_hint
 
 #: Command → its options, its positional argument if it has one, and that argument's help.
 COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
@@ -61,6 +63,9 @@ COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
 #: Commands that several processes carry out together.
 SPLIT = ("condense", "resume", "evaluate", "compare", "reproduce")
 
+#: SIGPIPE, which Windows does not have.
+_PIPE = int(getattr(signal, "SIGPIPE", 13))
+
 _DOTTED = re.compile(r"--(\w+(?:\.\w+)+)(?:=(.*))?", re.DOTALL)
 
 
@@ -74,13 +79,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     with without_current_folder(), interruptible() as signals:
         try:
             command, values, dotted = _parse(arguments)
+            # Commands print notes on data themselves, once for a set.
+            logging.getLogger("condensery.data").setLevel(logging.ERROR)
             return _printed(_run(command, values, dotted))
         except KeyboardInterrupt:
             return _fail_alike("stopped", 128 + (signals[0] if signals else signal.SIGINT))
         except BrokenPipeError:
             # The reader of our output has gone, as `| head` does.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 128 + signal.SIGPIPE
+            return 128 + _PIPE
         except Exception as error:  # the last net: nothing above was meant to let it through
             return _fail(unexpected(error), 1)
 
@@ -94,7 +101,7 @@ def _run(command: str, values: Any, dotted: list[tuple[str, Any]]) -> int:
         UsageError,
         out_of_memory,
     )
-    from condensery.runtime.torchrun import check_alone
+    from condensery.runtime.torchrun import check_alone, launched
     from condensery.utils.files import check_writable
 
     try:
@@ -104,8 +111,15 @@ def _run(command: str, values: Any, dotted: list[tuple[str, Any]]) -> int:
         return _fail_alike(str(error), 2)
     try:
         for flag in ("json", "csv", "markdown"):
-            if getattr(values, flag, None) is not None:
-                check_writable(Path(getattr(values, flag)), f"--{flag}")
+            place = getattr(values, flag, None)
+            if place is not None and (flag, place) != ("json", "-"):
+                check_writable(Path(place), f"--{flag}")
+        given = [getattr(values, name, None) for name in ("plan", "device", "threads")]
+        typed = given not in ([None] * 3, ["auto", None, None])
+        if typed and launched() == 1:  # before data are read; ranks have a check of their own
+            from condensery.runtime.plan import check_place
+
+            check_place(given[0] or "auto", *given[1:])
         name = "list_" if command == "list" else command  # a builtin's name
         action: Callable[..., int] = getattr(import_module(f"condensery.cli.{command}"), name)
         return action(values, dotted) if command == "condense" else action(values)
@@ -129,7 +143,7 @@ def _printed(code: int) -> int:
     if failure is None or code:
         return code
     if isinstance(failure, BrokenPipeError):
-        return 128 + signal.SIGPIPE
+        return 128 + _PIPE
     reason = failure.strerror or str(failure)
     return _fail(f"the output could not be printed ({reason}); what it told of is finished", 1)
 
@@ -148,6 +162,8 @@ def _fail_alike(message: str, code: int) -> int:
 
 def _parse(arguments: list[str]) -> tuple[str, Any, list[tuple[str, Any]]]:
     """Command, its checked options and the recipe's dotted overrides."""
+    if arguments[:1] == ["--print-completion"]:
+        raise SystemExit(_completion(arguments[1:]))
     rest, dotted = split_dotted(_joined(arguments))
     parser = parser_for(rest, COMMANDS)
     try:
@@ -169,6 +185,16 @@ def _joined(arguments: Sequence[str]) -> list[str]:
         else:
             out.append(word)
     return out
+
+
+def _completion(arguments: Sequence[str]) -> int:
+    """Print the script with which a shell completes the command."""
+    from .completion import SHELLS, script
+
+    if len(arguments) != 1 or arguments[0] not in SHELLS:
+        return _fail_alike(f"--print-completion needs the shell: {', '.join(SHELLS)}", 2)
+    put(*script(arguments[0], COMMANDS).splitlines())
+    return 0
 
 
 def split_dotted(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, Any]]]:
@@ -216,11 +242,19 @@ def _plainly(error: Exception, arguments: Sequence[str]) -> str:
         if (command, got) == ("data", "--data"):
             return "data takes the data set as a positional argument: condensery data SPEC"
         flags = [f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(COMMANDS[command][0])]
-        near = difflib.get_close_matches(got, flags, n=1, cutoff=0.65)
+        word = flag_hint(got, flags)
+        near = [word] if word else difflib.get_close_matches(got, flags, n=1, cutoff=0.65)
         hint = f"did you mean {near[0]}?" if near else f"see condensery {command} --help"
+        if word and word.startswith("nothing"):
+            hint = f"it needs {word}"
         return f"{command} does not know {got}; {hint}"
     choice = re.search(r"invalid choice: '?([^' ]+)", text)
     if choice and not command:
+        from condensery.config.recipes import recipe_names
+
+        line = command_hint(choice[1], recipe_names())
+        if line:
+            return f"{choice[1]} is a recipe; the command is: {line}"
         near = difflib.get_close_matches(choice[1], COMMANDS, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else "."
         return f"there is no command {choice[1]}{hint} Known: {', '.join(COMMANDS)}"

@@ -18,6 +18,8 @@ from condensery.runtime.malloc import keep_memory
 from condensery.runtime.provenance import checkout
 from condensery.utils.files import check_writable
 from condensery.utils.output import put_error
+from condensery.utils.screen import columns as screen_columns
+from condensery.utils.screen import fitting_table, wrapped
 from condensery.utils.text import plural, time_text
 from condensery.utils.text import table as columns
 
@@ -77,10 +79,19 @@ def _list(options: Any) -> int:
     rows = pick(options.table, options.row) if options.row else table(options.table)
     held = [status_of(row, lies_here) for row in rows]
     lines = [[c.row.name, c.row.value, _what(c.row, c.status, c.reason)] for c in held]
-    shown = columns(["row", "published", "what would be run"], lines)
+    head = ["row", "published", "what would be run"]
+    shown = columns(head, lines)
+    limit = screen_columns()
+    if limit is not None and max(map(len, shown.splitlines())) > limit:
+        blocks = [[f"{name}: {value}", *_indented(what, limit)] for name, value, what in lines]
+        shown = "\n".join(line for block in blocks for line in block)
     listed = [{**c.row.as_dict(), "status": c.status, "reason": c.reason} for c in held]
     conclude(options, {"table": options.table, "rows": listed}, shown.splitlines())
     return 0
+
+
+def _indented(text: str, limit: int) -> list[str]:
+    return [f"  {line}" for line in wrapped([text], limit - 2)]
 
 
 def _what(row: Published, status: str, reason: str) -> str:
@@ -255,7 +266,13 @@ def _summary(results: list[tuple[Published, dict[str, Any]]]) -> str:
         for row, made in results
     ]
     head = ["row", "published", "ours", "n", "protocol", "verdict"]
-    return f"{columns(head, lines)}\nlast epoch, n = sets × networks, mean ± std (ddof 0)"
+    return f"{_fitting(head, lines)}\nlast epoch, n = sets × networks, mean ± std (ddof 0)"
+
+
+def _fitting(head: list[str], lines: list[list[str]]) -> str:
+    """A table whose protocols and verdicts go below it where they are too long."""
+    cells = {name: [line[place] for line in lines] for place, name in enumerate(head)}
+    return fitting_table(cells, keyed=["verdict", "protocol"])
 
 
 def _estimate(

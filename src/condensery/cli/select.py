@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,14 @@ from condensery.sets.condensed import FILE, CondensedSet
 from condensery.utils.output import put_error
 from condensery.utils.signals import Interrupted
 
-from .shared import conclude, facts_of_set, folder_of, printer, read
+from .shared import conclude, facts_of_set, folder_of, next_line, printer, read
 
 
 def select(options: Any) -> int:
     """Select real images, by a draw or by what a trained network says."""
     method = selection_named(options.method)
     training = {n: getattr(options, n) for n in ("net", "epochs", "rate", "batch", "augmentation")}
+    training["network"] = training.pop("net")
     if not trains(method):
         check_no_training(method, training)
     if options.sets < 1:
@@ -66,6 +66,5 @@ def select(options: Any) -> int:
     except Interrupted as stop:
         put_error(f"condensery: stopped by {stop}; the same command continues")
         return 128 + stop.number
-    again = shlex.join(["condensery", "evaluate", str(out)])
-    conclude(options, {"runs": results}, [f"next: {again}"])
+    conclude(options, {"runs": results}, [next_line(out, draws=method == "random")])
     return 0

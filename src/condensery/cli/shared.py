@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,18 @@ from condensery.data import Data, load
 from condensery.data.catalogue import as_meant_in, known_names
 from condensery.data.pictures import NoRecordingsError
 from condensery.errors import DataError, UsageError
-from condensery.evaluation.rows import check_not_runs, split_name, whole_epochs
+from condensery.evaluation.rows import Row, check_not_runs, split_name, whole_epochs
+from condensery.selection import select_random
 from condensery.sets.condensed import CondensedSet, load_sets
 from condensery.sets.foreign import is_foreign
 from condensery.utils.facts import note_facts
 from condensery.utils.files import write_json, write_text
 from condensery.utils.output import put
+
+#: What ``--json`` takes for standard output.
+STANDARD_OUTPUT = "-"
+#: The word for random images as a row, and how many draws of them are one.
+RANDOM, _DRAWS = "random", 3
 
 
 def folder_of(out: str | None, default: Path) -> Path:
@@ -27,13 +35,25 @@ def folder_of(out: str | None, default: Path) -> Path:
     return Path(out) if out is not None else default
 
 
+def next_line(out: Path, *, draws: bool = False) -> str:
+    """What to do with a set: a command that ends soon and holds what a number needs beside it.
+
+    Args:
+        out: its folder.
+        draws: whether it is the random images that others are compared with.
+    """
+    beside = ["whole"] if draws else [RANDOM, "whole"]
+    again = ["condensery", "evaluate", str(out), *beside, "--minutes", "5"]
+    return f"next: {shlex.join(again)}"
+
+
 def read(spec: str, options: Any) -> Data:
     """A data set, read as the flags say."""
     return load(
         spec,
         size=options.size,
         channels=options.channels,
-        rate=options.sample_rate,
+        sample_rate=options.sample_rate,
         flip=False if options.no_flip else None,
         layout=options.layout,
         value_range=options.range,
@@ -44,7 +64,8 @@ def read(spec: str, options: Any) -> Data:
 def data_of(names: list[str], options: Any) -> Data:
     """The data that sets are tested on: as named, read the way the first set saw it."""
     config: Mapping[str, Any] = {}
-    named = [place for _, place in map(split_name, names) if whole_epochs(place) is None]
+    places = [place for _, place in map(split_name, names) if whole_epochs(place) is None]
+    named = [place for place in places if not is_random(place)]
     for place in named:
         check_not_runs(Path(place))
     sets = [place for place in named if not is_foreign(Path(place))]
@@ -58,7 +79,7 @@ def data_of(names: list[str], options: Any) -> Data:
             spec,
             size=_either(options, config, "size"),
             channels=_either(options, config, "channels"),
-            rate=_either(options, config, "sample_rate"),
+            sample_rate=_either(options, config, "sample_rate"),
             layout=_either(options, config, "layout"),
             value_range=config.get("value_range") if options.range is None else options.range,
             flip=False if options.no_flip else config.get("flip"),
@@ -84,6 +105,32 @@ def _either(options: Any, config: Mapping[str, Any], name: str) -> Any:
     """What a flag says, or else what the first set's file does."""
     said = getattr(options, name)
     return config.get(name) if said is None else said
+
+
+def is_random(place: str) -> bool:
+    """Whether the word ``random`` is meant, and no file or folder of that name."""
+    return place == RANDOM and not Path(place).exists()
+
+
+def with_random(names: list[str], data: Data) -> list[Any]:
+    """The rows that were named; the word ``random`` is draws at the budget of the first set.
+
+    Raises:
+        UsageError: when no other row has a budget.
+    """
+    pairs = [(name, place, is_random(place)) for name, place in map(split_name, names)]
+    if not any(drawn for _, _, drawn in pairs):
+        return list(names)
+    rows = [None if p[2] else Row.of(given, data) for given, p in zip(names, pairs, strict=True)]
+    ipc = next((row.sets[0].ipc for row in rows if row is not None and row.sets), None)
+    if ipc is None:
+        raise UsageError(
+            "random is drawn at the budget of another row, and there is none; name a set beside "
+            "it, or draw it first: condensery select random --ipc N"
+        )
+    draws = [select_random(data, ipc=ipc, seed=seed) for seed in range(_DRAWS)]
+    drawn = {name: Row.named(name, draws, data) for name, _, is_drawn in pairs if is_drawn}
+    return [row or drawn[p[0]] for row, p in zip(rows, pairs, strict=True)]
 
 
 def _spec_of(sets: list[str], config: Mapping[str, Any]) -> str:
@@ -131,7 +178,9 @@ def facts_of_set(condensed: CondensedSet) -> dict[str, Any]:
 
 def printer(options: Any, speaks: bool = True) -> Callable[..., None]:
     """What prints lines, each an argument; nothing with --quiet or where another process speaks."""
-    return put if speaks and not options.quiet else (lambda *lines: None)
+    # With --json - standard output is JSON alone.
+    silent = options.quiet or options.json == STANDARD_OUTPUT
+    return put if speaks and not silent else (lambda *lines: None)
 
 
 def conclude(
@@ -156,7 +205,10 @@ def conclude(
     failure: Exception | None = None
     for path, text in files:
         failure = _attempted(path, write_text, text) or failure
-    failure = _attempted(options.json, write_json, lambda: value) or failure
+    if options.json == STANDARD_OUTPUT:
+        put(*json.dumps(value, indent=2).splitlines())
+    else:
+        failure = _attempted(options.json, write_json, lambda: value) or failure
     printer(options)(*lines)
     if failure is not None:
         raise failure

@@ -20,7 +20,7 @@ from condensery.data.axes import Layout
 from condensery.data.catalogue import as_meant_in
 from condensery.errors import UsageError
 from condensery.runtime.distributed import Ranks
-from condensery.runtime.plan import Plan, choose_plan
+from condensery.runtime.plan import Plan, choose_plan, passes_in
 
 from .convergence import window_of
 
@@ -77,7 +77,7 @@ def load_for_run(
             place,
             size=how.size,
             channels=how.channels,
-            rate=how.sample_rate,
+            sample_rate=how.sample_rate,
             flip=how.flip,
             layout=cast("Layout | None", how.layout),
             value_range=how.value_range,
@@ -140,7 +140,7 @@ def resolved(
     if asked not in (None, data.rate):
         raise UsageError(
             f"sample_rate {asked} is requested, but the data were read with {data.rate or 'none'}; "
-            "pass rate= to load"
+            "pass sample_rate= to load"
         )
     return found
 
@@ -222,6 +222,7 @@ def plan_for(
     threads: int | None = None,
     *,
     choices: Choices | None = None,
+    minutes: float | None = None,
 ) -> Plan:
     """The execution plan of a run: what was requested, or what suits its device and size.
 
@@ -232,9 +233,11 @@ def plan_for(
         device: torch device.
         threads: CPU threads.
         choices: of the configuration, where they are built already.
+        minutes: time limit of the run.
     """
     shape = data.train.shape
     images = passes_of(data.train.counts, config, choices or Choices.of(config))
+    images = passes_in(minutes, images, shape, threads)
     found = choose_plan(plan, shape=shape, images=images, device=device, threads=threads)
     # Several networks at once are for evaluations.
     return dataclasses.replace(found, processes=1, networks=1)

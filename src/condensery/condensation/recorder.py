@@ -19,6 +19,7 @@ from condensery.utils.signals import Interrupted
 from .divergence import Drift
 from .loop import Condenser
 from .run_folder import RunFolder
+from .stalls import Stalls
 
 #: Parts of a run after which the set is kept and drawn.
 _PICTURES = 4
@@ -55,8 +56,10 @@ class Recorder:
         minutes: float | None,
         keep: Collection[int],
         ranks: Ranks,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
         self.ranks = ranks
+        self._warn = warn or (lambda text: progress.say(f"condensery: {text}"))
         held = folder.facts()
         self.folder = folder
         self.progress = progress
@@ -74,6 +77,7 @@ class Recorder:
         self.last_step: int | None = None
         self.drift = Drift(held.get("loss_at_the_start"))
         self._told: set[str] = set()
+        self._stalls: Stalls | None = None
 
     @property
     def seconds(self) -> float:
@@ -94,6 +98,10 @@ class Recorder:
         if run.matcher.repeats and "repeats" not in self._told:
             self._told.add("repeats")
             self.warn(_REPEATS)
+        if self._stalls is None:
+            self._stalls = Stalls(run.plan.threads if run.plan.device == "cpu" else 1)
+        if (notice := self._stalls.step()) is not None:
+            self.warn(notice)
         # Clocks and signals differ from rank to rank: what one has seen all of them do.
         here = self.stops[0] if self.stops else 0, int(self._due(run)), int(self._over())
         stop, due, over = self.ranks.all_reduce_max(*here)
@@ -176,9 +184,9 @@ class Recorder:
             self._told.discard(what)
 
     def warn(self, text: str) -> None:
-        """A line on standard error."""
+        """A line on standard error, or wherever the caller wants it."""
         if self.ranks.first:
-            self.progress.say(f"condensery: {text}")
+            self._warn(text)
 
 
 def reason(error: Exception) -> str:

@@ -29,6 +29,7 @@ def plan_of_run(
     changes: Mapping[str, Any],
     choices: Choices,
     ranks: Ranks,
+    minutes: float | None = None,
 ) -> Plan:
     """The plan that a run started with, or that of a new one; the same on all ranks.
 
@@ -45,6 +46,7 @@ def plan_of_run(
         changes: fields of a new run's plan that differ from it.
         choices: of the configuration.
         ranks: those that share the run.
+        minutes: time limit of a new run.
 
     Raises:
         UsageError: for a plan that cannot be run here.
@@ -52,7 +54,7 @@ def plan_of_run(
     begun = folder if status != "new" else RunFolder(folder.path.parent / "0")
     found = begun.plan() if status != "new" or number else None
     if found is None:
-        found = plan_for(data, config, plan, device, threads, choices=choices)
+        found = plan_for(data, config, plan, device, threads, choices=choices, minutes=minutes)
         if changes:
             changed = {**found.as_dict(), "name": f"{found.name}, changed", **changes}
             found = make(Plan, changed, "plan")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext, suppress
 from typing import Any
 
@@ -42,6 +42,8 @@ def carry_out(
     keep: Collection[int] = (),
     facts: Mapping[str, Any] | None = None,
     ranks: Ranks = ALONE,
+    after_iteration: Callable[[Condenser], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> CondensedSet:
     """Run a configuration in its folder, from the start or from its last checkpoint.
 
@@ -56,6 +58,8 @@ def carry_out(
         keep: outer iterations at which the set is kept among the checkpoints, besides the quarters.
         facts: more for ``run.json`` when it starts.
         ranks: those that carry it out together; the first one writes.
+        after_iteration: called after every outer iteration.
+        warn: called with warnings; they are lines on standard error by default.
 
     Raises:
         Interrupted: when a signal asked to stop; the run can be continued.
@@ -68,7 +72,7 @@ def carry_out(
     with stop_requests(patient=not ranks.alone) as stops, held:
         # Again: now no other process can change it.
         status = ranks.broadcast_object(folder.status(config) if ranks.first else None)
-        _begin(run, data, folder, status, facts or {})
+        _begin(run, data, folder, status, facts or {}, warn)
         folder.note(ranks=ranks.world, **{k: v for k, v in (facts or {}).items() if v is not None})
         ranks.traffic = 0.0
         left = None if minutes is None else minutes - float(folder.facts().get("seconds", 0)) / 60
@@ -76,9 +80,9 @@ def carry_out(
             config.iterations, "iterations", quiet=quiet, done=run.iteration, minutes=left
         ) as progress:
             recorder = Recorder(
-                folder, config, progress, stops, every or Every(), minutes, keep, ranks
+                folder, config, progress, stops, every or Every(), minutes, keep, ranks, warn
             )
-            condensed, ended = _guarded(run, recorder, folder)
+            condensed, ended = _guarded(run, recorder, folder, after_iteration)
             recorder.save(run)
         _finish(folder, condensed, recorder, ended)
         # None looks at the folder before the first one has written.
@@ -89,7 +93,12 @@ def carry_out(
 
 
 def _begin(
-    run: Condenser, data: Data, folder: RunFolder, status: Status, facts: Mapping[str, Any]
+    run: Condenser,
+    data: Data,
+    folder: RunFolder,
+    status: Status,
+    facts: Mapping[str, Any],
+    warn: Callable[[str], None] | None,
 ) -> None:
     """Resume from the last checkpoint, or start."""
     try:
@@ -107,7 +116,7 @@ def _begin(
         "system that all machines share",
     )
     for note in notes if run.ranks.first else ():
-        put_error(f"condensery: {note}")
+        (warn or (lambda text: put_error(f"condensery: {text}")))(note)
     if state is None:
         _write_first(run, data, folder, facts)
         return
@@ -143,12 +152,17 @@ def _write_first(run: Condenser, data: Data, folder: RunFolder, facts: Mapping[s
         ) from error
 
 
-def _guarded(run: Condenser, recorder: Recorder, folder: RunFolder) -> tuple[CondensedSet, Ended]:
+def _guarded(
+    run: Condenser,
+    recorder: Recorder,
+    folder: RunFolder,
+    after_iteration: Callable[[Condenser], None] | None,
+) -> tuple[CondensedSet, Ended]:
     """Run to the end, or to the end of its time; errors say what is kept."""
     try:
         if not run.finished and recorder.over():
             raise TimeUp
-        condensed = run.run(after_step=recorder)
+        condensed = run.run(after_step=recorder, after_iteration=after_iteration)
     except TimeUp:
         return run.result(), "minutes"
     except (UsageError, RanksError):

@@ -97,8 +97,10 @@ def lies_here(name: str) -> bool:
         return lies_here(entry.part_of)
     if entry is None or entry.hub is None:
         return False
-    from datasets import config
-
+    try:
+        from datasets import config
+    except ImportError:  # without it nothing was downloaded, and nothing can be
+        return False
     return (Path(config.HF_DATASETS_CACHE) / entry.hub.replace("/", "___")).is_dir()
 
 

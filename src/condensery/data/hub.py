@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from condensery.errors import DataError
+from condensery.utils.extras import needed
 
 from .pictures import PictureSource, Splits
 from .tables import Table, split_of, splits_of
@@ -83,8 +84,7 @@ def splits_held(data: Any, test: Any = None) -> Splits:
 
 
 def _load(repository: str, config: str | None, name: str) -> Any:
-    import datasets
-
+    datasets = needed("datasets", "hub", "data sets of the hub")
     quiet = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:

@@ -172,6 +172,22 @@ class LabelledSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """One normalised image (C×H×W) and its label.
+
+        Raises:
+            IndexError: for a position that does not exist.
+        """
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"there are {len(self)} images, and none at {index}")
+        rows = torch.tensor([index % len(self)], device=self.index_device)
+        return self.normalised(rows)[0], int(self.labels_at(rows)[0])
+
+    def __repr__(self) -> str:
+        """One line: how many images, of which size and classes."""
+        shape = "×".join(map(str, self.shape))
+        return f"LabelledSet({self.name!r}: {len(self)} images of {shape}, {self.classes} classes)"
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """C, H, W of one image."""
@@ -312,6 +328,24 @@ class Data:
     """The order of the axes that was requested."""
     value_range: ValueRange | None = None
     """The range that was requested; float images of sets from elsewhere are read with it, too."""
+
+    def __repr__(self) -> str:
+        """One line: how many images, of which size and classes."""
+        train, test, shape = self.train, self.test, "×".join(map(str, self.train.shape))
+        return (
+            f"Data({self.name!r}: {len(train)} training and {len(test)} test images of {shape}, "
+            f"{train.classes} classes)"
+        )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of its classes, in the order of the labels."""
+        return self.train.class_names
+
+    @property
+    def sample_rate(self) -> int | None:
+        """Samples per second of the recordings behind the spectrograms; None for pictures."""
+        return self.rate
 
     @property
     def known_as(self) -> str:

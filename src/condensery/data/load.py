@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,6 +13,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from condensery.errors import DataError, UsageError, unknown_name
+from condensery.utils.renamed import old_names
 
 from . import arrays, catalogue, folders, foreign, hub, idx, memory
 from .axes import Layout, checked
@@ -25,6 +27,8 @@ from .whitening import whitened
 
 DataLike: TypeAlias = "str | Path | Data | LabelledSet | tuple[Any, Any] | Dataset[Any]"
 """What :func:`load` takes."""
+
+_LOG = logging.getLogger("condensery.data")
 
 #: What only a run folder has.
 _RUN = ("recipe.yaml", "condensed.safetensors")
@@ -40,12 +44,13 @@ def load(
     test: LabelledSet | tuple[Any, Any] | Dataset[Any] | None = None,
     size: int | None = None,
     channels: int | None = None,
-    rate: int | None = None,
+    sample_rate: int | None = None,
     flip: bool | None = None,
     layout: Layout | None = None,
     value_range: RangeLike | None = None,
     zca: bool = False,
     cache: bool = True,
+    **renamed: Any,
 ) -> Data:
     """Read a data set.
 
@@ -59,7 +64,7 @@ def load(
             Where there is no test split a stratified fifth of the training images is set aside.
         size: side in pixels to bring the images to; spectrograms of recordings have 64.
         channels: 1 (grey) or 3 (colour) to convert to.
-        rate: sample rate to resample recordings to; by default that of the first recording, at
+        sample_rate: what to resample recordings to; by default that of the first recording, at
             most 16000.
         flip: whether augmentation may flip images horizontally; by default the data set's own rule.
         layout: ``"NCHW"`` or ``"NHWC"``, the order of the axes of arrays with four; it is found
@@ -68,11 +73,25 @@ def load(
             0 and 1; ``"normalised"`` for images that are. By default they keep their scale.
         zca: whether images are whitened by the training split (IDC, appendix E.6).
         cache: whether decoded pictures are kept in, and taken from, the user's cache folder.
+        **renamed: the old name ``rate`` of ``sample_rate``, which warns.
+
+    Returns:
+        Both splits. What was decided or left out is in its ``notes``, and logged as warnings of
+        ``condensery.data``.
 
     Raises:
         DataError: when the data cannot be used; it names the file or class and the remedy.
         UsageError: when the options contradict each other.
+
+    >>> data = load("digits")
+    >>> data
+    Data('digits': 1438 training and 359 test images of 1×8×8, 10 classes)
+    >>> image, label = data.train[0]
+    >>> image.shape, data.classes[label]
+    (torch.Size([1, 8, 8]), '0')
     """
+    old = old_names("load", renamed, {"rate": "sample_rate"})
+    rate: int | None = old.get("sample_rate", sample_rate)
     _check(size, channels, rate)
     known = None if value_range is None else ValueRange.parse(value_range)
     wanted = Wanted(
@@ -96,6 +115,8 @@ def load(
     if rate is not None and made.rate is None:
         raise NoRecordingsError(made.name)
     made = _read_so(made, wanted)
+    for note in made.notes:
+        _LOG.warning("%s: %s", made.name, note)
     return _whitened(made) if zca else made
 
 
@@ -293,6 +314,11 @@ def _hub(spec: str) -> PictureSource:
 
 
 def _missing(spec: str) -> DataError:
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", spec) and not spec.startswith("."):
+        return DataError(
+            f"there is no file or folder '{spec}'; check the path, or write hub:{spec} for data "
+            "of that name on the Hugging Face hub"
+        )
     if re.search(r"[/\\~]|\.(npz|parquet|arrow)$", spec):
         return DataError(f"there is no file or folder '{spec}'; check the path")
     asked = unknown_name("data set", spec, catalogue.known_names())

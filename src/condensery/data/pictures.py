@@ -28,7 +28,7 @@ class NoRecordingsError(UsageError):
     def __init__(self, name: str) -> None:
         super().__init__(
             f"a sample rate applies to recordings, but '{name}' holds images; leave --sample-rate "
-            "(rate= of load) out"
+            "(sample_rate= of load) out"
         )
 
 

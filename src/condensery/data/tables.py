@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from condensery.errors import DataError
 from condensery.utils.bounds import BYTES_VARIABLE, most_bytes
+from condensery.utils.extras import needed
 from condensery.utils.reading import regular
 from condensery.utils.text import size_text
 
@@ -81,8 +82,13 @@ def split_of(words: str) -> str | None:
 
 
 def file_table(paths: Sequence[Path], where: str) -> Table:
-    """A split that lies in parquet or arrow files."""
-    from datasets import Features
+    """A split that lies in parquet or arrow files.
+
+    Raises:
+        UsageError: where the libraries that read them are not installed.
+        DataError: for files that cannot be read.
+    """
+    features_of = needed("datasets", "hub", "parquet and arrow files").Features.from_arrow_schema
 
     def batches(columns: list[str]) -> Iterator[Any]:
         for path in paths:
@@ -90,7 +96,7 @@ def file_table(paths: Sequence[Path], where: str) -> Table:
 
     try:
         schema = _schema(paths[0])
-        features = dict(Features.from_arrow_schema(schema))
+        features = dict(features_of(schema))
         for path in paths[1:]:
             if sorted(_schema(path).names) != sorted(schema.names):
                 raise DataError(

@@ -31,6 +31,8 @@ from .cell import Cell, Measured
 
 #: Seconds to wait for the lock of a folder; it is held for milliseconds.
 _PATIENCE = 30.0
+#: The folder of a store in which the numbers lie.
+CELLS = "cells"
 
 
 class Keeper(Protocol):
@@ -98,6 +100,35 @@ class KeptCells:
         # For people; of nothing that the hash does not know.
         words = re.sub(r"[^\w.=+]+", "_", f"{cell.net} {cell.training.name}").strip("_")[:80]
         return self.folder / f"{words}-{digest[:24]}.json"
+
+
+class Remembered:
+    """Keeps accuracies for the time of one call."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[Cell, int], dict[int, Measured]] = {}
+
+    def known(self, cell: Cell, set_index: int) -> dict[int, Measured]:
+        """What was kept of a cell's set."""
+        return dict(self._held.get((cell, set_index), {}))
+
+    def keep(self, cell: Cell, set_index: int, network_index: int, found: Measured) -> None:
+        """Keep one more."""
+        self._held.setdefault((cell, set_index), {})[network_index] = found
+
+
+def store_folder(store: str | Path) -> Path:
+    """Where numbers are kept, in a folder that holds a store or nothing.
+
+    Raises:
+        UsageError: when it holds something else.
+    """
+    folder = Path(store)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--out {folder} is a file; name a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / CELLS).is_dir():
+        raise UsageError(f"--out {folder} holds something other than comparisons; choose another")
+    return folder / CELLS
 
 
 @contextmanager

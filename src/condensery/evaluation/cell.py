@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -100,3 +101,6 @@ def code_of(network: nn.Module) -> str | None:
 
 #: Which set of a row, and which network on it.
 Job = tuple[int, int]
+
+#: Called while a network is trained: which one, and how many of its epochs are done.
+OnEpoch = Callable[[Job, int], None]

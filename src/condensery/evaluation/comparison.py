@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,28 @@ from condensery.data import load
 from condensery.errors import UsageError, unknown_name
 from condensery.runtime.distributed import ALONE, Ranks
 from condensery.runtime.plan import Plan
+from condensery.utils.progress import Progress
+from condensery.utils.python_words import python_words
+from condensery.utils.renamed import old_names
 
-from .cache import Keeper, KeptCells
+from .cache import CELLS as CELLS
+from .cache import Keeper, KeptCells, store_folder
 from .cell import Cell
 from .comparison_table import Compared, Comparison
 from .result import Result
 from .rows import Row, rows_of
-from .run import EvaluationSettings, OnNetwork, cell_of, keepers_of, networks, run_cell
+from .run import (
+    EvaluationSettings,
+    OnNetwork,
+    OnPart,
+    cell_of,
+    keepers_of,
+    known_networks,
+    networks,
+    run_cell,
+    shown_by,
+)
 from .significance import difference, holm
-
-#: The folder of a results store in which the numbers lie.
-CELLS = "cells"
 
 
 class Comparer:
@@ -46,7 +56,7 @@ class Comparer:
         _check_names(rows)
         self.reference = None if reference is None else _named(reference, rows)
         self.n = how.n
-        self.store = KeptCells(_folder(store)) if isinstance(store, str | Path) else store
+        self.store = KeptCells(store_folder(store)) if isinstance(store, str | Path) else store
         chosen = _several(networks(nets, self.data), "network")
         self.cells = [
             cell_of(row, self.data, net, protocol, how)
@@ -62,23 +72,19 @@ class Comparer:
 
     def known(self) -> int:
         """Networks that need no training, because their accuracy is known or will be by then."""
-        found, before = 0, set[str]()
-        for cell in self.cells:
-            keepers = keepers_of(cell, self.store)
-            for number in range(cell.row.count):
-                same = json.dumps(cell.facts(number), sort_keys=True)
-                kept = [keeper.known(cell, number) for keeper in keepers]
-                ready = {k for known in kept for k in known if k < self.n}
-                # The same set under another name is trained on once.
-                found += self.n if keepers and same in before else len(ready)
-                before.add(same)
-        return found
+        return known_networks(self.cells, self.n, self.store)
 
-    def run(self, on_network: OnNetwork | None = None, ranks: Ranks = ALONE) -> Comparison:
+    def run(
+        self,
+        on_network: OnNetwork | None = None,
+        ranks: Ranks = ALONE,
+        on_part: OnPart | None = None,
+    ) -> Comparison:
         """Train what is not known yet, and put the table together.
 
         Args:
             on_network: called after each network that was trained.
+            on_part: called now and then while one is trained.
             ranks: those that share the networks.
 
         Raises:
@@ -92,6 +98,7 @@ class Comparer:
                 self.n,
                 keepers=keepers_of(cell, self.store),
                 on_network=on_network,
+                on_part=on_part,
                 tell_known=False,
                 ranks=ranks,
             )
@@ -101,13 +108,14 @@ class Comparer:
         return Comparison(tuple(rows), self.reference, len(self.data.test))
 
 
+@python_words
 def compare(
     sets: Any,
     data: Any,
     *,
-    nets: Sequence[str] | str | None = None,
+    network: Sequence[str] | str | None = None,
     protocols: Sequence[str] | str = "dsa",
-    n: int = 5,
+    repeats: int = 5,
     reference: str | None = None,
     store: str | Path | Keeper | None = None,
     epochs: int | None = None,
@@ -115,7 +123,9 @@ def compare(
     plan: str | Plan = "auto",
     device: str | None = None,
     threads: int | None = None,
+    progress: bool = False,
     on_network: OnNetwork | None = None,
+    **renamed: Any,
 ) -> Comparison:
     """Train networks on several sets, through several networks and protocols, into one table.
 
@@ -123,28 +133,44 @@ def compare(
         sets: as for :func:`condensery.evaluate`; a path may be given a name, ``NAME=PATH``, and
             names must differ.
         data: anything that :func:`condensery.load` takes.
-        nets: networks; more than one is a comparison across architectures.
+        network: one or several; more than one is a comparison across architectures.
         protocols: one or several.
-        n: networks per set.
+        repeats: networks per set.
         reference: name of the row that the others are compared with.
         store: a folder that keeps every network's accuracy, so that an interrupted or enlarged
             comparison trains only what is missing; nothing is kept by default.
         epochs: fewer epochs than the protocols'.
         seed: seed of initialisation, shuffling and augmentation.
-        plan: execution plan; reported accuracies are float32.
+        plan: execution plan, as for :func:`condensery.evaluate`.
         device: torch device.
         threads: CPU threads.
+        progress: show a bar.
         on_network: called after each network that was trained.
+        **renamed: the old names ``nets`` (now ``network``) and ``n`` (``repeats``), which warn.
+
+    Returns:
+        A table: ``print`` shows it, and ``to_pandas()`` gives it as a data frame.
 
     Raises:
         UsageError: for names, networks and protocols that do not exist or occur twice.
         DataError: for a set that cannot be opened or does not fit the data.
+
+    >>> from condensery import compare, load, select_random
+    >>> digits = load("digits")
+    >>> sets = {"one": select_random(digits, ipc=1), "two": select_random(digits, ipc=2)}
+    >>> table = compare(sets, digits, network="mlp", repeats=2, epochs=3, reference="one")
+    >>> [row.result.set for row in table.rows]
+    ['one', 'two']
     """
-    how = EvaluationSettings(n, epochs, seed, plan, device, threads)
+    old = old_names("compare", renamed, {"nets": "network", "n": "repeats"})
+    network, repeats = old.get("network", network), old.get("repeats", repeats)
+    how = EvaluationSettings(repeats, epochs, seed, plan, device, threads)
     ready = Comparer(
-        sets, data, nets=nets, protocols=protocols, reference=reference, store=store, how=how
+        sets, data, nets=network, protocols=protocols, reference=reference, store=store, how=how
     )
-    return ready.run(on_network)
+    with Progress(ready.total, "networks", quiet=not progress, done=ready.known()) as bar:
+        watch: dict[str, Any] = shown_by(bar, on_network)
+        return ready.run(**watch)
 
 
 def _compared(
@@ -207,17 +233,3 @@ def _named(reference: str, rows: Sequence[Row]) -> str:
     if reference not in names:
         raise unknown_name("row for --reference", reference, names)
     return reference
-
-
-def _folder(store: str | Path) -> Path:
-    """Where numbers are kept, in a folder that holds a store or nothing.
-
-    Raises:
-        UsageError: when it holds something else.
-    """
-    folder = Path(store)
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--out {folder} is a file; name a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / CELLS).is_dir():
-        raise UsageError(f"--out {folder} holds something other than comparisons; choose another")
-    return folder / CELLS

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from condensery.utils.escape import csv_text, markdown, printable
+from condensery.utils.escape import csv_text, markdown
+from condensery.utils.screen import fitting_table, wrapped
 from condensery.utils.text import plural, size_text, table, time_text
 
-from .result import Result
+from .result import Result, accuracy_text, frame, small_test_notes
 from .significance import CONFIDENCE, Difference
 
 #: Marks what was tested on networks: it speaks of the sets at hand.
@@ -19,9 +20,12 @@ _MARK = "†"
 
 
 def screen_table(comparison: Comparison) -> str:
-    """Lines that fit a wide screen, and what its columns mean below them."""
-    head, cells = _columns(comparison, str)
-    return "\n".join([table(head, cells), *map(printable, _notes(comparison))])
+    """Lines that fit the screen, and what its columns mean below them."""
+    head, rows = _columns(comparison, str)
+    cells = {name: [row[place] for row in rows] for place, name in enumerate(head)}
+    optional = ["time", "size", "ipc", "of whole"]
+    drawn = fitting_table(cells, keyed=["protocol", "network"], optional=optional)
+    return "\n".join([drawn, *wrapped(_notes(comparison))])
 
 
 def markdown_table(comparison: Comparison) -> str:
@@ -41,7 +45,7 @@ def _columns(
         "network": [text(row.result.net) for row in rows],
         "protocol": [text(row.result.protocol) for row in rows],
         "n": [_count(row) for row in rows],
-        "accuracy %": [_accuracy(row) for row in rows],
+        "accuracy %": [accuracy_text(row.result, comparison.tested_on) for row in rows],
     }
     if any(row.relative is not None for row in rows):
         columns["of whole"] = [
@@ -58,11 +62,6 @@ def _columns(
 def _count(row: Compared) -> str:
     sets = row.result.sets
     return str(len(sets[0])) if len(sets) == 1 else f"{len(sets)}×{len(sets[0])}"
-
-
-def _accuracy(row: Compared) -> str:
-    result = row.result
-    return f"{result.mean:.1f} ± {result.std:.1f}" if result.n > 1 else f"{result.mean:.1f}"
 
 
 def _difference(row: Compared) -> str:
@@ -90,6 +89,7 @@ def _notes(comparison: Comparison) -> list[str]:
         f"test split of {first.data} ({comparison.tested_on} images), last epoch, n = sets × "
         f"networks, mean ± std over all of them, seed {first.seed}; {', '.join(sorted(plans))}"
     ]
+    notes += small_test_notes(comparison.tested_on)
     bounds = sorted({row.bound for row in comparison.rows if row.bound is not None})
     if bounds:
         notes.append(f"of whole: in percent of the mean under {', '.join(bounds)}")
@@ -147,7 +147,7 @@ class Compared:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """The table of a comparison."""
 
@@ -177,6 +177,27 @@ class Comparison:
     def text(self) -> str:
         """The table for a screen."""
         return screen_table(self)
+
+    def __str__(self) -> str:
+        """The table, as the command prints it."""
+        return self.text()
+
+    def __repr__(self) -> str:
+        """One line."""
+        rows = plural(len(self.rows), "row")
+        return f"Comparison({rows}; print it, or see to_pandas(), markdown(), csv())"
+
+    def _repr_markdown_(self) -> str:
+        """For notebooks."""
+        return self.markdown()
+
+    def to_pandas(self) -> Any:
+        """A data frame with a line per row, and all that :meth:`as_dict` says of it.
+
+        Raises:
+            UsageError: where pandas is not installed.
+        """
+        return frame([row.as_dict() for row in self.rows])
 
     def markdown(self) -> str:
         """The table in Markdown."""

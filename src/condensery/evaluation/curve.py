@@ -16,7 +16,7 @@ from condensery.sets.condensed import FILE, CondensedSet
 from condensery.utils.files import write_json
 from condensery.utils.reading import read_json
 
-from .run import evaluate
+from .api import evaluate
 
 #: The file in a run folder.
 CURVE = "accuracy.json"
@@ -58,7 +58,7 @@ def accuracy_curve(
         folder: the run's.
         data: whose test split is used.
         iterations: outer iterations; those that were not kept are left out.
-        how: what :func:`condensery.evaluate` takes.
+        how: what :func:`condensery.evaluate` takes, but ``n`` and ``nets`` as the command says.
 
     Returns:
         One mapping an iteration, as ``evaluate --json`` gives it and with ``iteration`` in front;
@@ -73,13 +73,19 @@ def accuracy_curve(
             continue
         found = next((row for row in known if _same(row, iteration, how)), None)
         if found is None:
-            (result,) = evaluate(CondensedSet.load(place), data, **how)
+            (result,) = evaluate(CondensedSet.load(place), data, **_renamed(how))
             row = {**result.as_dict(), "set": str(place.relative_to(folder))}
             found = {"iteration": iteration, "asked": _asked(how), **row}
             known = [row for row in known if not _same(row, iteration, how)] + [found]
             write_json(file, {"results": sorted(known, key=lambda row: int(row["iteration"]))})
         out.append(found)
     return out
+
+
+def _renamed(how: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``accuracy.json`` calls ``n`` and ``nets``, in the words of Python."""
+    names = {"n": "repeats", "nets": "network"}
+    return {names.get(name, name): value for name, value in how.items()}
 
 
 def _asked(how: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,15 +19,24 @@ from condensery.runtime.randomness import fork_rng
 from condensery.training.stacked import StackedNetworks
 from condensery.training.trainer import Course, Split, Tensors, Trainer
 
-from .cell import Cell, Job, Measured
+from .cell import Cell, Job, Measured, OnEpoch
 from .processes import can_be_shared, measure_together
+
+#: Seconds between two reports of the epochs of a network.
+_EVERY = 0.5
 
 
 class Evaluator:
-    """Trains and tests the networks of a cell, alone or several in a call, in any order."""
+    """Trains and tests the networks of a cell, alone or several in a call, in any order.
 
-    def __init__(self, cell: Cell) -> None:
+    Args:
+        cell: whose networks they are.
+        on_epoch: called now and then while a network is trained.
+    """
+
+    def __init__(self, cell: Cell, on_epoch: OnEpoch | None = None) -> None:
         self.cell = cell
+        self._on_epoch = on_epoch
         first = cell.source(0)
         narrow = cell.plan.torch_update_dtype
         self.trainer = Trainer(
@@ -56,6 +65,7 @@ class Evaluator:
             network_index: which network, from 0.
         """
         began = time.perf_counter()
+        self._tell_epochs((set_index, network_index))
         with self.cell.plan.applied():
             network, source = self._new(set_index, network_index), self._source(set_index)
             how: dict[str, Any] = {"set_index": set_index, "schedule": self.cell.schedule}
@@ -75,6 +85,7 @@ class Evaluator:
         if self.cell.plan.networks == 1:
             return [self.measure(set_index, index) for index in network_indices]
         began = time.perf_counter()
+        self._tell_epochs((set_index, network_indices[0]))
         with self.cell.plan.applied():
             networks = [self._new(set_index, index) for index in network_indices]
             how: dict[str, Any] = {"set_index": set_index, "schedule": self.cell.schedule}
@@ -83,6 +94,24 @@ class Evaluator:
             found = [100.0 * Course(self.trainer, one).accuracy(self.test) for one in networks]
         each = (time.perf_counter() - began) / len(network_indices)
         return [Measured(accuracy, each) for accuracy in found]
+
+    def begin(self) -> tuple[Course, Split | Tensors]:
+        """The first network, about to be trained, and what it is trained on."""
+        return Course(self.trainer, self._new(0, 0)), self._source(0)
+
+    def _tell_epochs(self, job: Job) -> None:
+        """Pass on the epochs of a network, not all of them where they are short."""
+        if (tell := self._on_epoch) is None:
+            return
+        last = time.monotonic()
+
+        def after(epochs: int) -> None:
+            nonlocal last
+            if (now := time.monotonic()) - last >= _EVERY:
+                last = now
+                tell(job, epochs)
+
+        self.trainer.after_epoch = after
 
     def _new(self, set_index: int, network_index: int) -> nn.Module:
         cell, plan = self.cell, self.cell.plan
@@ -104,15 +133,17 @@ class Evaluator:
         return Tensors(images, source.labels.to(plan.device))
 
 
-def measure_all(cell: Cell, jobs: Sequence[Job]) -> Iterator[tuple[Job, Measured]]:
+def measure_all(
+    cell: Cell, jobs: Sequence[Job], on_epoch: OnEpoch | None = None
+) -> Iterator[tuple[Job, Measured]]:
     """Train and test some networks of a cell, in the plan's processes, or here.
 
     Their numbers do not depend on which of the two it is, given the plan's threads.
     """
     if cell.plan.processes > 1 and len(jobs) > 1 and can_be_shared(cell):
-        yield from measure_together(cell, jobs)
+        yield from measure_together(cell, jobs, on_epoch)
         return
-    evaluator = Evaluator(cell) if jobs else None
+    evaluator = Evaluator(cell, on_epoch) if jobs else None
     for set_index, indices in _groups(jobs, cell.plan.networks):
         assert evaluator is not None
         found = evaluator.measure_several(set_index, indices)
@@ -120,17 +151,19 @@ def measure_all(cell: Cell, jobs: Sequence[Job]) -> Iterator[tuple[Job, Measured
             yield (set_index, network_index), one
 
 
-def measure_shared(cell: Cell, jobs: Sequence[Job], ranks: Ranks) -> Iterator[tuple[Job, Measured]]:
+def measure_shared(
+    cell: Cell, jobs: Sequence[Job], ranks: Ranks, on_epoch: OnEpoch | None = None
+) -> Iterator[tuple[Job, Measured]]:
     """The same, each rank training a part of the networks; every rank gets all of them.
 
     Ranks tell each other what they have after every network, so that all that is finished can be
     kept when one of them ends.
     """
     if ranks.alone:
-        yield from measure_all(cell, jobs)
+        yield from measure_all(cell, jobs, on_epoch)
         return
     own = [jobs[place] for place in share(len(jobs), ranks.rank, ranks.world)]
-    mine = measure_all(cell, own)
+    mine = measure_all(cell, own, on_epoch)
     for _ in share(len(jobs), ranks.world - 1, ranks.world):  # the last rank has the most
         one = next(mine, None)
         told = None if one is None else [*one[0], one[1].accuracy, one[1].seconds]

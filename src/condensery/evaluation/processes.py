@@ -3,7 +3,7 @@
 On CPUs compiled networks one after another, one process per core, are the fastest way; a process is
 started as ``python -m condensery.evaluation.worker FOLDER`` and finds in the folder all that a
 cell's numbers depend on (:mod:`condensery.evaluation.cell_files`). It reads which networks to train
-from its input, and writes what they came to, a line each.
+from its input, and writes how many epochs are done and what they came to, a line each.
 """
 
 from __future__ import annotations
@@ -22,19 +22,26 @@ from pathlib import Path
 from condensery.errors import ResourceError
 from condensery.utils.search_path import path_for_workers
 
-from .cell import Cell, Job, Measured
+from .cell import Cell, Job, Measured, OnEpoch
 from .cell_files import write_cell
 
 #: Larger training data stay where they are: one process reads them.
 _LARGEST = 2 * 2**30
 
 
-def measure_together(cell: Cell, jobs: Sequence[Job]) -> Iterator[tuple[Job, Measured]]:
+#: What a worker says of a network: its accuracy, epochs that are done, or why there will be none.
+_Answer = tuple[Job, Measured | int] | BaseException
+
+
+def measure_together(
+    cell: Cell, jobs: Sequence[Job], on_epoch: OnEpoch | None = None
+) -> Iterator[tuple[Job, Measured]]:
     """Train and test networks in the plan's processes; results come as they are ready.
 
     Args:
         cell: what is trained and tested.
         jobs: which networks.
+        on_epoch: called now and then while networks are trained.
 
     Raises:
         ResourceError: when a process ends before its work does, mostly for lack of memory.
@@ -44,18 +51,24 @@ def measure_together(cell: Cell, jobs: Sequence[Job]) -> Iterator[tuple[Job, Mea
         waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
         for job in jobs:
             waiting.put(job)
-        done: queue.SimpleQueue[tuple[Job, Measured] | BaseException] = queue.SimpleQueue()
+        done: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
         number = min(cell.plan.processes, len(jobs))
         with contextlib.ExitStack() as stack:
             for _ in range(number):
                 worker = stack.enter_context(_process(Path(folder)))
                 args = (worker, waiting, done)
                 threading.Thread(target=_feed, args=args, daemon=True).start()
-            for _ in jobs:
-                found = done.get()
-                if isinstance(found, BaseException):
-                    raise found
-                yield found
+            left = len(jobs)
+            while left:
+                answer = done.get()
+                if isinstance(answer, BaseException):
+                    raise answer
+                job, found = answer
+                if isinstance(found, Measured):
+                    left -= 1
+                    yield job, found
+                elif on_epoch is not None:
+                    on_epoch(job, found)
 
 
 def can_be_shared(cell: Cell) -> bool:
@@ -92,7 +105,7 @@ def _process(folder: Path) -> Iterator[subprocess.Popen[str]]:
 def _feed(
     worker: subprocess.Popen[str],
     waiting: queue.SimpleQueue[Job],
-    done: queue.SimpleQueue[tuple[Job, Measured] | BaseException],
+    done: queue.SimpleQueue[_Answer],
 ) -> None:
     """Give a worker one job after another, and pass on what it says."""
     assert worker.stdin is not None
@@ -104,7 +117,8 @@ def _feed(
             return
         try:
             print(json.dumps(job), file=worker.stdin, flush=True)
-            answer = json.loads(worker.stdout.readline())
+            while "epochs" in (answer := json.loads(worker.stdout.readline())):
+                done.put((job, int(answer["epochs"])))
             done.put((job, Measured(float(answer["accuracy"]), float(answer["seconds"]))))
         except (OSError, ValueError, KeyError):
             code = worker.wait()

@@ -2,41 +2,88 @@
 
 from __future__ import annotations
 
+import importlib
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from condensery._version import __version__
-from condensery.utils.escape import printable
-from condensery.utils.text import size_text, table, time_text
+from condensery.errors import UsageError
+from condensery.utils.screen import fitting_table, wrapped
+from condensery.utils.text import size_text, time_text
+
+#: Below this many test images the draw of the test split tells on an accuracy.
+SMALL_TEST = 1000
 
 
 def result_table(results: list[Result], tested_on: int) -> str:
-    """Accuracies for people: every number with its n and protocol."""
-    rows = [
-        [
-            result.set,
-            "all" if result.ipc is None else str(result.ipc),
-            result.net,
-            result.protocol,
-            str(result.n),
-            f"{result.mean:.1f} ± {result.std:.1f}" if result.n > 1 else f"{result.mean:.1f}",
-            size_text(result.stored_bytes),
-            time_text(result.seconds),
-        ]
-        for result in results
-    ]
-    head = ["set", "ipc", "network", "protocol", "n", "accuracy %", "size", "time"]
+    """Accuracies for people: every number with its n and protocol, as wide as the terminal."""
+    cells = {
+        "set": [one.set for one in results],
+        "ipc": ["all" if one.ipc is None else str(one.ipc) for one in results],
+        "network": [one.net for one in results],
+        "protocol": [one.protocol for one in results],
+        "n": [str(one.n) for one in results],
+        "accuracy %": [accuracy_text(one, tested_on) for one in results],
+        "size": [size_text(one.stored_bytes) for one in results],
+        "time": [time_text(one.seconds) for one in results],
+    }
+    drawn = fitting_table(cells, keyed=["protocol", "network"], optional=["time", "size", "ipc"])
     first = results[0]
-    return (
-        f"{table(head, rows)}\n"
-        f"test split of {printable(first.data)} ({tested_on} images), last epoch, n = sets × "
-        f"networks, mean ± std, seed {first.seed}; {first.plan}"
-    )
+    notes = [
+        f"test split of {first.data} ({tested_on} images), last epoch, n = sets × networks, mean ± "
+        f"std, seed {first.seed}; {first.plan}",
+        *small_test_notes(tested_on),
+    ]
+    return "\n".join([drawn, *wrapped(notes)])
 
 
-@dataclass(frozen=True)
+def accuracy_text(result: Result, tested_on: int) -> str:
+    """The mean, with its spread; of a small test split with the error of drawing its images."""
+    if result.n == 1 and tested_on >= SMALL_TEST:
+        return f"{result.mean:.1f}"
+    return f"{result.mean:.1f} ± {spread(result, tested_on):.1f}"
+
+
+def spread(result: Result, tested_on: int) -> float:
+    """The standard deviation over networks, in percentage points.
+
+    Where fewer than a thousand images are tested on, the standard error of a share of so many
+    images is added to it in squares: √(std² + p(1 − p)/N). Other images would have given another
+    number, however alike the networks are.
+    """
+    if tested_on >= SMALL_TEST:
+        return result.std
+    share = result.mean / 100
+    return math.hypot(result.std, 100 * math.sqrt(share * (1 - share) / tested_on))
+
+
+def small_test_notes(tested_on: int) -> list[str]:
+    """What a user should know of a small test split, on a line; nothing for others."""
+    if tested_on >= SMALL_TEST:
+        return []
+    return [
+        f"few test images: one is worth {100 / tested_on:.2g} points, and ± holds the error of "
+        f"drawing {tested_on} images beside the spread of the networks (--json has the std alone)"
+    ]
+
+
+def frame(rows: list[dict[str, Any]]) -> Any:
+    """A data frame of plain values, a line for each.
+
+    Raises:
+        UsageError: where pandas is not installed.
+    """
+    try:
+        pandas = importlib.import_module("pandas")
+    except ImportError as error:
+        raise UsageError("a data frame needs pandas; install it with pip install pandas") from error
+    return pandas.DataFrame(rows)
+
+
+@dataclass(frozen=True, repr=False)
 class Result:
     """The accuracies of one set, or of several sets of one kind, under one protocol."""
 
@@ -66,6 +113,11 @@ class Result:
     """Of this package."""
     commit: str | None = None
     """Of this package's checkout, None for a release."""
+
+    def __repr__(self) -> str:
+        """One line: the accuracy, with what it needs beside it."""
+        found = f"{self.mean:.1f} ± {self.std:.1f} %, n={self.n}"
+        return f"Result({self.set!r} on {self.data!r}: {found}, {self.net}, {self.protocol})"
 
     @property
     def accuracies(self) -> tuple[float, ...]:

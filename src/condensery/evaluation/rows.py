@@ -258,7 +258,7 @@ def _check(name: str, one: CondensedSet, data: Data) -> None:
         raise DataError(
             f"set {name} was made from recordings of {rate} samples per second, and "
             f"{data.name} is read with {data.rate or 'none'}: evaluate with --sample-rate "
-            f"{rate} (rate= of load)"
+            f"{rate} (sample_rate= of load)"
         )
     # Copies of one well-known set may differ by a byte; anything else must be the same.
     known = data.known_as and about.config.get("data") == data.known_as

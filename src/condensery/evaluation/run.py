@@ -1,85 +1,40 @@
-"""A set × a protocol × networks → accuracies with n, mean and std."""
+"""One cell of a table: resolved and tried, and its networks trained, tested and kept."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from condensery import nets as zoo
-from condensery.data import Data, load
+from condensery.data import Data
 from condensery.errors import UsageError
 from condensery.runtime.distributed import ALONE, Ranks
-from condensery.runtime.plan import Plan, choose_plan
+from condensery.runtime.plan import Plan, choose_plan, passes_in
 from condensery.runtime.provenance import commit
 from condensery.training import whole_split as whole
 from condensery.training.protocol import protocol_for
+from condensery.utils.progress import Progress
 
 from .cache import Keeper, KeptCells
 from .cell import Cell, Job, Measured, code_of
 from .evaluator import measure_shared
 from .plan import evaluation_plan
 from .result import Result
-from .rows import Row, rows_of
+from .rows import Row
 
 #: Called after each network: what was tested, its accuracy.
 OnNetwork = Callable[[str, float], None]
+#: Called while a network is trained: something that tells it from others, how far it is in words,
+#: and from 0 to 1; 0 once it is finished.
+OnPart = Callable[[object, str, float], None]
 
 #: Networks per set; the papers average over 100 in all.
 _MOST_NETWORKS = 100_000
 #: Plans are made for this many networks, so that no number depends on how many are requested.
 _USUAL_NETWORKS = 5
-
-
-def evaluate(
-    sets: Any,
-    data: Any,
-    *,
-    nets: Sequence[str] | str | None = None,
-    protocol: str = "dsa",
-    n: int = 5,
-    epochs: int | None = None,
-    seed: int = 0,
-    plan: str | Plan = "auto",
-    device: str | None = None,
-    threads: int | None = None,
-    on_network: OnNetwork | None = None,
-    ranks: Ranks = ALONE,
-) -> list[Result]:
-    """Train fresh networks on each set and test them on the real test split.
-
-    Args:
-        sets: a :class:`CondensedSet`, a path, ``"whole"`` or ``"whole+epochs=N"``, a list of
-            these, or a dictionary of them by name. A folder that holds several sets is one row.
-            A path may lead to a set from elsewhere: :mod:`condensery.sets.foreign`.
-        data: anything that :func:`condensery.load` takes; only its test split is used, except for
-            ``whole``.
-        nets: networks, such as ``convnet3``; the data set's own by default.
-        protocol: ``dc``, ``dsa``, ``gm`` or ``idc``.
-        n: networks per set.
-        epochs: fewer epochs than the protocol's; the result's protocol says so.
-        seed: seed of initialisation, shuffling and augmentation.
-        plan: execution plan; reported accuracies are float32.
-        device: torch device.
-        threads: CPU threads.
-        on_network: called after each network with a line about it and its accuracy.
-        ranks: processes that share the networks, each calling this.
-
-    Returns:
-        One result per set and network, sets first.
-
-    Raises:
-        UsageError: for a protocol or network that does not exist.
-        DataError: for a set that does not fit the data.
-    """
-    loaded = load(data)
-    rows = rows_of(sets, loaded)
-    chosen = networks(nets, loaded)
-    how = EvaluationSettings(n, epochs, seed, plan, device, threads)
-    # Everything is checked before the first network is trained.
-    cells = [cell_of(row, loaded, net, protocol, how) for row in rows for net in chosen]
-    return [run_cell(cell, n, on_network=on_network, ranks=ranks) for cell in cells]
 
 
 def networks(nets: Any, data: Data) -> list[str]:
@@ -110,6 +65,8 @@ class EvaluationSettings:
     """Torch device."""
     threads: int | None = None
     """CPU threads."""
+    minutes: float | None = None
+    """Time for the whole table."""
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -138,6 +95,7 @@ def cell_of(row: Row, data: Data, net: str, protocol: str, how: EvaluationSettin
         training = training.settled(decoded).changed(epochs=how.epochs)
     images = len(data.train) if row.whole else len(row.sets[0])
     passes = _USUAL_NETWORKS * (3.0 * images * training.epochs + len(data.test))
+    passes = passes_in(how.minutes, passes, shape, how.threads)
     where: dict[str, Any] = {"device": how.device, "threads": how.threads}
     plan = choose_plan(how.plan, shape=shape, images=passes, **where)
     code = code_of(network)
@@ -151,12 +109,55 @@ def keepers_of(cell: Cell, store: Keeper | None = None) -> list[Keeper]:
     return [*own, KeptCells(whole.cache(), strict=False)] if cell.row.whole else own
 
 
+def shown_by(
+    bar: Progress, on_network: OnNetwork | None = None
+) -> dict[str, OnNetwork | OnPart | None]:
+    """``on_network`` and ``on_part`` that a bar shows; a quiet one asks for no epochs.
+
+    Args:
+        bar: counts networks.
+        on_network: called as well.
+    """
+
+    def tell(what: str, found: float) -> None:
+        bar.advance(f"{found:.1f} %: {what}")  # a narrow terminal shows the beginning
+        if on_network is not None:
+            on_network(what, found)
+
+    def part(key: object, where: str, share: float) -> None:
+        bar.within(where, share, key)
+
+    return {"on_network": tell, "on_part": None if bar.quiet else part}
+
+
+def known_networks(cells: Sequence[Cell], n: int, store: Keeper | None) -> int:
+    """Networks that need no training, because their accuracy is known or will be by then.
+
+    Args:
+        cells: of a table.
+        n: networks per set.
+        store: where they are looked for.
+    """
+    found, before = 0, set[str]()
+    for cell in cells:
+        keepers = keepers_of(cell, store)
+        for number in range(cell.row.count):
+            same = json.dumps(cell.facts(number), sort_keys=True)
+            kept = [keeper.known(cell, number) for keeper in keepers]
+            ready = {k for known in kept for k in known if k < n}
+            # The same set under another name is trained on once.
+            found += n if keepers and same in before else len(ready)
+            before.add(same)
+    return found
+
+
 def run_cell(
     cell: Cell,
     n: int,
     *,
     keepers: Sequence[Keeper] | None = None,
     on_network: OnNetwork | None = None,
+    on_part: OnPart | None = None,
     tell_known: bool = True,
     ranks: Ranks = ALONE,
 ) -> Result:
@@ -169,11 +170,13 @@ def run_cell(
         n: networks per set.
         keepers: where numbers are looked for and kept; every one of them gets what it lacks.
         on_network: called after each network.
+        on_part: called now and then while one is trained.
         tell_known: whether it is called for those that are known as well.
         ranks: those that share the networks.
     """
     places = (keepers_of(cell) if keepers is None else keepers) if ranks.first else ()
-    tell = on_network or (lambda what, found: None)
+    tell, part = on_network or (lambda what, found: None), on_part or (lambda *_: None)
+    epochs = cell.training.epochs
     name = f"{cell.row.name} on {cell.net}"
     known = [[place.known(cell, index) for place in places] for index in range(cell.row.count)]
     ready = _ready(known, n, ranks)
@@ -192,8 +195,14 @@ def run_cell(
             take(job, ready[job])
             if tell_known:
                 tell(f"{name}, from the cache", ready[job].accuracy)
-    for job, one in measure_shared(cell, [job for job in jobs if job not in found], ranks):
+
+    def on_epoch(job: Job, done: int) -> None:
+        part((cell, job), f"epoch {done}/{epochs}", done / epochs)
+
+    missing = [job for job in jobs if job not in found]
+    for job, one in measure_shared(cell, missing, ranks, on_epoch if on_part else None):
         take(job, one)
+        part((cell, job), "", 0.0)
         tell(name, one.accuracy)
     networks = [[found[index, k] for k in range(n)] for index in range(cell.row.count)]
     return _result(cell, networks)

@@ -18,11 +18,15 @@ from .evaluator import Evaluator
 def serve(folder: Path, jobs: IO[str], answers: IO[str]) -> None:
     """Train and test the networks that are requested, until no more arrive."""
     keep_memory()
-    evaluator = Evaluator(read_cell(folder))
+
+    def say(**facts: object) -> None:
+        print(json.dumps(facts), file=answers, flush=True)
+
+    evaluator = Evaluator(read_cell(folder), lambda job, epochs: say(epochs=epochs))
     for line in jobs:
         set_index, network_index = json.loads(line)
         found = evaluator.measure(set_index, network_index)
-        print(json.dumps(dataclasses.asdict(found)), file=answers, flush=True)
+        say(**dataclasses.asdict(found))
 
 
 if __name__ == "__main__":

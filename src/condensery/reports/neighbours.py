@@ -92,7 +92,7 @@ def _loaded(part: SetPart, spec: str) -> Data:
         spec,
         size=config.get("size"),
         channels=config.get("channels"),
-        rate=config.get("sample_rate"),
+        sample_rate=config.get("sample_rate"),
         flip=config.get("flip"),
         zca=config.get("zca") is True,
     )

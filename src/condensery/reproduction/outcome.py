@@ -90,7 +90,7 @@ def outcome(
             cell,
             nets,
             keepers=keepers,
-            on_network=lambda what, accuracy: progress.advance(f"{what}: {accuracy:.1f} %"),
+            on_network=lambda what, accuracy: progress.advance(f"{accuracy:.1f} %: {what}"),
             tell_known=False,
             ranks=how.ranks,
         )

@@ -22,7 +22,8 @@ from condensery.errors import UsageError
 
 from .compile import compiled
 from .kernels import fused
-from .torchrun import launched_here
+from .processors import default_threads as default_threads
+from .processors import processors as processors
 
 #: Chunks of 32 images of 32×32 keep a ConvNet's activations in a CPU core's cache.
 _CACHE_PIXELS = 32 * 32 * 32
@@ -30,6 +31,10 @@ _CACHE_PIXELS = 32 * 32 * 32
 _GPU_PIXELS = 8192 * 32 * 32
 #: Below this many 32×32 images through the network, compiling costs more than it saves.
 COMPILE_PAYS = 200_000
+
+
+#: 32×32 images that a CPU's thread takes through a ConvNet in a minute, about.
+_A_MINUTE = 50_000
 
 
 #: Threads, processes or networks of a plan: more than any machine has use for.
@@ -179,18 +184,6 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def processors() -> int:
-    """How many this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def default_threads() -> int:
-    """The processors, shared with the processes that were launched beside this one."""
-    return max(1, processors() // launched_here())
-
-
 @cache
 def has_compiler(device: str) -> bool:
     """Whether ``torch.compile`` works here, determined by compiling a sum.
@@ -281,6 +274,26 @@ def _memory_gb(device: str) -> float:
     return float(max(1, min(int(total / 4 / 2**30), 4 if device == "cpu" else 64)))
 
 
+def passes_in(
+    minutes: float | None, images: float, shape: tuple[int, int, int], threads: int | None
+) -> float:
+    """The images that pass through a network in a time on a CPU, and no more than there are.
+
+    A plan is made for these: a run of a few minutes had better not compile for one of them. It
+    is a rule about machines in general, so that a plan does not depend on the load.
+
+    Args:
+        minutes: the time; no limit where it is None.
+        images: that there are.
+        shape: C, H, W of an image.
+        threads: CPU threads; those of a plan by default.
+    """
+    if minutes is None:
+        return images
+    each = _A_MINUTE * 1024 / (shape[1] * shape[2])
+    return min(images, minutes * each * (threads or default_threads()))
+
+
 def choose_plan(
     plan: str | Plan,
     *,
@@ -312,10 +325,29 @@ def choose_plan(
     raise UsageError(f"--plan must be auto, exact or a .yaml file, got '{plan}'")
 
 
+#: Devices that people name otherwise, or that are not supported.
+_OTHER_WORDS = {
+    "gpu": "an NVIDIA GPU is called cuda",
+    "mps": "Apple's GPUs are not; use cpu",
+    "metal": "Apple's GPUs are not; use cpu",
+    "tpu": "use cpu, cuda or cuda:N",
+}
+
+
+def check_place(plan: str | Plan, device: str | None, threads: int | None) -> None:
+    """Raise if a plan cannot be run here, before any data are read.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    choose_plan(plan, shape=(1, 8, 8), images=0.0, device=device, threads=threads)
+
+
 def _check_device(device: str) -> None:
     """Raise if plans are not made for a device, or it is not available."""
     found = re.fullmatch(r"cpu|cuda(?::(\d+))?", device)
     if found is None:
-        raise UsageError(f"device '{device}' is not supported; use cpu, cuda or cuda:N")
+        known_as = _OTHER_WORDS.get(device.lower(), "use cpu, cuda or cuda:N")
+        raise UsageError(f"device '{device}' is not supported; {known_as}")
     if device != "cpu" and int(found[1] or 0) >= torch.cuda.device_count():
         raise UsageError(f"device '{device}' is not available here; use --device cpu")

@@ -5,6 +5,7 @@ herding by two rules, and k-means. To add one: a
 function like :func:`select_herding`, and a line in ``SELECTIONS``.
 """
 
+from .api import select as select
 from .greedy import ForgettingEvents as ForgettingEvents
 from .greedy import herding as herding
 from .greedy import k_center as k_center
@@ -12,7 +13,6 @@ from .greedy import k_means as k_means
 from .greedy import most_forgettable as most_forgettable
 from .greedy import nearest as nearest
 from .methods import SELECTIONS as SELECTIONS
-from .methods import select as select
 from .methods import select_forgetting as select_forgetting
 from .methods import select_forgetting_toneva as select_forgetting_toneva
 from .methods import select_herding as select_herding

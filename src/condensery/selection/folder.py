@@ -107,15 +107,19 @@ class Selections:
                 return CondensedSet.load(folder)
             return self._made(folder, seed)
 
-    def _made(self, folder: Path, seed: int) -> CondensedSet:
-        began = time.monotonic()
+    def select(self, seed: int) -> CondensedSet:
+        """Select one set, and write nothing."""
         given: dict[str, Any] = {"ipc": self.ipc, "seed": seed, **self.read_as}
         given |= {"networks": self.networks} if self.networks else {}
+        try:
+            return select(self.data, self.method, **given)
+        finally:
+            self._end()
+
+    def _made(self, folder: Path, seed: int) -> CondensedSet:
+        began = time.monotonic()
         with stop_requests() as self.stops:
-            try:
-                chosen = select(self.data, self.method, **given)
-            finally:
-                self._end()
+            chosen = self.select(seed)
             self._write(chosen, folder, time.monotonic() - began)
             if self.stops:
                 raise Interrupted(self.stops[0])

@@ -15,6 +15,7 @@ from condensery.errors import UsageError, unknown_name
 from condensery.methods.formation import Pixels, random_rows
 from condensery.runtime.randomness import stream
 from condensery.sets.condensed import About, CondensedSet, Source
+from condensery.utils.renamed import old_names
 
 from .greedy import herding, k_center, k_means, most_forgettable, nearest
 from .networks import Networks
@@ -31,7 +32,8 @@ def select_random(
     seed: int = 0,
     size: int | None = None,
     channels: int | None = None,
-    rate: int | None = None,
+    sample_rate: int | None = None,
+    **renamed: Any,
 ) -> CondensedSet:
     """Random training images of every class, without replacement.
 
@@ -43,12 +45,15 @@ def select_random(
         seed: which draw.
         size: side length in pixels to resize pictures to.
         channels: 1 for grey, 3 for colour.
-        rate: sample rate to resample recordings to.
+        sample_rate: what to resample recordings to.
+        **renamed: the old name ``rate`` of ``sample_rate``, which warns.
 
     Raises:
         DataError: when a class has fewer images than the budget.
     """
-    loaded = load(data, size=size, channels=channels, rate=rate)
+    old = old_names("select_random", renamed, {"rate": "sample_rate"})
+    rate = old.get("sample_rate", sample_rate)
+    loaded = load(data, size=size, channels=channels, sample_rate=rate)
     about = about_selection("random", loaded, ipc=ipc, seed=seed, size=size, channels=channels)
     check_budget(loaded, ipc)
     return _set_of(loaded, random_rows(loaded.train, ipc, seed), about)
@@ -70,13 +75,13 @@ def select_herding(
 
     Args:
         data: anything that :func:`condensery.load` takes; recordings at a rate of your own as
-            ``load(…, rate=…)``, since ``rate`` is the training's here.
+            ``load(…, sample_rate=…)``, since ``rate`` is the training's here.
         ipc: images per class.
         seed: which network.
         size: side length in pixels to resize pictures to.
         channels: 1 for grey, 3 for colour.
         networks: shared ones of the same data; otherwise made as ``training`` says.
-        **training: what :meth:`Networks.of` takes, such as ``net``, ``epochs`` and ``threads``.
+        **training: what :meth:`Networks.of` takes, such as ``network``, ``epochs`` and ``threads``.
 
     Raises:
         DataError: when a class has fewer images than the budget.
@@ -252,7 +257,8 @@ def check_no_training(name: str, given: dict[str, Any]) -> None:
     """
     extra = [key for key, value in given.items() if value is not None and key not in _PLACE]
     if extra:
-        flags = ", ".join(f"--{key.replace('_', '-')}" for key in extra)
+        words = ("net" if key == "network" else key for key in extra)
+        flags = ", ".join(f"--{word.replace('_', '-')}" for word in words)
         raise UsageError(f"{name} selection trains no network; leave out {flags}")
 
 

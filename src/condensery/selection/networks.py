@@ -21,6 +21,7 @@ from condensery.runtime.provenance import commit, versions
 from condensery.runtime.randomness import fork_rng, stream
 from condensery.training.trainer import Course, Split, Trainer
 from condensery.utils.checkpoint import load_state, save_state
+from condensery.utils.renamed import old_names
 
 from .greedy import ForgettingEvents
 from .settings import SelectionTraining, selection_training
@@ -92,6 +93,7 @@ class Networks:
         *,
         size: int | None = None,
         channels: int | None = None,
+        network: str | None = None,
         plan: str | Plan = "auto",
         device: str | None = None,
         threads: int | None = None,
@@ -105,19 +107,23 @@ class Networks:
             data: anything that :func:`condensery.load` takes.
             size: side length in pixels to resize pictures to.
             channels: 1 for grey, 3 for colour.
+            network: which one, with options; the data set's own by default.
             plan: ``auto``, ``exact``, a YAML file or a plan.
             device: torch device.
             threads: CPU threads.
             on_part: see the class.
             say: see the class.
-            **training: ``net``, ``epochs``, ``batch``, ``rate``, ``momentum``, ``weight_decay``,
-                ``augmentation``; what is not given keeps its default.
+            **training: ``epochs``, ``batch``, ``rate``, ``momentum``, ``weight_decay``,
+                ``augmentation``; what is not given keeps its default. The old name ``net`` of
+                ``network`` warns.
 
         Raises:
             UsageError: for a wrong value.
         """
         loaded = load(data, size=size, channels=channels)
-        settings = selection_training(loaded, **training)
+        old = {"net": training.pop("net")} if "net" in training else {}
+        network = old_names("a selection", old, {"net": "network"}).get("network", network)
+        settings = selection_training(loaded, net=network, **training)
         images = 3.0 * len(loaded.train) * settings.epochs
         shape = loaded.train.shape
         chosen = choose_plan(plan, shape=shape, images=images, device=device, threads=threads)

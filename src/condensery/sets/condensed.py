@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,6 +24,9 @@ from condensery.utils.bounds import BYTES_VARIABLE, most_bytes
 from condensery.utils.files import whole_file
 from condensery.utils.reading import json_of, regular
 from condensery.utils.text import size_text
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 #: The version of the file format that this program writes; it reads this one and older ones.
 FORMAT = 1
@@ -182,6 +185,44 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """One decoded, normalised image (C×H×W) and its label."""
         return self.images[index], int(self.labels[index])
+
+    def __repr__(self) -> str:
+        """One line: how much, of what, made by what."""
+        from .showing import line
+
+        return line(self)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the line, and the picture."""
+        from .showing import page
+
+        return page(self)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of its classes, in the order of the labels."""
+        return self.about.class_names
+
+    @property
+    def ipc(self) -> int:
+        """Its budget: full-size images' worth of stored numbers per class."""
+        return self.about.ipc
+
+    def picture(self) -> Image:
+        """All decoded images on a sheet, a row per class."""
+        from .picture import picture
+
+        return picture(self)
+
+    def plot(self, title: str | None = None) -> Any:
+        """A matplotlib figure with class names: :func:`condensery.sets.showing.figure`.
+
+        Raises:
+            UsageError: where matplotlib is not installed.
+        """
+        from .showing import figure
+
+        return figure(self, title)
 
     @property
     def stored_bytes(self) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor
 from condensery.data.spectrograms import MOST_RATE
 from condensery.errors import UsageError, unknown_name
 from condensery.methods.formation import weights_of
+from condensery.utils.extras import needed
 from condensery.utils.files import safe_names, whole_file, whole_folder
 
 from .condensed import CondensedSet
@@ -202,15 +203,13 @@ def _sounds(condensed: CondensedSet, folder: Path, iterations: int, seed: int) -
 
 
 def _parquet(condensed: CondensedSet, path: Path) -> None:
-    from datasets import ClassLabel, Dataset, Features, Image, disable_progress_bars
-
-    disable_progress_bars()
-    features = Features(
-        {"image": Image(), "label": ClassLabel(names=list(condensed.about.class_names))}
-    )
+    hub = needed("datasets", "hub", "writing parquet")
+    hub.disable_progress_bars()
+    names = list(condensed.about.class_names)
+    features = hub.Features({"image": hub.Image(), "label": hub.ClassLabel(names=names)})
     rows = {
         "image": [{"bytes": png, "path": None} for png in _pictures(condensed)],
         "label": condensed.labels.tolist(),
     }
     with whole_file(path) as temporary:
-        Dataset.from_dict(rows, features=features).to_parquet(temporary)
+        hub.Dataset.from_dict(rows, features=features).to_parquet(temporary)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -13,18 +14,48 @@ from condensery.utils.files import whole_file
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from .condensed import CondensedSet
-
 #: A picture shows at most this many classes and images per class; larger ones cannot be looked at.
 MOST_ROWS, MOST_COLUMNS = 100, 50
 _GAP = 2
 _PAPER = 255
+#: The longer side of a sheet without its labels, in pixels.
+LARGEST = 4096
+#: Letters of a class name that are drawn.
+_LETTERS = 24
 #: Small images are enlarged to about this many pixels, by a whole factor.
 _SIDE = 56
 
 
-def picture(condensed: CondensedSet) -> Image:
-    """The decoded images on a sheet: rows are classes, columns the images of a class."""
+class Drawn(Protocol):
+    """What is drawn: a condensed set."""
+
+    stored: Tensor
+    about: Any
+    images: Tensor
+
+    def __len__(self) -> int: ...
+
+    def pixels(self) -> Tensor:
+        """Decoded images with black 0 and white 1, N×C×H×W."""
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size of the stored tensors."""
+
+
+def picture(condensed: Drawn) -> Image:
+    """The decoded images on a sheet: rows are classes with their names, under what the set is.
+
+    Its longer side has at most :data:`LARGEST` pixels. Spectrograms have colours, and low
+    frequencies at the bottom.
+    """
+    about = condensed.about
+    title = f"{about.method}: {about.source.name}, {about.ipc} per class"
+    return _labelled(bare_picture(condensed), title, about.class_names[:MOST_ROWS])
+
+
+def bare_picture(condensed: Drawn) -> Image:
+    """The images of :func:`picture` alone: columns are the images of a class."""
     from PIL import Image as Pillow
 
     pixels = visible(condensed)
@@ -34,11 +65,52 @@ def picture(condensed: CondensedSet) -> Image:
     bytes_ = (grid.clamp(0, 1) * 255).round().byte().permute(0, 1, 3, 4, 2).numpy()
     factor = max(1, round(_SIDE / max(bytes_.shape[2:4])))
     bytes_ = bytes_.repeat(factor, axis=2).repeat(factor, axis=3)
+    if condensed.about.config.get("sample_rate") is not None and bytes_.shape[-1] == 1:
+        bytes_ = _COLOURS[bytes_[:, :, ::-1, :, 0]]
     sheet = _sheet(bytes_)
-    return Pillow.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
+    made = Pillow.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
+    made.thumbnail((LARGEST, LARGEST))
+    return made
 
 
-def visible(condensed: CondensedSet) -> Tensor:
+def _labelled(sheet: Image, title: str, names: Sequence[str]) -> Image:
+    """A sheet with a title above it, and the name of each row beside it."""
+    from PIL import Image as Pillow
+    from PIL import ImageDraw, ImageFont
+
+    font = ImageFont.load_default()
+    shown = [name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…" for name in names]
+    try:
+        widths = [int(font.getbbox(name)[2]) for name in shown]
+    except UnicodeEncodeError:  # the plain font has Latin letters alone
+        shown = [name.encode("latin-1", "replace").decode("latin-1") for name in shown]
+        title = title.encode("latin-1", "replace").decode("latin-1")
+        widths = [int(font.getbbox(name)[2]) for name in shown]
+    left, top = max(widths) + 8, 16
+    width = max(left + sheet.width, int(font.getbbox(title)[2]) + 8)
+    page = Pillow.new(sheet.mode, (width, top + sheet.height), "white")
+    page.paste(sheet, (left, top))
+    draw = ImageDraw.Draw(page)
+    draw.text((4, 2), title, fill="black", font=font)
+    for row, name in enumerate(shown):
+        middle = top + (row + 0.5) * sheet.height / len(shown)
+        draw.text((left - 4, middle), name, fill="black", font=font, anchor="rm")
+    return page
+
+
+def _colours() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """256 colours from black over purple and orange to white, ever lighter."""
+    at = np.linspace(0, 1, 256)
+    stops = [0.0, 0.25, 0.5, 0.75, 1.0]
+    red, green, blue = [0, 81, 183, 252, 252], [0, 18, 55, 137, 253], [4, 124, 121, 97, 191]
+    made = np.stack([np.interp(at, stops, one) for one in (red, green, blue)], -1)
+    return made.round().astype(np.uint8)
+
+
+_COLOURS = _colours()
+
+
+def visible(condensed: Drawn) -> Tensor:
     """N×1 or 3×H×W on a scale of 0 to 1, for images of any channels and any scale."""
     pixels = condensed.pixels()
     if pixels.shape[1] not in (1, 3):
@@ -49,7 +121,7 @@ def visible(condensed: CondensedSet) -> Tensor:
     return (pixels - low) / (high - low).clamp(min=1e-12)
 
 
-def fits_eight_bits(condensed: CondensedSet) -> bool:
+def fits_eight_bits(condensed: Drawn) -> bool:
     """Whether black is 0 and white 1: most pixels lie there, though learned ones may overshoot."""
     # Nothing between 0 and 1 has another mean or a larger std; 1 stands for a std of 0.
     for mean, std in zip(condensed.about.mean, condensed.about.std, strict=True):
@@ -75,7 +147,7 @@ def _sheet(
     return page
 
 
-def save_picture(condensed: CondensedSet, path: Path) -> None:
+def save_picture(condensed: Drawn, path: Path) -> None:
     """Write the sheet as PNG."""
     with whole_file(path) as temporary:
         picture(condensed).save(temporary, format="PNG")

@@ -80,6 +80,8 @@ class StackedNetworks:
                 rate = protocol.rate_at(epoch) if schedule is None else schedule(steps)
                 self.step(data, rows, rngs, rate)
                 steps += 1
+            if trainer.after_epoch is not None:
+                trainer.after_epoch(epoch + 1)
         self._hand_back()
 
     def step(

@@ -36,6 +36,9 @@ _WHOLE_CHECK = 256
 #: step.
 BatchObserver = Callable[[Tensor, Tensor], None]
 
+#: Called with the number of epochs that are done.
+EpochObserver = Callable[[int], None]
+
 
 class Trainer:
     """Trains networks of one architecture, one after another, by one protocol.
@@ -73,6 +76,8 @@ class Trainer:
         self.dtype = dtype
         self.augmented = Augmenter(protocol, flip, mean, std)
         self.losses = Losses(plan, dtype)
+        self.after_epoch: EpochObserver | None = None
+        """Told of epochs that are done, where steps are not recorded many epochs ahead."""
         self._graph: StepGraph | None = None
 
     def train(
@@ -238,8 +243,10 @@ class Course:
         """
         size = self.trainer.protocol.batch
         if not self._ahead(min(size, len(data))):
-            for rng, epoch in zip(rngs, epochs, strict=True):
+            for done, (rng, epoch) in enumerate(zip(rngs, epochs, strict=True), 1):
                 self.epoch(data, rng, epoch, schedule)
+                if self.trainer.after_epoch is not None:
+                    self.trainer.after_epoch(done)
             return
         self.network.train()
         block = self._block(data)

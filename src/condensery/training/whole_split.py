@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,14 @@ def whole_schedule(
     name = f"whole(epochs={count}{typed})+{unchanged(base.name, *OWN)}"
     protocol = dataclasses.replace(base, name=name, epochs=count, **own)
     return WholeSchedule(protocol, count * steps)
+
+
+def shortened(schedule: WholeSchedule, epochs: int) -> WholeSchedule:
+    """A schedule with other epochs, rising and falling over them; its name says so."""
+    held = schedule.protocol
+    name = re.sub(r"\(epochs=\d+", f"(epochs={epochs}", held.name, count=1)
+    steps = schedule.steps // held.epochs * epochs
+    return WholeSchedule(dataclasses.replace(held, name=name, epochs=epochs), steps)
 
 
 def typed_constants(text: str) -> dict[str, Any]:

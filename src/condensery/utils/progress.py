@@ -1,12 +1,12 @@
-"""Progress with an estimate: a bar on a terminal, plain lines otherwise."""
+"""Progress with an estimate: a bar on a terminal and in a notebook, plain lines otherwise."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from types import TracebackType
-
-from tqdm import tqdm
+from typing import Any
 
 from .escape import printable
 from .output import put_error
@@ -14,6 +14,8 @@ from .text import time_text
 
 #: Seconds between plain lines.
 _EVERY = 15.0
+#: Columns that a bar keeps for itself.
+_BAR = 12
 
 
 class Progress:
@@ -24,7 +26,8 @@ class Progress:
         what: what is counted, such as ``iterations``.
         quiet: say nothing.
         done: how much was done before.
-        minutes: time after which it ends wherever it is.
+        minutes: time after which it ends wherever it is; the bar is then one over that time, if
+            the work takes longer.
     """
 
     def __init__(
@@ -42,52 +45,107 @@ class Progress:
         self._first = self._done = done
         self._began = self._last = time.monotonic()
         self._counted: tuple[float, int] | None = None
-        self._note = ""
-        self._bar = None
-        if not quiet and sys.stderr.isatty():
-            self._bar = tqdm(total=total, initial=done, unit=f" {what}", dynamic_ncols=True)
+        self._parts: dict[object, float] = {}
+        self._where = self._note = ""
+        self._bar = None if quiet else _new_bar()
+        self._draw()
 
-    def advance(self, note: str = "") -> None:
-        """One more is done; ``note`` stays until the next one."""
+    def advance(self, note: str = "", part: object = None) -> None:
+        """One more is done, of which parts may have been; ``note`` stays until the next one.
+
+        Args:
+            note: what came of it. Its beginning is what a narrow terminal shows.
+            part: what :meth:`within` called it.
+        """
         self._done += 1
+        self._parts.pop(part, None)
         if self._counted is None:
             self._counted = time.monotonic(), self._done
-        self._note = printable(note) or self._note
+        self._note, self._where = printable(note) or self._note, ""
         if self._bar is not None:
-            if note:
-                self._bar.set_postfix_str(self._note, refresh=False)
-            self._bar.update(1)
+            self._draw()
         elif not self.quiet and self._due():
             put_error(self.line())
 
-    def within(self, where: str) -> None:
-        """Part of the next one is done, such as ``step 7``; for work whose parts take long."""
+    def within(self, where: str, share: float = 0.0, part: object = None) -> None:
+        """Part of the next one is done, such as ``step 7``; for work whose parts take long.
+
+        Args:
+            where: how far it is.
+            share: of it that is done, from 0 to 1.
+            part: which one it is, where several are in progress.
+        """
+        self._parts[part], self._where = share, where
         if self._bar is not None:
-            self._bar.set_postfix_str(f"{where} {self._note}".strip(), refresh=True)
+            self._draw()
         elif not self.quiet and self._due():
             put_error(f"{self.line()}, {where} of the next")
+
+    @property
+    def _reached(self) -> float:
+        return self._done + sum(self._parts.values())
+
+    def left(self) -> float | None:
+        """Seconds that are left; None while nothing is known."""
+        now = time.monotonic()
+        began, first = self._began, float(self._first)
+        if self._counted is not None and self._reached - self._counted[1] > 1:
+            began, first = self._counted  # the first one compiles, and is slower than the rest
+        gained = self._reached - first
+        known = [(self.total - self._reached) * (now - began) / gained] if gained > 0 else []
+        if self.minutes is not None:
+            known.append(max(0.0, 60 * self.minutes - (now - self._began)))
+        return min(known, default=None)
 
     def line(self) -> str:
         """One plain line: how much, how fast, how long still."""
         began, first = self._began, self._first
         if self._counted is not None and self._done - self._counted[1] > 1:
-            began, first = self._counted  # the first one compiles, and is slower than the rest
+            began, first = self._counted
         spent = time.monotonic() - began
         rate = (self._done - first) / spent if spent > 0 else 0.0
         parts = [f"{self._done}/{self.total} {self.what}"]
-        if rate > 0:
-            left = (self.total - self._done) / rate
-            if self.minutes is not None:
-                left = min(left, max(0.0, 60 * self.minutes - (time.monotonic() - self._began)))
+        left = self.left()
+        if rate > 0 and left is not None:
             parts.append(f"{rate:.3g}/s, {time_text(left)} left")
+        elif left is not None:
+            parts.append(f"{time_text(left)} left")
         return ", ".join([*parts, self._note] if self._note else parts)
+
+    def share(self) -> float:
+        """How far it is, from 0 to 1: of the work, or of the time where that ends sooner."""
+        work = self._reached / self.total if self.total else 1.0
+        return min(1.0, max(work, self._time_share()))
+
+    def _time_share(self) -> float:
+        if not self.minutes or self.minutes <= 0:
+            return 0.0
+        return (time.monotonic() - self._began) / (60 * self.minutes)
+
+    def sides(self, columns: int) -> tuple[str, str]:
+        """What stands left and right of the bar, in so many columns."""
+        timed = self._time_share() > self._reached / max(1, self.total)
+        of = "" if timed else f"/{self.total}"
+        before, left = f"{self._done}{of} {self.what}", self.left()
+        parts = [time_text(left) + " left"] if left is not None else []
+        after = ", ".join(part for part in (*parts, self._note, self._where) if part)
+        room = max(10, columns - len(before) - _BAR)
+        return before, after if len(after) <= room else after[: room - 1] + "…"
+
+    def _draw(self) -> None:
+        if self._bar is None:
+            return
+        columns = shutil.get_terminal_size().columns
+        before, after = (text.replace("{", "{{").replace("}", "}}") for text in self.sides(columns))
+        self._bar.bar_format = f"{before} |{{bar}}| {after}"
+        self._bar.update(self.share() - self._bar.n)
 
     def say(self, text: str) -> None:
         """A line on standard error that does not disturb the bar; also when quiet."""
         if self._bar is None:
             put_error(text)
         else:
-            with tqdm.external_write_mode(file=sys.stderr):
+            with self._bar.external_write_mode(file=sys.stderr):
                 put_error(text)
 
     def _due(self) -> bool:
@@ -100,6 +158,7 @@ class Progress:
     def close(self) -> None:
         """End the bar."""
         if self._bar is not None:
+            self._draw()
             self._bar.close()
 
     def __enter__(self) -> Progress:
@@ -112,3 +171,15 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _new_bar() -> Any:
+    """A bar from 0 to 1 where one can be drawn; None elsewhere."""
+    if not sys.stderr.isatty() and "ipykernel" not in sys.modules:
+        return None
+    from tqdm.auto import tqdm
+
+    notebook = any(kind.__module__ == "tqdm.notebook" for kind in tqdm.__mro__)
+    if not notebook and not sys.stderr.isatty():
+        return None
+    return tqdm(total=1.0, dynamic_ncols=True, miniters=0, bar_format=" |{bar}|")

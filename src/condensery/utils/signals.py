@@ -25,6 +25,9 @@ def stop_requests(*, patient: bool = False) -> Iterator[list[int]]:
         patient: none ends at once: torchrun passes on what a terminal has sent already.
     """
     seen: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield seen  # signals are for the main thread
+        return
 
     def asked(number: int, frame: FrameType | None) -> None:
         if seen and not patient:

@@ -40,6 +40,15 @@ def time_text(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{seconds / 60:.1f} min"
 
 
+def minutes_text(minutes: float) -> str:
+    """A time that somebody gave in minutes.
+
+    >>> minutes_text(1), minutes_text(2.5)
+    ('1 minute', '2.5 minutes')
+    """
+    return "1 minute" if minutes == 1 else f"{minutes:g} minutes"
+
+
 def shape_text(shape: Sequence[int]) -> str:
     """A shape, such as ``3×32×32``."""
     return "×".join(str(side) for side in shape)
