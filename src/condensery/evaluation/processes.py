@@ -105,7 +105,7 @@ def _feed(
         try:
             print(json.dumps(job), file=worker.stdin, flush=True)
             answer = json.loads(worker.stdout.readline())
-            done.put((job, Measured(float(answer["accuracy"]), float(answer["seconds"]))))
+            done.put((job, Measured.of(answer)))
         except (OSError, ValueError, KeyError):
             code = worker.wait()
             done.put(

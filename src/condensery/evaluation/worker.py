@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import sys
@@ -22,7 +21,7 @@ def serve(folder: Path, jobs: IO[str], answers: IO[str]) -> None:
     for line in jobs:
         set_index, network_index = json.loads(line)
         found = evaluator.measure(set_index, network_index)
-        print(json.dumps(dataclasses.asdict(found)), file=answers, flush=True)
+        print(json.dumps(found.as_dict()), file=answers, flush=True)
 
 
 if __name__ == "__main__":
