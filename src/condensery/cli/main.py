@@ -18,7 +18,7 @@ from condensery.utils.output import printing_failed, put_error
 from condensery.utils.search_path import without_current_folder
 from condensery.utils.signals import interruptible
 
-from . import flags
+from . import application_flags, flags
 from .unexpected import unexpected
 
 #: Command → its options, its positional argument if it has one, and that argument's help.
@@ -38,6 +38,9 @@ COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
         "what evaluate takes, or NAME=PATH; also .npz, .pt, folders",
     ),
     "reproduce": (flags.ReproduceFlags, "table?", "PAPER/TABLE, such as dc/table1"),
+    "continual": (application_flags.ContinualFlags, None, ""),
+    "adapt": (application_flags.AdaptFlags, None, ""),
+    "search": (application_flags.SearchFlags, None, ""),
     "show": (flags.ShowFlags, "run", "a run folder or a .safetensors file"),
     "export": (flags.ExportFlags, "run", "a run folder or a .safetensors file"),
     "data": (
@@ -49,6 +52,13 @@ COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
 
 #: Commands that several processes carry out together.
 SPLIT = ("condense", "resume", "evaluate", "compare", "reproduce")
+
+#: Types of flags that take several values → what each of them is.
+_LISTS: dict[Any, type] = {
+    list[str] | None: str,
+    list[int] | None: int,
+    list[float] | None: float,
+}
 
 _DOTTED = re.compile(r"--(\w+(?:\.\w+)+)(?:=(.*))?", re.DOTALL)
 
@@ -219,8 +229,8 @@ def _add_flags(parser: Any, settings: type[Any]) -> None:
         flag = f"--{item.name.replace('_', '-')}"
         if types[item.name] is bool:
             parser.add_argument(flag, action="store_true", help=texts[item.name])
-        elif types[item.name] in (list[str] | None, list[float] | None):
-            each = str if types[item.name] == list[str] | None else float
+        elif types[item.name] in _LISTS:
+            each = _LISTS[types[item.name]]
             parser.add_argument(flag, nargs="+", type=each, help=texts[item.name], action="extend")
         else:
             parser.add_argument(
