@@ -12,7 +12,7 @@ import pytest
 from condensery import UsageError
 from condensery.applications import search
 from condensery.applications.architecture_search import EARLY, SearchJob, SearchSettings
-from condensery.applications.methods import Running
+from condensery.applications.methods import Running, methods_of
 from condensery.applications.search_result import Found, Search, spearman
 from condensery.applications.spaces import sampled, space_of
 from condensery.cli.main import main
@@ -89,7 +89,7 @@ def test_proxies_see_neither_validation_nor_test_images(tmp_path: Path) -> None:
     file.write_text(SPACE)
     data = tiny((12, 14, 11))
     job = SearchJob(
-        data, ["random", EARLY], SearchSettings(**SMALL), tmp_path, RUNNING, space=str(file)
+        data, methods_of(["random"]), SearchSettings(**SMALL), tmp_path, RUNNING, space=str(file)
     )
     assert job.parts == (3, len(data.test))
     assert len(job.data.train) == len(data.train) - 3

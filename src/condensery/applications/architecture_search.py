@@ -73,15 +73,13 @@ class SearchJob:
     def __init__(
         self,
         data: Data,
-        proxies: Sequence[str],
+        proxies: Sequence[Method],
         settings: SearchSettings,
         out: Path,
         how: Running,
         *,
+        early: bool = True,
         space: str | None = None,
-        iterations: int | None = None,
-        net: str | None = None,
-        trust_imports: bool = False,
     ) -> None:
         self.settings, self.out, self.how = settings, out, how
         self.name = data.name
@@ -90,10 +88,7 @@ class SearchJob:
         real = dataclasses.replace(real, mean=held.mean, std=held.std)
         self.parts = len(held), len(real)
         self.tested = dataclasses.replace(self.data, test=seen([held, real]))
-        names = [name for name in proxies if name != EARLY]
-        given: dict[str, Any] = {"net": net, "trust_imports": trust_imports}
-        self.methods = methods_of(names, iterations, **given) if names else []
-        self.early = EARLY in proxies
+        self.methods, self.early = list(proxies), early
         if not self.methods and not self.early:
             raise UsageError("name at least one proxy (--proxies), such as dm or early_stopping")
         for method in self.methods:
@@ -275,6 +270,8 @@ def search(
     loaded = load(data, size=size, channels=channels)
     with folder_for(out) as folder:
         how, options = running or Running(), SearchSettings(**settings)
-        given: dict[str, Any] = {"space": space, "iterations": iterations, "net": condense_net}
-        job = SearchJob(loaded, proxies, options, folder, how, **given)
+        names = [name for name in proxies if name != EARLY]
+        methods = methods_of(names, iterations, net=condense_net) if names else []
+        early = EARLY in proxies
+        job = SearchJob(loaded, methods, options, folder, how, early=early, space=space)
         return job.run(on_network)

@@ -18,7 +18,7 @@ from condensery.data import Data
 from condensery.errors import UsageError, unknown_name
 from condensery.runtime.plan import Plan
 from condensery.selection.folder import Selections
-from condensery.selection.methods import SELECTIONS, check_budget
+from condensery.selection.methods import SELECTIONS, check_budget, trains
 from condensery.sets.condensed import FILE, CondensedSet
 
 Kind = Literal["recipe", "selection", "set"]
@@ -60,11 +60,17 @@ class Method:
     net: str | None = None
     """Network that it condenses or selects through; the data's own by default."""
 
+    epochs: int | None = None
+    """Epochs of the network that a selection trains; the selection's own by default."""
+
     @property
     def label(self) -> str:
         """Its name with what was cut: ``dm+iterations=200``."""
-        cut = self.kind == "recipe" and self.iterations is not None
-        return f"{self.short}+iterations={self.iterations}" if cut else self.short
+        if self.kind == "recipe" and self.iterations is not None:
+            return f"{self.short}+iterations={self.iterations}"
+        if self.kind == "selection" and trains(self.name) and self.epochs is not None:
+            return f"{self.short}+epochs={self.epochs}"
+        return self.short
 
     @property
     def short(self) -> str:
@@ -118,13 +124,14 @@ class Method:
         if self.kind == "set":
             return self.opened.of_classes(data.train.class_names)
         if self.kind == "recipe":
-            config, which = self.config(data, ipc, seed), f"{self.short} for {folder.name}"
-            run = RunFolder(folder)
-            return condensed_in(
-                config, data, run, which=which, quiet=how.quiet, say=how.say, **how.where
-            )
+            config, run = self.config(data, ipc, seed), RunFolder(folder)
+            if not (folder / FILE).exists():
+                how.say(f"condensing with {self.label}: {folder}")
+            return condensed_in(config, data, run, which="", quiet=how.quiet, **how.where)
         data = self._through(data)
-        work = Selections(data, self.name, ipc=ipc, quiet=how.quiet, say=how.say, **how.where)
+        given: dict[str, Any] = {"quiet": how.quiet, "say": lambda text: None}
+        training = {"epochs": self.epochs} if trains(self.name) else None
+        work = Selections(data, self.name, ipc=ipc, training=training, **given, **how.where)
         return work.make(folder, seed)
 
     def seconds(self, data: Data, ipc: int, how: Running) -> float:
@@ -140,6 +147,7 @@ def methods_of(
     iterations: int | None = None,
     *,
     net: str | None = None,
+    epochs: int | None = None,
     trust_imports: bool = False,
 ) -> list[Method]:
     """Methods by name.
@@ -148,6 +156,7 @@ def methods_of(
         names: of recipes and selections, YAML files of recipes, run folders and set files.
         iterations: outer iterations of each condensing.
         net: network that all of them condense or select through; the data's own by default.
+        epochs: of the network that each selection trains; the selection's own by default.
         trust_imports: whether recipe files may name code to import.
 
     Raises:
@@ -157,7 +166,10 @@ def methods_of(
         raise UsageError("name at least one method (--methods), such as random or dm")
     if iterations is not None and iterations < 0:
         raise UsageError(f"--iterations must be at least 0, got {iterations}")
-    found = [replace(_method(name, iterations, trust_imports), net=net) for name in names]
+    if epochs is not None and epochs < 1:
+        raise UsageError(f"--select-epochs must be at least 1, got {epochs}")
+    given: dict[str, Any] = {"net": net, "epochs": epochs}
+    found = [replace(_method(name, iterations, trust_imports), **given) for name in names]
     shown = [one.short for one in found]
     twice = next((name for name in shown if shown.count(name) > 1), None)
     if twice is not None:

@@ -20,6 +20,8 @@ class ApplicationFlags(OutputFlags, PlanFlags):
     """Never flip images horizontally when augmenting (for digits, text and the like)."""
     iterations: int | None = None
     """Outer iterations of each condensing (default 100; with --full the recipe's own)."""
+    select_epochs: int | None = None
+    """Epochs of the network that herding and the like train (default 3; with --full their own)."""
     condense_net: str | None = None
     """Network that condensing and selecting use; chosen by image size by default."""
     full: bool = False

@@ -51,8 +51,9 @@ def amount(given: int | None, small: int | None, full: int | None, options: Any)
 def methods_for(options: Any, names: Sequence[str]) -> list[Method]:
     """The methods of a command, with what its flags say of condensing."""
     iterations = amount(options.iterations, 100, None, options)
+    epochs = amount(options.select_epochs, 3, None, options)
     trust, net = options.trust_imports, options.condense_net
-    return methods_of(names, iterations, net=net, trust_imports=trust)
+    return methods_of(names, iterations, net=net, epochs=epochs, trust_imports=trust)
 
 
 def estimated(sets: int, networks: int, seconds: tuple[float, float], options: Any) -> int:

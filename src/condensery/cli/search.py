@@ -7,7 +7,7 @@ from typing import Any
 
 from condensery.applications.architecture_search import EARLY, SearchJob, SearchSettings
 
-from .applications import amount, begin, carried_out, estimated, read, told
+from .applications import amount, begin, carried_out, estimated, methods_for, read, told
 from .shared import folder_of
 
 
@@ -25,17 +25,11 @@ def search(options: Any) -> int:
         seed=options.seed,
     )
     out = folder_of(options.out, Path("runs") / "search")
-    job = SearchJob(
-        read(options.data, options),
-        options.proxies or ["random", "dm", EARLY],
-        settings,
-        out,
-        how,
-        space=options.space,
-        iterations=amount(options.iterations, 100, None, options),
-        net=options.condense_net,
-        trust_imports=options.trust_imports,
-    )
+    proxies = options.proxies or ["random", "dm", EARLY]
+    names = [name for name in proxies if name != EARLY]
+    methods = methods_for(options, names) if names else []
+    data, early = read(options.data, options), EARLY in proxies
+    job = SearchJob(data, methods, settings, out, how, early=early, space=options.space)
     if options.dry_run:
         return estimated(job.memories, job.total, job.seconds(), options)
     found, code = carried_out(job.total, job.run, out, options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from condensery.applications.adaptation import AdaptJob, AdaptSettings
-from condensery.applications.architecture_search import EARLY, SearchJob, SearchSettings
+from condensery.applications.architecture_search import SearchJob, SearchSettings
 from condensery.applications.continual_learning import ContinualJob, ContinualSettings
 from condensery.applications.methods import Method, Running, methods_of
 from condensery.condensation.configure import configure
@@ -116,12 +116,10 @@ def _chosen(
     settings = SearchSettings(
         ipc=experiment.ipc or _PROXY, repeats=amount.nets_of(experiment), seed=amount.seed, **given
     )
-    proxies = [EARLY] if experiment.kind == "whole" else [experiment.method]
     how.say("all 720 networks are trained on the proxy and on the whole split; this takes days")
-    iterations = next((m.iterations for m in _methods(experiment, amount, data)), None)
-    job = SearchJob(
-        data, proxies, settings, how.out / "search", _running(how), iterations=iterations
-    )
+    methods, early = _methods(experiment, amount, data), experiment.kind == "whole"
+    out, running = how.out / "search", _running(how)
+    job = SearchJob(data, methods, settings, out, running, early=early)
     found = job.run()
     one = found.whole if experiment.method == "whole" else found.rows[0]
     reached = found.whole.accuracies[one.best][1]
