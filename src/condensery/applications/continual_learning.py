@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,28 +82,30 @@ class ContinualJob:
         _check_strategy(self.strategy, kind, settings)
         self.seeds = range(settings.seed, settings.seed + settings.seeds)
         self.net = settings.net or data[0].net
+        self.stream: Callable[[int], Stream]
         if steps is not None:
             self.name = f"{data[0].name}-{steps}steps"
-            self.streams = [class_stream(data[0], steps, seed) for seed in self.seeds]
+            self.stream = partial(class_stream, data[0], steps)
         else:
             tasks = together(data, match)
             self.name = "-".join(one.name for one in tasks)
-            self.streams = [task_stream(tasks, seed) for seed in self.seeds]
+            self.stream = partial(task_stream, tasks)
         self.data = data[0]
+        self.first: Stream = self.stream(settings.seed)
         for method in methods:
-            for part in self.streams[0].steps:
+            for part in self.first.steps:
                 method.check(part, settings.memory)
         self.learner: Learner = learner_of(self.strategy, self.net, settings, how, out)
 
     @property
     def total(self) -> int:
         """Trainings in all: one for each network and step."""
-        return len(self.methods) * sum(len(s.steps) for s in self.streams) * self.settings.nets
+        return self.memories * self.settings.nets
 
     @property
     def memories(self) -> int:
         """Sets in all: one for each method, order and step."""
-        return len(self.methods) * sum(len(s.steps) for s in self.streams)
+        return len(self.methods) * len(self.seeds) * len(self.first.steps)
 
     def place(self, method: Method, stream: Stream, step: int) -> Path:
         """The folder of one memory."""
@@ -113,16 +116,16 @@ class ContinualJob:
     def seconds(self) -> tuple[float, float]:
         """What condensing and training will take, about; what is kept already is not counted."""
         condensing = sum(
-            method.seconds(self.streams[0].steps[0], self.settings.memory, self.how)
+            method.seconds(self.first.steps[0], self.settings.memory, self.how)
             * self.memories
             / len(self.methods)
             for method in self.methods
         )
-        one = self.learner.amount(self.streams[0])
+        one = self.learner.amount(self.first)
         where = (self.how.device or default_device(), self.how.threads or default_threads())
-        shape, classes = self.data.train.shape, len(self.streams[0].class_names)
+        shape, classes = self.data.train.shape, len(self.first.class_names)
         each = pass_seconds(self.net, shape, classes, one.batch, *where)
-        runs = len(self.methods) * len(self.streams) * self.settings.nets
+        runs = len(self.methods) * len(self.seeds) * self.settings.nets
         return condensing, runs * one.steps * each
 
     def run(self, on_network: OnNetwork = lambda what, found: None) -> Continual:
@@ -136,7 +139,11 @@ class ContinualJob:
         """
         runs: dict[str, list[Any]] = {method.label: [] for method in self.methods}
         bytes_: dict[str, int] = {}
-        for stream in self.streams:
+        orders = []
+        for seed in self.seeds:
+            # One order at a time: a stream holds a copy of the training images.
+            stream = self.first if seed == self.first.seed else self.stream(seed)
+            orders.append([list(names) for names in stream.names])
             for method in self.methods:
                 sets = self._memories(method, stream)
                 bytes_[method.label] = sum(one.stored_bytes for one in sets)
@@ -146,7 +153,6 @@ class ContinualJob:
 
                 runs[method.label] += self.learner.learn(stream, sets, self.settings.nets, tell)
         curves = [self._curve(m, runs[m.label], bytes_[m.label]) for m in self.methods]
-        orders = [[list(names) for names in stream.names] for stream in self.streams]
         return Continual(tuple(curves), orders, self.data.name, self.learner.by_task)
 
     def _memories(self, method: Method, stream: Stream) -> list[CondensedSet]:
@@ -159,7 +165,7 @@ class ContinualJob:
         ]
 
     def _curve(self, method: Method, runs: list[Any], stored_bytes: int) -> Curve:
-        first = self.streams[0]
+        first = self.first
         return Curve(
             method=method.short,
             name=method.label,
@@ -169,7 +175,7 @@ class ContinualJob:
             runs=tuple(runs),
             sizes=tuple(len(test) for test in first.tests),
             by_task=self.learner.by_task,
-            seeds=len(self.streams),
+            seeds=len(self.seeds),
             nets=self.settings.nets,
             net=self.net,
             data=self.name if self.learner.by_task else self.data.name,

@@ -15,11 +15,12 @@ from condensery.condensation.run_folder import RunFolder
 from condensery.config.recipes import recipe_names
 from condensery.config.schema import RunConfig
 from condensery.data import Data
-from condensery.errors import UsageError, unknown_name
+from condensery.errors import DataError, UsageError, unknown_name
 from condensery.runtime.plan import Plan
 from condensery.selection.folder import Selections
 from condensery.selection.methods import SELECTIONS, check_budget, trains
 from condensery.sets.condensed import FILE, CondensedSet
+from condensery.utils.text import shape_text
 
 Kind = Literal["recipe", "selection", "set"]
 
@@ -106,7 +107,22 @@ class Method:
         elif self.kind == "selection":
             check_budget(data, ipc)
         else:
-            self.opened.of_classes(data.train.class_names)
+            self._check_set(data, ipc)
+
+    def _check_set(self, data: Data, ipc: int) -> None:
+        """Raise if a made set is not what is asked for."""
+        held = self.opened.of_classes(data.train.class_names)
+        shape = tuple(held.images.shape[1:])
+        if shape != data.train.shape:
+            raise DataError(
+                f"{self.name} holds images of {shape_text(shape)} and {data.name} of "
+                f"{shape_text(data.train.shape)}; read the data the same way (--size, --channels)"
+            )
+        if held.about.ipc != ipc:
+            raise UsageError(
+                f"{self.name} has {held.about.ipc} images per class, and {ipc} are asked for; ask "
+                f"for {held.about.ipc}, or leave it out"
+            )
 
     def make(self, data: Data, ipc: int, seed: int, folder: Path, how: Running) -> CondensedSet:
         """Its memory for some data, in a folder; one that is there already is read.
