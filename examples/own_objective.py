@@ -64,7 +64,7 @@ def main() -> None:
     own = {"objective.kind": "own_objective:MeanAndSpread", "objective.spread": 0.1}
     for name, changes in (("mean", {}), ("mean and spread", own)):
         condensed = condense(data, "dm", ipc=1, iterations=given.iterations, overrides=changes)
-        (row,) = evaluate(condensed, data, n=3, epochs=given.epochs)
+        (row,) = evaluate(condensed, data, repeats=3, epochs=given.epochs)
         print(f"{name:<16} {row.mean:.1f} ± {row.std:.1f} % (n={row.n}, {row.protocol})")
 
 

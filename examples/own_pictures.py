@@ -51,7 +51,7 @@ def main() -> None:
 
     print(f"{data.train.classes} classes, {len(data.train.labels)} training images")
     for name, images in (("random", drawn), ("condensed", condensed)):
-        (row,) = evaluate(images, data, n=3, epochs=given.epochs)
+        (row,) = evaluate(images, data, repeats=3, epochs=given.epochs)
         print(f"{name:<10} {len(images):>5} images  {row.mean:.1f} ± {row.std:.1f} % (n={row.n})")
     print(f"condensing took {minutes:.1f} minutes; accuracies under protocol {row.protocol}")
 

@@ -158,3 +158,9 @@ def test_the_python_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (example,) = (b for b in blocks(ROOT / "README.md", "python") if "CondensedSet" in b)
     example = example.replace("ipc=1)", "ipc=1, iterations=2)").replace("epochs=300", "epochs=2")
     assert re.fullmatch(r"\d+\.\d ± \d+\.\d \(n=5, dsa\+epochs=2\)\n", run(example))
+
+
+def test_the_memory_of_another_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (example,) = (b for b in blocks(ROOT / "docs/applications.md", "python") if "Memory" in b)
+    assert run(example) == "[0, 1, 2, 3] 8\n"

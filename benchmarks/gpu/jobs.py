@@ -112,7 +112,7 @@ def jobs() -> tuple[Job, ...]:
     few = [*_mnist(), *_cifar10()]
     best = [_best("cifar10", ipc, 400) for ipc in (10, 1, 50)]
     best += [_best("mnist", ipc, 250) for ipc in (1, 10)]
-    return (*few, *best, *_with_the_papers_numbers(few))
+    return (*few, *best, *_with_the_papers_numbers(few), *_applications())
 
 
 def _mnist() -> Iterator[Job]:
@@ -267,6 +267,31 @@ def _best(data: str, ipc: int, seconds: float) -> Job:
     )
 
 
+def _applications() -> Iterator[Job]:
+    """Uses of sets at the papers' amounts, which take hours on CPUs."""
+    methods = ("random", "herding", "dm", "dm_mf")
+    for strategy in ("gdumb", "distil"):
+        amount = ("--steps", "5", "--memory", "10", "--strategy", strategy, "--full")
+        yield _application("continual", strategy, (*amount, "--methods", *methods), 5400)
+    amount = ("--sample", "100", "--repeats", "1", "--whole-epochs", "30", "--full")
+    proxies = ("--proxies", "random", "dm", "early_stopping")
+    yield _application("search", "100", (*amount, *proxies), 7200)
+
+
+def _application(command: str, what: str, amount: tuple[str, ...], seconds: float) -> Job:
+    """One on CIFAR-10; it goes on where it was stopped."""
+    places = ("--device", "{device}", "--out", f"{{work}}/runs/{command}", "--json", "{json}")
+    return Job(
+        name=f"{command}/cifar10-{what}",
+        commands=((command, "--data", "cifar10", *amount, *places),),
+        group=f"applications/{command}",
+        seconds=seconds,
+        limit_s=_limit(seconds),
+        data="cifar10",
+        makes=f"{command} of cifar10",
+    )
+
+
 def tiny(job: Job) -> Job:
     """The same job as a dry run: embedded data, an iteration or two, one network, two epochs."""
     return dataclasses.replace(
@@ -286,8 +311,11 @@ def _tiny(argv: tuple[str, ...]) -> tuple[str, ...]:
         "reproduce": ("--data", "digits", "--scale", "0.0001", "--sets", "1"),
         "condense": ("--data", "digits", "--iterations", "1"),
         "evaluate": (),
+        "continual": ("--data", "digits", "--iterations", "1", "--seeds", "1", "--steps", "2"),
+        "search": ("--data", "digits", "--iterations", "1", "--sample", "2", "--repeats", "1"),
     }
-    tested = () if argv[0] == "condense" else ("--nets", "1", "--epochs", "2")
+    networks = {"condense": (), "search": ("--epochs", "1", "--whole-epochs", "1")}
+    tested = networks.get(argv[0], ("--nets", "1", "--epochs", "2"))
     less = (*short[argv[0]], *tested)
     kept: list[str] = []
     words = iter(argv)

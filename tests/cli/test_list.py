@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from condensery import nets
-from condensery.cli import flags
 from condensery.cli.catalogue import LISTS, facts
+from condensery.cli.examples import EXAMPLES
 from condensery.cli.main import COMMANDS, main
 from condensery.config.recipes import recipe_names
 from condensery.data.catalogue import known_names
@@ -92,7 +92,7 @@ def test_every_flag_is_explained_and_grouped(
 def test_examples_parse() -> None:
     from condensery.cli.main import _parse
 
-    for settings, lines in flags.EXAMPLES.items():
+    for settings, lines in EXAMPLES.items():
         assert len(lines) == 2, settings
         for line in lines:
             command, values, _ = _parse(shlex.split(line))

@@ -19,7 +19,7 @@ from condensery.utils.output import printing_failed, put, put_error
 from condensery.utils.search_path import without_current_folder
 from condensery.utils.signals import interruptible
 
-from . import flags
+from . import application_flags, flags
 from .parser import parser_for
 from .unexpected import unexpected
 from .words import command_hint, flag_hint
@@ -41,6 +41,9 @@ COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
         "what evaluate takes, or NAME=PATH; also .npz, .pt, folders",
     ),
     "reproduce": (flags.ReproduceFlags, "table?", "PAPER/TABLE, such as dc/table1"),
+    "continual": (application_flags.ContinualFlags, None, ""),
+    "adapt": (application_flags.AdaptFlags, None, ""),
+    "search": (application_flags.SearchFlags, None, ""),
     "show": (flags.ShowFlags, "run", "a run folder or a .safetensors file"),
     "export": (flags.ExportFlags, "run", "a run folder or a .safetensors file"),
     "data": (

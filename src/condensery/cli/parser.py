@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import flags
+from .examples import EXAMPLES
 
 _ABOUT = """Turn a large labelled data set into a tiny synthetic one that trains
 networks almost as well.
@@ -22,6 +23,12 @@ networks almost as well.
 _END = """condensery COMMAND --help says more; condensery list recipes says what there is to
 choose from."""
 
+#: Types of flags that take several values → what each of them is.
+_LISTS: dict[Any, type] = {
+    list[str] | None: str,
+    list[int] | None: int,
+    list[float] | None: float,
+}
 #: Groups of flags, in the order in which they are shown.
 _GROUPS = ("main", "budget", "data", "evaluation", "output", "machine")
 #: Class of flags → group of those that it declares.
@@ -35,7 +42,8 @@ _GROUP_OF_CLASS = {
 _GROUP_OF_FLAG = {
     **dict.fromkeys(("ipc", "iterations", "minutes", "until", "window", "bytes", "sets"), "budget"),
     **dict.fromkeys(("net", "nets", "protocol", "epochs", "reference"), "evaluation"),
-    **dict.fromkeys(("out", "csv", "markdown"), "output"),
+    **dict.fromkeys(("out", "csv", "markdown", "picture"), "output"),
+    **dict.fromkeys(("size", "channels", "sample_rate", "zca", "no_flip"), "data"),
 }
 #: Flag → the word that stands for its value.
 _VALUES = {"json": "FILE", "csv": "FILE", "markdown": "FILE", "picture": "FILE", "out": "DIR"}
@@ -105,7 +113,7 @@ def _description(settings: type[Any]) -> str:
     width = min(shutil.get_terminal_size().columns - 2, 100)
     text = inspect.cleandoc(settings.__doc__ or "")
     paragraphs = [textwrap.fill(each, width) for each in text.split("\n\n")]
-    lines = [f"  condensery {line}" for line in flags.EXAMPLES.get(settings, ())]
+    lines = [f"  condensery {line}" for line in EXAMPLES.get(settings, ())]
     return "\n\n".join([*paragraphs, "\n".join(lines)])
 
 
@@ -154,8 +162,8 @@ def _add_flag(place: Any, item: dataclasses.Field[Any], kind: Any, text: str) ->
         place.add_argument(flag, action="store_true", help=text)
         return
     shown = {"help": text, "metavar": _value(item.name, kind)}
-    if kind in (list[str] | None, list[float] | None):
-        each = str if kind == list[str] | None else float
+    if kind in _LISTS:
+        each = _LISTS[kind]
         place.add_argument(flag, nargs="+", type=each, action="extend", **shown)
     else:
         place.add_argument(flag, type=kind, default=item.default, **shown)

@@ -161,8 +161,9 @@ def _wanted(options: Any, say: Any) -> list[tuple[Published, Experiment]]:
             if row.name in (options.row or ()):
                 raise UsageError(f"{row.address} cannot be run: {found.status}, {found.reason}")
             skipped.append(f"{row.name} ({found.status}: {found.reason})")
-        elif not named and options.data is None and not lies_here(found.data):
-            skipped.append(f"{row.name} (data is unavailable here: {found.data})")
+        elif not named and options.data is None and not all(map(lies_here, found.needs)):
+            lacking = next(name for name in found.needs if not lies_here(name))
+            skipped.append(f"{row.name} (data is unavailable here: {lacking})")
         else:
             out.append((row, found))
     if skipped:
@@ -285,6 +286,9 @@ def _estimate(
     condensing: dict[Path, float] = {}
     tests: dict[Any, float] = {}
     for _, experiment in wanted:
+        if experiment.use is not None:
+            how.say(f"no estimate: {experiment.describe()}")
+            continue
         data = load_for(experiment, amount)
         found = estimate(experiment, amount, data, how.out, device=how.device, threads=how.threads)
         condensing |= found.condensing

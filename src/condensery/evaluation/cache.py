@@ -8,7 +8,6 @@ is derived from all of this, and found again whatever is requested next.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -90,7 +89,7 @@ class KeptCells:
         if known is None:
             _set_aside(file)
         networks = {**(known or {}), network_index: found}
-        listed = [{"network": k, **dataclasses.asdict(networks[k])} for k in sorted(networks)]
+        listed = [{"network": k, **networks[k].as_dict()} for k in sorted(networks)]
         content = {"set": cell.row.name, "facts": cell.facts(set_index), "networks": listed}
         write_json(file, content)
 
@@ -152,15 +151,15 @@ def _read(file: Path, facts: dict[str, Any]) -> dict[int, Measured] | None:
         held = read_json(file)
         if held["facts"] != facts:
             raise ValueError("of something else")
-        found = {
-            int(one["network"]): Measured(float(one["accuracy"]), float(one["seconds"]))
-            for one in held["networks"]
-        }
+        found = {int(one["network"]): Measured.of(one) for one in held["networks"]}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
-    sound = [0 <= m.accuracy <= 100 and 0 <= m.seconds < math.inf for m in found.values()]
+    sound = [
+        all(0 <= one <= 100 for one in (m.accuracy, *m.parts)) and 0 <= m.seconds < math.inf
+        for m in found.values()
+    ]
     return found if all(sound) and min(found, default=0) >= 0 else None
 
 

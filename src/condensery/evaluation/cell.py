@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -32,6 +32,19 @@ class Measured:
     """In percent, after the last epoch."""
     seconds: float
     """Training and testing."""
+    parts: tuple[float, ...] = ()
+    """Accuracies in percent on the parts of the test images, where the cell names any."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        values = dataclasses.asdict(self)
+        return values if self.parts else {k: v for k, v in values.items() if k != "parts"}
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Measured:
+        """Back from plain values, such as JSON's."""
+        parts = tuple(float(part) for part in values.get("parts") or ())
+        return cls(float(values["accuracy"]), float(values["seconds"]), parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +69,10 @@ class Cell:
     """How it is run."""
     seed: int
     """Seed of initialisation, shuffling and augmentation."""
+    parts: tuple[int, ...] = ()
+    """Sizes of the parts of the test images, in their order, that get accuracies of their own."""
+    steps: int | None = None
+    """Steps of the training in all, in place of the protocol's epochs."""
 
     def facts(self, set_index: int) -> dict[str, Any]:
         """All that the accuracies of one of the row's sets depend on, as JSON values."""
@@ -75,6 +92,8 @@ class Cell:
             "torch": metadata.version("torch"),
             "version": __version__,
             "commit": code(),
+            **({"parts": list(self.parts)} if self.parts else {}),
+            **({"steps": self.steps} if self.steps is not None else {}),
         }
 
     @property

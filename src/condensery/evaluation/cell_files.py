@@ -52,9 +52,11 @@ def write_cell(cell: Cell, folder: Path) -> None:
         "net": cell.net,
         "asked": cell.asked,
         "training": dataclasses.asdict(cell.training),
-        "steps": cell.schedule.steps if cell.schedule else None,
+        "schedule_steps": cell.schedule.steps if cell.schedule else None,
+        "steps": cell.steps,
         "plan": {**cell.plan.as_dict(), "processes": 1},
         "seed": cell.seed,
+        "parts": list(cell.parts),
     }
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(plain, folder / _TENSORS)
@@ -76,7 +78,7 @@ def read_cell(folder: Path) -> Cell:
         images, labels = tensors[f"{number}.images"], tensors[f"{number}.labels"]
         sets.append(Candidate(images, labels, **facts))
     test = split("test")
-    training = Protocol(**values["training"])
+    training, steps = Protocol(**values["training"]), values["schedule_steps"]
     return Cell(
         row=Row(sets=tuple(sets), **values["row"]),
         data=Data(split("train") if values["train"] else test, test, **values["data"]),
@@ -84,9 +86,11 @@ def read_cell(folder: Path) -> Cell:
         code=None,
         asked=values["asked"],
         training=training,
-        schedule=WholeSchedule(training, values["steps"]) if values["steps"] else None,
+        schedule=WholeSchedule(training, steps) if steps else None,
         plan=Plan(**values["plan"]),
         seed=values["seed"],
+        parts=tuple(values["parts"]),
+        steps=values["steps"],
     )
 
 

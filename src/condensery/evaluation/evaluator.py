@@ -17,7 +17,7 @@ from condensery.data.labelled import LabelledSet
 from condensery.runtime.distributed import Ranks, share
 from condensery.runtime.randomness import fork_rng
 from condensery.training.stacked import StackedNetworks
-from condensery.training.trainer import Course, Split, Tensors, Trainer
+from condensery.training.trainer import Course, Split, Subset, Tensors, Trainer
 
 from .cell import Cell, Job, Measured, OnEpoch
 from .processes import can_be_shared, measure_together
@@ -68,10 +68,10 @@ class Evaluator:
         self._tell_epochs((set_index, network_index))
         with self.cell.plan.applied():
             network, source = self._new(set_index, network_index), self._source(set_index)
-            how: dict[str, Any] = {"set_index": set_index, "schedule": self.cell.schedule}
+            how = self._how(set_index)
             self.trainer.train(network, source, network_index, **how)
-            found = 100.0 * Course(self.trainer, network).accuracy(self.test)
-        return Measured(found, time.perf_counter() - began)
+            found = self._tested(network)
+        return dataclasses.replace(found, seconds=time.perf_counter() - began)
 
     def measure_several(self, set_index: int, network_indices: Sequence[int]) -> list[Measured]:
         """:meth:`measure` for several networks on one set, which one call trains.
@@ -88,12 +88,27 @@ class Evaluator:
         self._tell_epochs((set_index, network_indices[0]))
         with self.cell.plan.applied():
             networks = [self._new(set_index, index) for index in network_indices]
-            how: dict[str, Any] = {"set_index": set_index, "schedule": self.cell.schedule}
             stacked = StackedNetworks(self.trainer, networks)
-            stacked.train(self._source(set_index), network_indices, **how)
-            found = [100.0 * Course(self.trainer, one).accuracy(self.test) for one in networks]
+            stacked.train(self._source(set_index), network_indices, **self._how(set_index))
+            found = [self._tested(one) for one in networks]
         each = (time.perf_counter() - began) / len(network_indices)
-        return [Measured(accuracy, each) for accuracy in found]
+        return [dataclasses.replace(one, seconds=each) for one in found]
+
+    def _how(self, set_index: int) -> dict[str, Any]:
+        """What a training is told beside its network and its data."""
+        cell = self.cell
+        return {"set_index": set_index, "schedule": cell.schedule, "steps": cell.steps}
+
+    def _tested(self, network: nn.Module) -> Measured:
+        """Accuracies of a network, whose time is still to be said."""
+        course, parts = Course(self.trainer, network), self.cell.parts
+        if not parts:
+            return Measured(100.0 * course.accuracy(self.test), 0.0)
+        rows = torch.arange(len(self.test), device=self.test.index_device).split(list(parts))
+        each = [course.accuracy(Subset(self.test.data, part, self.test.dtype)) for part in rows]
+        right = sum(share * len(part) for share, part in zip(each, rows, strict=True))
+        found = tuple(100.0 * share for share in each)
+        return Measured(100.0 * right / len(self.test), 0.0, found)
 
     def begin(self) -> tuple[Course, Split | Tensors]:
         """The first network, about to be trained, and what it is trained on."""
@@ -166,11 +181,11 @@ def measure_shared(
     mine = measure_all(cell, own, on_epoch)
     for _ in share(len(jobs), ranks.world - 1, ranks.world):  # the last rank has the most
         one = next(mine, None)
-        told = None if one is None else [*one[0], one[1].accuracy, one[1].seconds]
+        told = None if one is None else [*one[0], one[1].as_dict()]
         for found in ranks.gather_objects(told):
             if found is not None:
-                set_index, network_index, accuracy, seconds = found
-                yield (set_index, network_index), Measured(accuracy, seconds)
+                set_index, network_index, values = found
+                yield (set_index, network_index), Measured.of(values)
 
 
 def _groups(jobs: Sequence[Job], most: int) -> Iterator[tuple[int, list[int]]]:

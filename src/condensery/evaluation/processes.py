@@ -119,7 +119,7 @@ def _feed(
             print(json.dumps(job), file=worker.stdin, flush=True)
             while "epochs" in (answer := json.loads(worker.stdout.readline())):
                 done.put((job, int(answer["epochs"])))
-            done.put((job, Measured(float(answer["accuracy"]), float(answer["seconds"]))))
+            done.put((job, Measured.of(answer)))
         except (OSError, ValueError, KeyError):
             code = worker.wait()
             done.put(

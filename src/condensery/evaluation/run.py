@@ -165,6 +165,25 @@ def run_cell(
 
     Where ranks share the work, the first one looks for numbers and keeps them.
 
+    Args as of :func:`measured`.
+    """
+    how: dict[str, Any] = {"keepers": keepers, "on_network": on_network, "ranks": ranks}
+    how["on_part"] = on_part
+    return _result(cell, measured(cell, n, tell_known=tell_known, **how))
+
+
+def measured(
+    cell: Cell,
+    n: int,
+    *,
+    keepers: Sequence[Keeper] | None = None,
+    on_network: OnNetwork | None = None,
+    on_part: OnPart | None = None,
+    tell_known: bool = True,
+    ranks: Ranks = ALONE,
+) -> list[list[Measured]]:
+    """What n networks on each of a row's sets come to, set by set; those known are taken.
+
     Args:
         cell: what is trained and tested.
         n: networks per set.
@@ -204,8 +223,7 @@ def run_cell(
         take(job, one)
         part((cell, job), "", 0.0)
         tell(name, one.accuracy)
-    networks = [[found[index, k] for k in range(n)] for index in range(cell.row.count)]
-    return _result(cell, networks)
+    return [[found[index, k] for k in range(n)] for index in range(cell.row.count)]
 
 
 def _ready(
@@ -218,8 +236,8 @@ def _ready(
             found |= {(set_index, k): one for k, one in held.items() if k < n}
     if ranks.alone:
         return found
-    told = [[*job, one.accuracy, one.seconds] for job, one in found.items()]
-    return {(s, k): Measured(*one) for s, k, *one in ranks.broadcast_object(told)}
+    told = [[*job, one.as_dict()] for job, one in found.items()]
+    return {(s, k): Measured.of(one) for s, k, one in ranks.broadcast_object(told)}
 
 
 def _result(cell: Cell, found: Iterable[Sequence[Measured]]) -> Result:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import sys
@@ -26,7 +25,7 @@ def serve(folder: Path, jobs: IO[str], answers: IO[str]) -> None:
     for line in jobs:
         set_index, network_index = json.loads(line)
         found = evaluator.measure(set_index, network_index)
-        say(**dataclasses.asdict(found))
+        say(**found.as_dict())
 
 
 if __name__ == "__main__":

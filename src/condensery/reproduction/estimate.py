@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-import torch
-
-from condensery import nets as zoo
 from condensery.condensation.configure import passes_of
 from condensery.config.build import Choices
 from condensery.data import Data
 from condensery.runtime.plan import default_device, default_threads
-from condensery.runtime.randomness import fork_rng
 from condensery.sets.condensed import FILE
+from condensery.training.timing import pass_seconds
 from condensery.training.whole_split import whole_schedule
 
 from . import Experiment
@@ -54,7 +49,7 @@ def estimate(
     where = (device or default_device(), threads or default_threads())
 
     def seconds(net: str, images: int) -> float:
-        return _pass_seconds(net, shape, classes, images, *where)
+        return pass_seconds(net, shape, classes, images, *where)
 
     condensing: dict[Path, float] = {}
     made = len(data.train)
@@ -88,27 +83,3 @@ def estimate(
 
 def _waits(folder: Path) -> bool:
     return not (folder / FILE).exists()
-
-
-@cache
-def _pass_seconds(
-    net: str, shape: tuple[int, int, int], classes: int, images: int, device: str, threads: int
-) -> float:
-    """Time of a pass forward and back, the best of three."""
-    with fork_rng(0, "estimate"):
-        network = zoo.build(net, shape, classes).to(device)
-    batch = torch.zeros(images, *shape, device=device)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        return min(_once(network, batch) for _ in range(3))
-    finally:
-        torch.set_num_threads(before)
-
-
-def _once(network: torch.nn.Module, batch: torch.Tensor) -> float:
-    began = time.perf_counter()
-    network(batch).sum().backward()
-    if batch.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - began

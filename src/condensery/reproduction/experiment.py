@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .published import Published
+
+
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """An application of sets."""
+
+    command: Literal["adapt", "continual", "search"]
+    """What carries it out."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Its settings besides methods and budget."""
+    needs: tuple[str, ...] = ()
+    """Data sets beside the one that is tested on."""
+    size: int | None = None
+    """Side in pixels that images are brought to."""
+    channels: int | None = None
+    """Channels that they are brought to."""
+
+    def describe(self) -> str:
+        """One line."""
+        told = [f"{name.replace('_', ' ')} {value}" for name, value in self.settings.items()]
+        return " ".join([self.command, *[f"from {name}" for name in self.needs], *told])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**dataclasses.asdict(self), "settings": dict(self.settings)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +61,13 @@ class Experiment:
     """Whether the images are whitened."""
     assumptions: tuple[str, ...] = ()
     """What the paper does not say, and what is done."""
+    use: Use | None = None
+    """What the sets are put to, where networks are not just trained on them."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """All data sets that have to be there."""
+        return (self.data, *(self.use.needs if self.use else ()))
 
     @property
     def made(self) -> str:
@@ -53,6 +86,8 @@ class Experiment:
         'select random; convnet3, protocol dc, 5 × 20'
         """
         counts = f"{self.sets} × {self.nets}"
+        if self.use is not None:
+            return f"{self.use.describe()}: {self.made}; {self.net}, {counts}"
         return f"{self.made}; {self.net}, protocol {self.protocol}, {counts}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -69,6 +104,7 @@ class Experiment:
             "overrides": dict(self.overrides),
             "zca": self.zca,
             "assumptions": list(self.assumptions),
+            **({"use": self.use.as_dict()} if self.use else {}),
         }
 
 

@@ -18,6 +18,7 @@ from .experiment import (
 )
 from .idc import idc
 from .published import Published
+from .uses import USES, use_of
 
 #: Methods that nothing here carries out.
 _WITHOUT = {
@@ -29,16 +30,7 @@ _WITHOUT = {
     "biggan": "generative model (biggan)",
     "gm": "the variant of GM is not stated",
     "idc_i_post": "condensed sets that are shrunk afterwards",
-    "early_stopping": "early stopping on the whole data",
-    "no_adaptation": "a network of another data set that is not adapted",
     "all_methods": "no single method",
-}
-#: Applications: a set is not trained on by itself.
-_TASKS = {
-    "few_shot_domain_adaptation": "few-shot domain adaptation",
-    "continual": "continual learning",
-    "class_incremental": "class-incremental learning",
-    "nas": "architecture search",
 }
 
 
@@ -56,8 +48,10 @@ def experiment_of(row: Published) -> Experiment | Unmapped:
             raise NoRecipeError(_WITHOUT[row.method])
         settings = Settings(row)
         task = settings.take("task")
-        if task in _TASKS:
-            raise NoRecipeError(_TASKS[task])
+        if task in USES:
+            applied = use_of(task, row, settings)
+            settings.check_empty()
+            return applied
         if row.note.startswith("ambiguous: printed in"):
             raise NoRecipeError("the cell's method is uncertain")
         # Shares of the data follow from the budget.

@@ -9,6 +9,7 @@ from condensery.data import Data
 from condensery.utils.files import LONG_AGO, remove_leftovers, write_json
 
 from . import Experiment
+from .applied import applied
 from .originals import departure
 from .outcome import contents_for, outcome, result_name
 from .published import Published
@@ -35,7 +36,10 @@ def run_row(
     other = departure(experiment.data, contents_for(experiment, amount))
     if amount.data in (None, experiment.data) and other is not None:
         how.say(f"here: {other}, so no result counts as reproduced")
-    found = outcome(experiment, amount, data, how)
+    if experiment.use is not None:
+        found = applied(experiment, amount, data, how)
+    else:
+        found = outcome(experiment, amount, data, how)
     made = record(row, experiment, amount, found, how)
     file = how.out / "results" / result_name(row, experiment, amount)
     if how.ranks.first:

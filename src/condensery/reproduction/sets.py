@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from condensery.condensation.configure import configure, plan_for
+from condensery.condensation.configure import configure
+from condensery.condensation.in_folder import condensed_in
 from condensery.condensation.run_folder import RunFolder
-from condensery.condensation.runner import carry_out
-from condensery.config.build import make
 from condensery.config.schema import RunConfig
 from condensery.data import Data, load
-from condensery.runtime.plan import Plan
 from condensery.selection.folder import Selections
 from condensery.sets.condensed import CondensedSet, set_file
 from condensery.utils.facts import note_facts
@@ -62,7 +60,11 @@ def scaled(config: RunConfig, scale: float) -> RunConfig:
 
 def load_for(experiment: Experiment, amount: Amount) -> Data:
     """The data of an experiment, or those that take their place."""
-    return load(amount.data or experiment.data, zca=experiment.zca)
+    use = experiment.use
+    name, zca = amount.data or experiment.data, experiment.zca
+    if use is None:
+        return load(name, zca=zca)
+    return load(name, zca=zca, size=use.size, channels=use.channels)
 
 
 def configuration(experiment: Experiment, amount: Amount, data: Data) -> RunConfig:
@@ -147,20 +149,18 @@ def _selected(
 def _condensed(
     config: RunConfig, data: Data, folder: RunFolder, how: ReproductionSettings, which: str
 ) -> Made:
-    status = how.ranks.broadcast_object(folder.status(config) if how.ranks.first else None)
-    if status != "new":
-        folder.check_data(data)
-    if status == "finished":
-        return Made(folder.path, CondensedSet.load(folder.path))
-    plan = folder.plan() if status == "unfinished" else None
-    if plan is None:
-        plan = plan_for(data, config, how.plan, how.device, how.threads)
-    plan = make(Plan, how.ranks.broadcast_object(plan.as_dict()), "plan")
-    verb = "continuing" if folder.checkpoints.files else "condensing"
-    how.say(f"{verb} {which}: {config.iterations} iterations, seed {config.seed}; {folder.path}")
-    how.say(f"plan: {plan.describe()}")
-    made = carry_out(data, config, plan, folder, quiet=how.quiet, ranks=how.ranks)
-    how.ranks.wait()  # until its files are whole
+    made = condensed_in(
+        config,
+        data,
+        folder,
+        which=which,
+        plan=how.plan,
+        device=how.device,
+        threads=how.threads,
+        quiet=how.quiet,
+        say=how.say,
+        ranks=how.ranks,
+    )
     return Made(folder.path, made)
 
 

@@ -66,8 +66,9 @@ def _status(
         judged = best(records).verdict
         status = "tried" if judged.departures else judged.short
         return RowStatus(row, status, judged.text, records)
-    if lies_here is not None and not lies_here(found.data):
-        return RowStatus(row, "data is unavailable here", f"{found.data} needs a download")
+    lacking = [] if lies_here is None else [n for n in found.needs if not lies_here(n)]
+    if lacking:
+        return RowStatus(row, "data is unavailable here", f"{lacking[0]} needs a download")
     return RowStatus(row, "untried", found.describe())
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from condensery.data.labelled import fingerprint_of
@@ -47,6 +49,42 @@ class Candidate:
             ipc=about.ipc,
             stored_bytes=condensed.stored_bytes,
             decoded=len(condensed) / (len(stored) * stored.shape[1]),
+        )
+
+    @classmethod
+    def union(
+        cls,
+        sets: Sequence[CondensedSet],
+        class_names: Sequence[str],
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> Candidate:
+        """The training images of several sets, whatever their formations, with one normalisation.
+
+        Args:
+            sets: each of them with some of the classes.
+            class_names: all classes; labels are positions among them.
+            mean: per channel, of the union.
+            std: per channel, of the union.
+        """
+        images, labels = [], []
+        shift, scale = (torch.tensor(tuple(v)).view(1, -1, 1, 1) for v in (mean, std))
+        for one in sets:
+            about = one.about
+            same = (about.mean, about.std) == (tuple(mean), tuple(std))
+            images.append(one.images if same else (one.pixels() - shift) / scale)
+            numbers = torch.tensor([list(class_names).index(name) for name in about.class_names])
+            labels.append(numbers[one.labels])
+        stored = sum(one.stored.shape[0] * one.stored.shape[1] for one in sets)
+        return cls(
+            images=torch.cat(images),
+            labels=torch.cat(labels),
+            mean=tuple(mean),
+            std=tuple(std),
+            method=sets[0].about.method,
+            ipc=sets[0].about.ipc,
+            stored_bytes=sum(one.stored_bytes for one in sets),
+            decoded=sum(map(len, sets)) / stored,
         )
 
     def __len__(self) -> int:

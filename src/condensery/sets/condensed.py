@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -256,6 +257,40 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
         """
         return pack_afterwards(self, factor)
 
+    @classmethod
+    def concat(
+        cls, sets: Sequence[CondensedSet], class_names: Sequence[str] | None = None
+    ) -> CondensedSet:
+        """The union of sets: classes of one name become one class, the others follow each other.
+
+        Stored images of one class follow each other in the order of the sets. Where sets are
+        normalised differently the union has the first one's normalisation.
+
+        Args:
+            sets: of one kind of formation, with images of one size.
+            class_names: the order of the union's classes; that of their first appearance by
+                default.
+
+        Raises:
+            UsageError: when there is no set, or ``class_names`` are not the sets' classes.
+            DataError: for sets that one formation cannot decode, or classes of unequal size.
+        """
+        return join(list(sets), class_names)
+
+    def of_classes(self, class_names: Sequence[str]) -> CondensedSet:
+        """The part of a set that stands for some of its classes, numbered in the order given.
+
+        Raises:
+            DataError: for a class that the set does not have.
+        """
+        held = self.about.class_names
+        lacking = next((name for name in class_names if name not in held), None)
+        if lacking is not None:
+            raise DataError(f"this set has no class '{lacking}'; its classes are {held}")
+        stored = self.stored[[held.index(name) for name in class_names]]
+        about = replace(self.about, class_names=tuple(class_names))
+        return CondensedSet(stored, about, self.formation)
+
     def save(self, path: str | Path) -> Path:
         """Write one ``.safetensors`` file; the same set gives identical bytes."""
         target = Path(path)
@@ -353,6 +388,89 @@ def pack_afterwards(condensed: CondensedSet, factor: int) -> CondensedSet:
     config["packed"] = {"method": about.method, "ipc": about.ipc, "factor": factor}
     made = replace(about, method=method, formation=chosen, ipc=ipc, config=config)
     return CondensedSet(stored.unflatten(0, (classes, -1)), made)
+
+
+def join(sets: list[CondensedSet], class_names: Sequence[str] | None) -> CondensedSet:
+    """:meth:`CondensedSet.concat`."""
+    if not sets:
+        raise UsageError("there is no set to join; give at least one")
+    first, known = sets[0].about, list(dict.fromkeys(n for s in sets for n in s.about.class_names))
+    names = list(known if class_names is None else class_names)
+    if sorted(names) != sorted(known):
+        raise UsageError(f"class_names {names} are not the classes of the sets, {known}")
+    for one in sets[1:]:
+        if one.about.formation != first.formation or one.formation_bytes:
+            raise DataError(
+                f"a set of {one.about.method} is decoded otherwise than one of {first.method}; "
+                "only sets of one formation, which learned nothing beside the images, can be joined"
+            )
+    aligned = [_renormalised(one, first) for one in sets]
+    parts = {n: [s for s in aligned if n in s.about.class_names] for n in names}
+    stored = [torch.cat([s.stored[s.about.class_names.index(n)] for s in parts[n]]) for n in names]
+    if len({one.shape for one in stored}) > 1:
+        sizes = {n: tuple(one.shape) for n, one in zip(names, stored, strict=True)}
+        raise DataError(
+            f"the classes of the union would differ in size ({sizes}); join sets of "
+            "one budget and size, with the same classes or with different ones"
+        )
+    union = CondensedSet(torch.stack(stored), _about_all(sets, names), sets[0].formation)
+    _check_union(union, parts)
+    return union
+
+
+def _renormalised(one: CondensedSet, like: About) -> CondensedSet:
+    """A set under another normalisation, decoded to the same pixels."""
+    about = one.about
+    if (about.mean, about.std) == (like.mean, like.std):
+        return one
+    mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (like.mean, like.std))
+    own_mean, own_std = (torch.tensor(v).view(-1, 1, 1) for v in (about.mean, about.std))
+    moved = (one.stored * own_std + own_mean - mean) / std
+    told, pixels = replace(about, mean=like.mean, std=like.std), one.pixels()
+    # What is stored on the scale of pixels stays; what is stored normalised moves.
+    for stored in (moved, one.stored):
+        tried = CondensedSet(stored, told)
+        if torch.allclose(tried.pixels(), pixels, atol=1e-4):
+            return tried
+    raise DataError(
+        f"a set of {about.method} cannot be brought to another normalisation; condense the sets "
+        "of a union with one normalisation"
+    )
+
+
+def _about_all(sets: Sequence[CondensedSet], names: Sequence[str]) -> About:
+    """What a union says of itself."""
+    held = [one.about for one in sets]
+    first = held[0]
+    budget = sum(one.ipc for one in held if names[0] in one.class_names)
+    prints = "".join(one.source.fingerprint for one in held)
+    source = Source(
+        name="+".join(dict.fromkeys(one.source.name for one in held)),
+        fingerprint=hashlib.sha256(prints.encode()).hexdigest(),
+        images=sum(one.source.images for one in held),
+        bytes=sum(one.source.bytes for one in held),
+    )
+    return replace(
+        first,
+        method="+".join(dict.fromkeys(one.method for one in held)),
+        ipc=budget,
+        iterations=max(one.iterations for one in held),
+        class_names=tuple(names),
+        flip=all(one.flip for one in held),
+        source=source,
+        config={**first.config, "ipc": budget, "union": [o.source.fingerprint for o in held]},
+    )
+
+
+def _check_union(union: CondensedSet, parts: Mapping[str, Sequence[CondensedSet]]) -> None:
+    """Raise if a formation makes other images of stored ones that lie beside others."""
+    for number, (name, sets) in enumerate(parts.items()):
+        made = [s.images[s.labels == s.about.class_names.index(name)] for s in sets]
+        if not torch.equal(union.images[union.labels == number], torch.cat(made)):
+            raise DataError(
+                f"the stored images of class '{name}' are decoded by their place in the set, and "
+                "cannot be joined; train on the sets' images instead"
+            )
 
 
 def _by_class(stored: Tensor, labels: Tensor, about: About, file: Path) -> Tensor:

@@ -95,3 +95,32 @@ class Subset:
     def all(self) -> tuple[Tensor, Tensor]:
         """Normalised images and labels of every row."""
         return self.data.normalised(self.rows, dtype=self.dtype), self.data.labels_at(self.rows)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Two sets as one, such as a split of real data and a memory; rows of the first come first."""
+
+    first: TrainingSet
+    """The rows 0, 1, …"""
+    second: TrainingSet
+    """Those after them."""
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    @property
+    def index_device(self) -> torch.device:
+        """Where rows are wanted."""
+        return self.first.index_device
+
+    def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised images and labels of some rows, without asking the device which they are."""
+        late, n = rows >= len(self.first), len(self.first)
+        images, labels = self.first.take(rows.clamp(max=n - 1))
+        after = (rows - n).clamp(min=0).to(self.second.index_device)
+        others, names = self.second.take(after)
+        late = late.to(images.device)
+        return torch.where(late[:, None, None, None], others, images), torch.where(
+            late, names, labels
+        )

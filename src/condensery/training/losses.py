@@ -14,6 +14,7 @@ from condensery.nets import has_batch_norm, mixes_examples
 from condensery.runtime.compile import compiled
 from condensery.runtime.plan import Plan
 
+from .distillation import LABELS, Distillation, distillation_loss
 from .minibatches import logits_of, several
 
 Loss = Callable[[dict[str, Tensor], Tensor, Tensor], Any]
@@ -29,7 +30,7 @@ class Losses:
 
     def __init__(self, plan: Plan, dtype: torch.dtype | None) -> None:
         self.plan, self.dtype = plan, dtype
-        self._losses: dict[tuple[torch.dtype | None, bool, bool], Loss] = {}
+        self._losses: dict[tuple[Any, ...], Loss] = {}
         self._several: Loss | None = None
         self._hits: Loss | None = None
 
@@ -40,6 +41,7 @@ class Losses:
         *,
         learning: bool = True,
         watched: bool = False,
+        distilled: Distillation | None = None,
     ) -> Loss:
         """The loss as a function of weights, so that a new network does not recompile.
 
@@ -48,12 +50,13 @@ class Losses:
             dtype: of the passes; None leaves everything as it is.
             learning: whether the network is in training mode, with its dropout.
             watched: whether it also gives which images are classified correctly.
+            distilled: whether, and how, it also follows a teacher.
         """
-        key = (dtype, learning, watched)
+        key = (dtype, learning, watched, distilled)
         if key in self._losses:
             return self._losses[key]
         template = copy.deepcopy(network).train(learning)
-        self._losses[key] = self._fast(loss_of(template, dtype, watched), template)
+        self._losses[key] = self._fast(loss_of(template, dtype, watched, distilled), template)
         return self._losses[key]
 
     def of_several(self, network: nn.Module) -> Loss:
@@ -87,19 +90,27 @@ class Losses:
         return compiled(function) if self.plan.compile and not mixing(template) else function
 
 
-def loss_of(template: nn.Module, dtype: torch.dtype | None, watched: bool = False) -> Loss:
+def loss_of(
+    template: nn.Module,
+    dtype: torch.dtype | None,
+    watched: bool = False,
+    distilled: Distillation | None = None,
+) -> Loss:
     """The loss of a network as a function of its weights, a batch and its targets.
 
     Args:
         template: the network, in the mode that it is run in.
         dtype: of the passes; None leaves everything as it is.
         watched: whether it also gives which images are classified correctly.
+        distilled: whether, and how, it also follows a teacher, whose columns targets then have.
     """
 
     def loss(weights: dict[str, Tensor], images: Tensor, targets: Tensor) -> Any:
         logits = logits_of(template, weights, images, dtype).to(targets.dtype)
         picked = log_softmax(logits, 1).gather(1, targets[:, :2].long())
-        mean = -(picked * targets[:, 2:]).sum()
+        mean = -(picked * targets[:, 2:LABELS]).sum()
+        if distilled is not None:
+            mean = mean + distillation_loss(logits, targets, distilled)
         return (mean, logits.argmax(1) == targets[:, 0].long()) if watched else mean
 
     return loss

@@ -97,7 +97,11 @@ class Protocol:
         >>> [Protocol(name="x", epochs=4).rate_at(e) for e in range(4)]
         [0.01, 0.01, 0.001, 0.001]
         """
-        passed = sum(epoch >= round(drop * self.epochs) for drop in self.drops)
+        return self.rate_in(epoch, self.epochs)
+
+    def rate_in(self, step: int, steps: int) -> float:
+        """Learning rate of a step among so many, which drops at the same fractions of them."""
+        passed = sum(step >= round(drop * steps) for drop in self.drops)
         return float(self.rate * self.drop_factor**passed)
 
 

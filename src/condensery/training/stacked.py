@@ -10,8 +10,10 @@ are those of networks trained one after another, but for the order of float sums
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -60,6 +62,7 @@ class StackedNetworks:
         *,
         set_index: int = 0,
         schedule: Callable[[int], float] | None = None,
+        steps: int | None = None,
     ) -> None:
         """Train all networks to the last epoch, and leave them in evaluation mode.
 
@@ -68,18 +71,24 @@ class StackedNetworks:
             network_indices: which networks they are; decide their shuffling and augmentation.
             set_index: which set they are trained on, the rest of the draws' address.
             schedule: learning rate by step, in place of the protocol's by epoch.
+            steps: how many to take in all, as of :meth:`Trainer.train`.
         """
         trainer, protocol = self.trainer, self.trainer.protocol
-        steps = 0
-        for epoch in range(protocol.epochs):
+        epochs, done = protocol.epochs, 0
+        if steps is not None:
+            epochs = math.ceil(steps / math.ceil(len(data) / protocol.batch))
+            schedule = schedule or partial(protocol.rate_in, steps=steps)
+        for epoch in range(epochs):
             address = [(index, epoch, set_index) for index in network_indices]
             rngs = [stream(trainer.seed, trainer.purpose, *one) for one in address]
             orders = np.stack([rng.permutation(len(data)) for rng in rngs])
             order = to_device(torch.from_numpy(orders.T.copy()), data.index_device)
             for rows in batches(order, protocol.batch, False):
-                rate = protocol.rate_at(epoch) if schedule is None else schedule(steps)
+                if done == steps:
+                    break
+                rate = protocol.rate_at(epoch) if schedule is None else schedule(done)
                 self.step(data, rows, rngs, rate)
-                steps += 1
+                done += 1
             if trainer.after_epoch is not None:
                 trainer.after_epoch(epoch + 1)
         self._hand_back()

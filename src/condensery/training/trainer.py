@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -23,6 +24,7 @@ from .datasets import Split as Split
 from .datasets import Subset as Subset
 from .datasets import Tensors as Tensors
 from .datasets import TrainingSet as TrainingSet
+from .distillation import Teacher
 from .losses import Losses, mixing
 from .minibatches import batches, evenly, pieces_of, plain_targets
 from .protocol import Protocol
@@ -88,8 +90,12 @@ class Trainer:
         *,
         set_index: int = 0,
         schedule: Callable[[int], float] | None = None,
+        steps: int | None = None,
+        teacher: Teacher | None = None,
     ) -> nn.Module:
         """Train a network in place, to the last epoch.
+
+        From the weights that it has: a network that was trained before is trained on.
 
         Args:
             network: on the plan's device; left in evaluation mode.
@@ -97,12 +103,18 @@ class Trainer:
             network_index: which network it is; decides its shuffling and augmentation.
             set_index: which set it is trained on, the rest of the draws' address.
             schedule: learning rate by step, in place of the protocol's by epoch.
+            steps: how many to take in all, in place of the protocol's epochs; the rate then drops
+                at the protocol's fractions of them.
+            teacher: an earlier network that it follows.
         """
-        course, epochs = Course(self, network), range(self.protocol.epochs)
+        course, epochs = Course(self, network, teacher=teacher), range(self.protocol.epochs)
+        if steps is not None:
+            epochs = range(math.ceil(steps / course.steps_of(data)))
+            schedule = schedule or partial(self.protocol.rate_in, steps=steps)
         place = (self.seed, self.purpose, network_index)
         rngs = (stream(*place, epoch, set_index) for epoch in epochs)
         with course.dropout("dropout", network_index, group=set_index):
-            course.several_epochs(data, rngs, epochs, schedule)
+            course.several_epochs(data, rngs, epochs, schedule, steps)
         if self._graph is not None:
             self._graph.release()
         return network.eval()
@@ -117,9 +129,16 @@ class Trainer:
         Returns:
             which images were classified correctly before it, N; empty without an observer.
         """
-        watched = course.watch is not None
-        loss = self.losses.of(course.network, None if course.whole else self.dtype, watched=watched)
+        watched, teacher = course.watch is not None, course.teacher
+        loss = self.losses.of(
+            course.network,
+            None if course.whole else self.dtype,
+            watched=watched,
+            distilled=None if teacher is None else teacher.how,
+        )
         images, targets = self.augmented(*batch, [rng])
+        if teacher is not None:
+            targets = teacher.beside(images, targets)
         if self.recordable(course, len(images)):
             rate = float(course.optimizer.param_groups[0]["lr"])
             self.recorded_step(course, images, targets, rate)
@@ -139,10 +158,11 @@ class Trainer:
         return torch.cat(right)[: len(images)]
 
     def recordable(self, course: Course, size: int) -> bool:
-        """Whether a step on so many images is one call of known layers that nobody watches."""
+        """Whether a step is one call of known layers, with no observer and no teacher."""
         chunk = self.plan.chunk
         fits = chunk is None or size <= chunk
-        plain = course.layers and course.watch is None and not course.whole
+        watched = course.watch is not None or course.teacher is not None
+        plain = course.layers and not watched and not course.whole
         return self.plan.graphs and fits and plain and self.ranks.alone
 
     def recorded_step(self, course: Course, images: Tensor, targets: Tensor, rate: float) -> None:
@@ -168,13 +188,17 @@ class Trainer:
 
 
 class Course:
-    """A network in training: its weights, their optimiser, and an observer of its batches."""
+    """A network in training: its weights, their optimiser, an observer, and a teacher."""
 
     def __init__(
-        self, trainer: Trainer, network: nn.Module, watch: BatchObserver | None = None
+        self,
+        trainer: Trainer,
+        network: nn.Module,
+        watch: BatchObserver | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         protocol = trainer.protocol
-        self.trainer, self.watch = trainer, watch
+        self.trainer, self.watch, self.teacher = trainer, watch, teacher
         self.network = network.train().requires_grad_(True)
         self.whole = mixing(network)
         self.layers = chain(network) is not None and not any(True for _ in network.buffers())
@@ -232,6 +256,7 @@ class Course:
         rngs: Iterable[np.random.Generator],
         epochs: Iterable[int],
         schedule: Callable[[int], float] | None = None,
+        limit: int | None = None,
     ) -> None:
         """Epochs one after another; where steps are recorded, many are drawn and augmented at once.
 
@@ -240,11 +265,14 @@ class Course:
             rngs: where each epoch's draws come from.
             epochs: their numbers, for the rate.
             schedule: learning rate by step, in place of the protocol's by epoch.
+            limit: steps in all, after which the last epoch is broken off.
         """
         size = self.trainer.protocol.batch
         if not self._ahead(min(size, len(data))):
             for done, (rng, epoch) in enumerate(zip(rngs, epochs, strict=True), 1):
-                self.epoch(data, rng, epoch, schedule)
+                for _ in self.steps(data, rng, epoch, schedule):
+                    if self._steps == limit:
+                        return
                 if self.trainer.after_epoch is not None:
                     self.trainer.after_epoch(done)
             return
@@ -254,6 +282,8 @@ class Course:
             for rows in np.split(
                 order := rng.permutation(len(data)), range(size, len(order), size)
             ):
+                if self._steps == limit:
+                    break
                 rate = self.trainer.protocol.rate_at(epoch)
                 block.add(rows, rng, rate if schedule is None else schedule(self._steps))
                 self._steps += 1
