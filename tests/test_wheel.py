@@ -13,6 +13,7 @@ FOLDERS = {
     "training/protocol_files": ".yaml",
     "reproduction/published_numbers": ".csv",
     "data": ".yaml",
+    "reports/templates": ".html",
 }
 
 
@@ -33,4 +34,4 @@ def test_the_wheel_has_every_recipe_protocol_and_table(tmp_path: Path) -> None:
     counts = [
         sum(n.startswith(f"condensery/{f}/") and e in n for n in names) for f, e in FOLDERS.items()
     ]
-    assert counts == [20, 5, 5, 2]
+    assert counts == [21, 5, 5, 2, 1]

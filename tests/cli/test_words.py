@@ -62,8 +62,9 @@ def test_every_word_leads_to_a_flag_that_exists() -> None:
         for settings, _, _ in COMMANDS.values()
         for name in settings.__dataclass_fields__
     }
+    of_condense = {f"--{name}" for name in COMMANDS["condense"][0].__dataclass_fields__}
     for word, hint in FLAGS.items():
-        assert word not in known
+        assert word not in of_condense
         first = hint.split()[0]
         assert first in known or "." in first or first == "nothing:", (word, hint)
 

@@ -329,7 +329,12 @@ class Bare(nn.Module):
         ("convnet3:width=4", ["block1", "block2", "block3", "pooled"]),
         ("lenet", ["stage1", "stage2", "hidden1", "hidden2"]),
         ("resnet10", ["stem", "stage1", "stage2", "stage3", "stage4", "embedding"]),
-        ("resnetap10", ["stem", "stage1", "stage2", "stage3", "stage4"]),
+        ("resnetap10", ["stem", "stage1", "stage2", "stage3", "stage4", "embedding"]),
+        pytest.param(
+            "resnet18_ap",
+            ["stem", "stage1", "stage2", "stage3", "stage4"],
+            marks=pytest.mark.slow,
+        ),
         ("tests.methods.test_cafe:Bare", ["embedding"]),
     ],
 )

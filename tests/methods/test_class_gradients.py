@@ -539,7 +539,9 @@ def test_limiting_cases(tiny_data: Data) -> None:
     torch.testing.assert_close(nearly, dc, rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize("net", ["convnet2:width=4,norm=batch", "resnetap10", "mlp:width=8"])
+@pytest.mark.parametrize(
+    "net", ["convnet2:width=4,norm=batch", "resnetap10:norm=batch", "mlp:width=8"]
+)
 def test_other_networks_condense(net: str) -> None:
     data = tiny(channels=3)
     config = configure(data, "dc", {**SMALL, "iterations": 1, "supply.net": net, "supply.steps": 2})

@@ -311,7 +311,8 @@ def stand_in(name: str) -> Any:
     train = SimpleNamespace(shape=(channels, side, side), classes=classes)
     rate = 16000 if name == "mini_speech_commands" else None
     net = default_net(side, side) if side <= 128 else "resnetap10"
-    return SimpleNamespace(train=train, known_as=name, spec=name, net=net, rate=rate)
+    plain = {"layout": None, "value_range": None}
+    return SimpleNamespace(train=train, known_as=name, spec=name, net=net, rate=rate, **plain)
 
 
 def test_every_row_has_a_status_and_everything_that_is_run_can_be_configured() -> None:
@@ -791,6 +792,7 @@ def test_lists_say_what_would_be_run(
 ) -> None:
     (here / "data" / "mnist").mkdir(parents=True)
     monkeypatch.setenv("CONDENSERY_DATA", str(here / "data"))
+    monkeypatch.setenv("COLUMNS", "200")
     assert main(["reproduce", "dc/table1", "--list", "--json", "l.json"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 + 44

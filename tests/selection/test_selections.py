@@ -288,7 +288,7 @@ def test_a_selection_holds_real_images_of_its_classes(
     # Decimal fractions survive the file.
     assert CondensedSet.load(chosen.save(tmp_path)).about == about
     assert rows_of(SELECTIONS[method](tiny_data, ipc=7, seed=3, **how), tiny_data) == rows
-    with pytest.raises(DataError, match=r"fewer than the 8 requested; use --ipc 7 or less$"):
+    with pytest.raises(DataError, match=r"fewer than the 8 requested; use ipc=7 or less$"):
         select(tiny_data, method, ipc=8, **how)
     with pytest.raises(UsageError, match="ipc must be at least 1"):
         select(tiny_data, method, ipc=0, **how)
@@ -399,11 +399,11 @@ def test_a_network_that_leaves_the_finite_numbers(tiny_data: Data) -> None:
 def test_settings_that_do_not_fit_are_refused(tiny_data: Data) -> None:
     shared = Networks.of(tiny_data, **SHORT)
     cases: list[tuple[str, dict[str, Any], str]] = [
-        ("random", {"epochs": 3, "net": NET}, r"trains no network; leave out --epochs, --net"),
+        ("random", {"epochs": 3, "net": NET}, r"trains no network; leave out epochs, network"),
         ("herdin", {}, "did you mean 'herding'"),
         ("k-centre", {}, "did you mean 'k-center'"),
-        ("herding", {**SHORT, "epochs": 0}, "--epochs must be at least 1"),
-        ("herding", {**SHORT, "rate": float("nan")}, "--rate must be positive"),
+        ("herding", {**SHORT, "epochs": 0}, "^epochs must be at least 1"),
+        ("herding", {**SHORT, "rate": float("nan")}, "rate must be positive"),
         ("herding", {**SHORT, "epoch": 3}, "did you mean 'training.epochs'"),
         ("herding", {**SHORT, "augmentation": "dsa"}, "augmentation"),
         ("herding", {"networks": shared, "epochs": 3}, "leave out epochs"),
@@ -520,7 +520,7 @@ def test_a_stopped_command_goes_on(
         (["herding", "--ipc", "0"], 2, "ipc must be at least 1"),
         (["herding", "--seed", "-1"], 2, "seed must lie in"),
         (["herding", "--net", "convnt3"], 2, "did you mean 'convnet3'"),
-        (["herding", "--rate", "-1"], 2, "--rate must be positive"),
+        (["herding", "--rate", "-1"], 2, "rate must be positive"),
         (["herding", "--batch", "0"], 2, "--batch must be at least 1"),
         (["herding", "--threads", "0"], 2, "--threads"),
         (["herding", "--plan", "fast"], 2, "--plan must be auto"),
