@@ -42,10 +42,10 @@ types: $(INSTALLED)
 	$(BIN)/mypy
 
 unit: $(INSTALLED)
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist loadgroup
 
 test-all: lint types
-	$(BIN)/pytest -n auto -m "slow or not slow"
+	$(BIN)/pytest -n auto --dist loadgroup -m "slow or not slow"
 
 clean:
 	rm -rf $(VENV) runs exported

@@ -34,11 +34,14 @@ def kinds(recipe: str) -> tuple[Any, ...]:
     return *(choice.kind for choice in choices), level, until
 
 
+#: A recipe of each kind.
+DISTINCT = list({kinds(recipe): recipe for recipe in reversed(recipe_names())}.values())
+
+
 def planned() -> list[Any]:
     """Every recipe with the exact plan, and one of each kind with the other."""
-    distinct = {kinds(recipe): recipe for recipe in reversed(recipe_names())}
     pairs = [(recipe, EXACT) for recipe in recipe_names()]
-    pairs += [(recipe, CHUNKED) for recipe in distinct.values()]
+    pairs += [(recipe, CHUNKED) for recipe in DISTINCT]
     return [pytest.param(*pair, id=f"{pair[0]}-{pair[1].name}") for pair in pairs]
 
 
@@ -221,7 +224,7 @@ def test_the_test_split_cannot_leak(recipe: str, tiny_data: Data, tmp_path: Path
     assert finished(poisoned, recipe, EXACT, tmp_path / "poisoned") == undisturbed(recipe, EXACT)
 
 
-@RECIPES
+@pytest.mark.parametrize("recipe", DISTINCT)
 def test_the_loss_falls(recipe: str, tiny_data: Data) -> None:
     many = {"iterations": 60, "supply.net": "convnet2:width=16", "formation.start_from": "noise"}
     if configured(tiny_data, recipe).supply.kind == "trained_on_synthetic":
@@ -299,7 +302,7 @@ def test_python_api(recipe: str, tiny_data: Data) -> None:
         seed=3,
         plan="exact",
         threads=1,
-        overrides={"supply.net": "convnet1:width=4"},
+        overrides={**BRIEF.get(kinds(recipe)[2], {}), "supply.net": "convnet1:width=4"},
         after_iteration=lambda run: seen.append(run.iteration),
     )
     assert isinstance(condensed, CondensedSet)

@@ -32,7 +32,7 @@ def _known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """An epoch takes ten seconds, and an iteration a second: tests read no clock."""
     monkeypatch.setattr(pools, "seconds_per_epoch", lambda *_: 10.0)
     measured = DryRun(0.0, 1.0, 0.0, 1, 0.0, 0, 0, 0)
-    monkeypatch.setattr(in_time, "dry_run", lambda *_: measured)
+    monkeypatch.setattr(in_time, "dry_run", lambda *_, compiles: measured)
     for module in (pools, in_time):
         monkeypatch.setattr(module, "monotonic", lambda: 0.0)
 

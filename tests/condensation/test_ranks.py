@@ -32,6 +32,9 @@ from tests.conftest import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 
+#: One worker starts the processes that all of these tests look at.
+pytestmark = pytest.mark.xdist_group("ranks")
+
 
 def started(words: list[str], world: int = 2, **given: Any) -> list[subprocess.Popen[str]]:
     """So many processes with the environment that torchrun gives them."""

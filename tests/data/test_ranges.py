@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from condensery import DataError, UsageError, condense
 from condensery.cli.main import main
@@ -90,3 +91,18 @@ def test_sets_of_other_data_do_not_mention_them() -> None:
     data = load((pixels(), LABELS))
     made = condense(data, "dm", ipc=1, iterations=0, threads=1)
     assert not {"layout", "value_range"} & set(made.about.config)
+
+
+@pytest.mark.parametrize(("top", "noted"), [(4095, True), (65535, False)])
+def test_twelve_bits_in_sixteen_are_noted(top: int, noted: bool, tmp_path: Path) -> None:
+    """4096 of 65536 values are 16 of 256: what is lost is said."""
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for k in range(5):
+            values = np.full((8, 8), top * (k + 1) // 5, np.uint16)
+            values[0, 0] = top
+            Image.fromarray(values).save(tmp_path / name / f"{k}.png")
+    data = load(tmp_path, cache=False)
+    assert int(data.train.images.max()) == round(top / 257)
+    told = [note for note in data.notes if "of 255: very dark pictures, or 12 bits" in note]
+    assert len(told) == noted

@@ -583,7 +583,8 @@ def apart(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
-@pytest.mark.parametrize("recipe", [pytest.param("dc", marks=pytest.mark.slow), "gm_md"])
+@pytest.mark.slow  # the same functions are compiled for batches of classes below
+@pytest.mark.parametrize("recipe", ["dc", "gm_md"])
 def test_compiled_equals_eager(recipe: str, tiny_data: Data) -> None:
     eager = Plan(chunk=4)
     fast = dataclasses.replace(eager, compile=True, channels_last=True)

@@ -43,6 +43,7 @@ def _evaluate(options: Any, ranks: Ranks) -> int:
         options.device,
         options.threads,
         options.minutes,
+        options.confusion,
     )
     own = None if options.out is not None else KeptCells(cache_folder() / "networks", strict=False)
     ready = Evaluation(
@@ -64,7 +65,11 @@ def _evaluate(options: Any, ranks: Ranks) -> int:
             f"not reached in {options.minutes:g} minutes: {', '.join(late)}; the same command "
             "continues, or raise --minutes"
         )
-    conclude(options, {"results": [one.as_dict() for one in results]}, lines, speaks=ranks.first)
+    made: dict[str, Any] = {"results": [one.as_dict() for one in results]}
+    made["tested_on"] = len(data.test)
+    if options.confusion:
+        made["class_names"] = list(data.test.class_names)
+    conclude(options, made, lines, speaks=ranks.first)
     return 0
 
 

@@ -225,6 +225,8 @@ class EvaluateFlags(OutputFlags, PlanFlags, DataFlags):
     """Time for all of it: networks, down to 3, and epochs that you do not give are cut to fit."""
     seed: int = 0
     """Seed of initialisation, shuffling and augmentation."""
+    confusion: bool = False
+    """Also count which classes are taken for which (in --json, for condensery report)."""
     out: str | None = None
     """Folder that keeps accuracies, such as compare's; by default the user's cache."""
 

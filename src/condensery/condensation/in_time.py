@@ -149,7 +149,7 @@ def _fitting(
 def _iterations(data: Data, found: Resolved, plan: Plan, seconds: float) -> int:
     """How many fit into some seconds, by a few steps that are measured."""
     began = monotonic()
-    measured = dry_run(data, found.config, plan)
+    measured = dry_run(data, found.config, plan, compiles=True)
     each = measured.steps * measured.step_seconds + measured.network_seconds
     left = _ROOM * (seconds - monotonic() + began) - measured.start_seconds
     count = int(left / max(each, 1e-9))

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from condensery.errors import DataError, UsageError, unknown_name
@@ -28,6 +30,8 @@ from .whitening import whitened
 DataLike: TypeAlias = "str | Path | Data | LabelledSet | tuple[Any, Any] | Dataset[Any]"
 """What :func:`load` takes."""
 
+#: Images of which no pixel reaches this are noted, and how many are looked at.
+_DARK, _LOOKED_AT = 32, 4096
 _LOG = logging.getLogger("condensery.data")
 
 #: What only a run folder has.
@@ -120,6 +124,18 @@ def load(
     return _whitened(made) if zca else made
 
 
+def _dark(images: Tensor) -> list[str]:
+    """A note on 8-bit images that use few of their values, as 12 bits in 16-bit files do."""
+    some = images[:_LOOKED_AT]
+    top = int(some.max()) if some.dtype == torch.uint8 and len(some) else 255
+    if top >= _DARK:
+        return []
+    return [
+        f"no pixel is above {top} of 255: very dark pictures, or 12 bits in 16-bit files, whose "
+        "finer steps are lost; give such images as float32 arrays with their --range"
+    ]
+
+
 def _read_so(data: Data, wanted: Wanted) -> Data:
     """The data set with what was requested of arrays, and notes where nothing asks for it."""
     notes = list(data.notes)
@@ -165,6 +181,7 @@ def _finish(
 ) -> Data:
     """The data set, with what the catalogue knows about it."""
     train, test, notes = pair.train, pair.test, list(pair.notes)
+    notes += _dark(train.images)
     channels, height, width = train.shape
     published = False
     flips = pair.rate is None and (entry is None or entry.flip)

@@ -172,6 +172,7 @@ def evaluate(
     minutes: float | None = None,
     seed: int = 0,
     keep: str | Path | None = None,
+    confusion: bool = False,
     plan: str | Plan = "auto",
     device: str | None = None,
     threads: int | None = None,
@@ -198,6 +199,7 @@ def evaluate(
         seed: seed of initialisation, shuffling and augmentation.
         keep: a folder that keeps every network's accuracy, so that the same call again trains
             only what is missing; nothing but the whole split's is kept by default.
+        confusion: whether results also say which classes were taken for which.
         plan: execution plan. Accuracies are taken in the type that weights have, float32 unless
             the plan says otherwise; training steps may be in bfloat16 where the processor has
             units for it, which results say in ``plan``.
@@ -224,7 +226,7 @@ def evaluate(
     """
     old = old_names("evaluate", renamed, {"nets": "network", "n": "repeats"})
     network, repeats = old.get("network", network), old.get("repeats", repeats)
-    how = EvaluationSettings(repeats, epochs, seed, plan, device, threads, minutes)
+    how = EvaluationSettings(repeats, epochs, seed, plan, device, threads, minutes, confusion)
     ready = Evaluation(sets, data, network=network, protocol=protocol, how=how, keep=keep)
     if minutes is not None:
         _LOG.info("%s", ready.fit(keep_epochs=epochs is not None))

@@ -21,6 +21,7 @@ from condensery.sets.candidate import Candidate
 from condensery.training.protocol import Protocol as Training
 from condensery.training.whole_split import WholeSchedule
 
+from .confusion import Counts
 from .rows import Row
 
 
@@ -34,17 +35,20 @@ class Measured:
     """Training and testing."""
     parts: tuple[float, ...] = ()
     """Accuracies in percent on the parts of the test images, where the cell names any."""
+    confusion: Counts = ()
+    """Which classes it takes for which, where the cell asks for it."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         values = dataclasses.asdict(self)
-        return values if self.parts else {k: v for k, v in values.items() if k != "parts"}
+        return {k: v for k, v in values.items() if v or k not in ("parts", "confusion")}
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Measured:
         """Back from plain values, such as JSON's."""
         parts = tuple(float(part) for part in values.get("parts") or ())
-        return cls(float(values["accuracy"]), float(values["seconds"]), parts)
+        confusion = tuple(tuple(map(int, line)) for line in values.get("confusion") or ())
+        return cls(float(values["accuracy"]), float(values["seconds"]), parts, confusion)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +75,8 @@ class Cell:
     """Seed of initialisation, shuffling and augmentation."""
     parts: tuple[int, ...] = ()
     """Sizes of the parts of the test images, in their order, that get accuracies of their own."""
+    confusion: bool = False
+    """Whether networks also say which classes they take for which."""
     steps: int | None = None
     """Steps of the training in all, in place of the protocol's epochs."""
 
@@ -93,6 +99,7 @@ class Cell:
             "version": __version__,
             "commit": code(),
             **({"parts": list(self.parts)} if self.parts else {}),
+            **({"confusion": True} if self.confusion else {}),
             **({"steps": self.steps} if self.steps is not None else {}),
         }
 

@@ -57,6 +57,7 @@ def write_cell(cell: Cell, folder: Path) -> None:
         "plan": {**cell.plan.as_dict(), "processes": 1},
         "seed": cell.seed,
         "parts": list(cell.parts),
+        "confusion": cell.confusion,
     }
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(plain, folder / _TENSORS)
@@ -90,6 +91,7 @@ def read_cell(folder: Path) -> Cell:
         plan=Plan(**values["plan"]),
         seed=values["seed"],
         parts=tuple(values["parts"]),
+        confusion=values["confusion"],
         steps=values["steps"],
     )
 

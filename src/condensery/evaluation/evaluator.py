@@ -20,6 +20,7 @@ from condensery.training.stacked import StackedNetworks
 from condensery.training.trainer import Course, Split, Subset, Tensors, Trainer
 
 from .cell import Cell, Job, Measured, OnEpoch
+from .confusion import confusion_of
 from .processes import can_be_shared, measure_together
 
 #: Seconds between two reports of the epochs of a network.
@@ -102,6 +103,10 @@ class Evaluator:
     def _tested(self, network: nn.Module) -> Measured:
         """Accuracies of a network, whose time is still to be said."""
         course, parts = Course(self.trainer, network), self.cell.parts
+        if self.cell.confusion:
+            counts = confusion_of(network, self.test, self.classes, self.cell.plan.chunk)
+            hits = sum(line[c] for c, line in enumerate(counts))
+            return Measured(100.0 * hits / len(self.test), 0.0, (), counts)
         if not parts:
             return Measured(100.0 * course.accuracy(self.test), 0.0)
         rows = torch.arange(len(self.test), device=self.test.index_device).split(list(parts))

@@ -14,6 +14,8 @@ from condensery.errors import UsageError
 from condensery.utils.screen import fitting_table, wrapped
 from condensery.utils.text import size_text, time_text
 
+from .confusion import Counts
+
 #: Below this many test images the draw of the test split tells on an accuracy.
 SMALL_TEST = 1000
 
@@ -113,6 +115,9 @@ class Result:
     """Of this package."""
     commit: str | None = None
     """Of this package's checkout, None for a release."""
+    confusion: Counts = ()
+    """Row c: of the test images of class c, how many were taken for each class, over all networks;
+    empty where it was not asked for."""
 
     def __repr__(self) -> str:
         """One line: the accuracy, with what it needs beside it."""
@@ -159,4 +164,5 @@ class Result:
             "plan": self.plan,
             "version": self.version,
             "commit": self.commit,
+            **({"confusion": [list(line) for line in self.confusion]} if self.confusion else {}),
         }

@@ -20,6 +20,7 @@ from condensery.utils.progress import Progress
 
 from .cache import Keeper, KeptCells
 from .cell import Cell, Job, Measured, code_of
+from .confusion import added
 from .evaluator import measure_shared
 from .plan import evaluation_plan
 from .result import Result
@@ -67,6 +68,8 @@ class EvaluationSettings:
     """CPU threads."""
     minutes: float | None = None
     """Time for the whole table."""
+    confusion: bool = False
+    """Whether networks also say which classes they take for which."""
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -100,7 +103,8 @@ def cell_of(row: Row, data: Data, net: str, protocol: str, how: EvaluationSettin
     plan = choose_plan(how.plan, shape=shape, images=passes, **where)
     code = code_of(network)
     cell = Cell(row, data, net, code, protocol, training, schedule, plan, how.seed)
-    return dataclasses.replace(cell, plan=evaluation_plan(cell, how.plan, network, passes))
+    plan = evaluation_plan(cell, how.plan, network, passes)
+    return dataclasses.replace(cell, plan=plan, confusion=how.confusion)
 
 
 def keepers_of(cell: Cell, store: Keeper | None = None) -> list[Keeper]:
@@ -256,4 +260,7 @@ def _result(cell: Cell, found: Iterable[Sequence[Measured]]) -> Result:
         seconds=sum(one.seconds for networks in rows for one in networks),
         plan=cell.plan.describe(),
         commit=commit(),
+        confusion=added([one.confusion for networks in rows for one in networks])
+        if cell.confusion
+        else (),
     )
