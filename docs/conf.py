@@ -35,6 +35,7 @@ napoleon_use_rtype = False
 
 html_theme = "furo"
 html_title = f"Condensery {release}"
+html_extra_path = ["extra"]  # the gallery's pages, as they are
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_theme_options = {

@@ -263,7 +263,7 @@ def test_large_sets_fit(tmp_path: Path) -> None:
     chosen = select_random(load((noise, np.arange(120) % 3)), ipc=30)
     frames = tuple((k, chosen) for k in range(6))
     found = gallery(SetPart("x", chosen, 1, 0, frames))
-    assert sum(len(uri) for strip in found.strips for uri in strip.frames) <= 2_500_000
+    assert sum(len(uri) for strip in found.strips for uri in strip.frames) <= 1_500_000
     assert found.iterations[-1] == 5
     assert found.strips[0].count < 30
 

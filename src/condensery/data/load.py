@@ -30,8 +30,8 @@ from .whitening import whitened
 DataLike: TypeAlias = "str | Path | Data | LabelledSet | tuple[Any, Any] | Dataset[Any]"
 """What :func:`load` takes."""
 
-#: Images of which no pixel reaches this are noted, and how many are looked at.
-_DARK, _LOOKED_AT = 32, 4096
+#: Images of which no pixel reaches this are noted, and how many are looked at first.
+_DARK, _LOOKED_AT = 32, 16
 _LOG = logging.getLogger("condensery.data")
 
 #: What only a run folder has.
@@ -126,9 +126,10 @@ def load(
 
 def _dark(images: Tensor) -> list[str]:
     """A note on 8-bit images that use few of their values, as 12 bits in 16-bit files do."""
-    some = images[:_LOOKED_AT]
-    top = int(some.max()) if some.dtype == torch.uint8 and len(some) else 255
-    if top >= _DARK:
+    if images.dtype != torch.uint8 or not len(images):
+        return []
+    # A few at first: images may be mapped from a file, and are read when they are used.
+    if int(images[:_LOOKED_AT].max()) >= _DARK or (top := int(images.max())) >= _DARK:
         return []
     return [
         f"no pixel is above {top} of 255: very dark pictures, or 12 bits in 16-bit files, whose "

@@ -21,7 +21,7 @@ from .sources import SetPart
 #: Classes, and images of each, that a page shows.
 MOST_CLASSES, MOST_IMAGES = 100, 20
 #: Bytes of a page's pictures; what is beyond is left out, frames of the past first.
-MOST_BYTES = 2_500_000
+MOST_BYTES = 1_500_000
 #: Iterations of Griffin-Lim for the sounds of a page.
 _SOUND_ITERATIONS = 60
 _MOST_SOUNDS = 20
