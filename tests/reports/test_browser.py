@@ -26,7 +26,10 @@ def browser() -> Iterator[Any]:
     sync = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     with sync.sync_playwright() as play:
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        opened = play.chromium.launch(executable_path=program, args=arguments)
+        try:
+            opened = play.chromium.launch(executable_path=program, args=arguments)
+        except sync.Error as error:
+            pytest.skip(f"{program} does not start here: {str(error).splitlines()[0]}")
         yield opened
         opened.close()
 
