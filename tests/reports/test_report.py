@@ -265,6 +265,8 @@ def test_large_sets_fit(tmp_path: Path) -> None:
     found = gallery(SetPart("x", chosen, 1, 0, frames))
     assert sum(len(uri) for strip in found.strips for uri in strip.frames) <= 1_500_000
     assert found.iterations[-1] == 5
+    third = gallery(SetPart("x", chosen, 1, 0, frames), 3)
+    assert sum(len(uri) for strip in third.strips for uri in strip.frames) <= 500_000
     assert found.strips[0].count < 30
 
 

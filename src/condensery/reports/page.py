@@ -99,11 +99,11 @@ def page(parts: Sequence[Part], data: str | None = None) -> str:
     environment.filters["plain"] = printable
     templates = resources.files("condensery.reports") / "templates"
     files = {name: (templates / name).read_text(encoding="utf-8") for name in _FILES}
+    sets = sum(isinstance(part, SetPart) for part in parts)  # share the page's room
     sections = [
-        _set_section(part, data) if isinstance(part, SetPart) else _result_section(part)
+        _set_section(part, data, sets) if isinstance(part, SetPart) else _result_section(part)
         for part in parts
     ]
-    # One set is the page's subject; several pictures of a page must fit it together.
     return environment.from_string(files["report.html"]).render(
         title=_title(parts),
         sections=sections,
@@ -124,8 +124,8 @@ def _title(parts: Sequence[Part]) -> str:
     return ", ".join(part.name for part in parts)
 
 
-def _set_section(part: SetPart, data: str | None) -> SetSection:
-    found = gallery(part)
+def _set_section(part: SetPart, data: str | None, sets: int) -> SetSection:
+    found = gallery(part, sets)
     drawn, missing = [], []
     if charts.available() is None:
         drawn = [one for one in _curves(part) if one is not None]

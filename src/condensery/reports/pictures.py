@@ -56,8 +56,8 @@ class Gallery:
     """Images per class of the set."""
 
 
-def gallery(part: SetPart) -> Gallery:
-    """The pictures of a set, as many as a page can hold."""
+def gallery(part: SetPart, sets: int = 1) -> Gallery:
+    """The pictures of a set, as many as a page can hold that shows so many sets."""
     condensed, frames = part.condensed, list(part.frames)
     height = int(condensed.images.shape[-2])
     classes = min(len(condensed.stored), MOST_CLASSES)
@@ -66,7 +66,7 @@ def gallery(part: SetPart) -> Gallery:
     while True:
         rows = [_strips(one, classes, shown) for _, one in frames]
         total = sum(len(uri) for row in rows for uri in row)
-        if total <= MOST_BYTES or (len(frames) == 1 and shown == 1):
+        if total <= MOST_BYTES / sets or (len(frames) == 1 and shown == 1):
             break
         if len(frames) > 2:  # the first and the last say most
             frames = [frames[0], *frames[1:-1][1::2], frames[-1]]
