@@ -37,6 +37,7 @@ $(INSTALLED_DOCS): $(INSTALLED)
 	touch $(INSTALLED_DOCS)
 
 docs: $(INSTALLED_DOCS)
+	$(BIN)/mypy docs
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
 	@echo "open build/docs/index.html"
 
