@@ -20,7 +20,7 @@ from condensery.config.schema import Choice, RunConfig
 from condensery.data import Data
 from condensery.methods.formation import MultiFormation
 from condensery.methods.task import Task
-from condensery.sets.condensed import About, Source
+from condensery.sets.about import About, Source
 from condensery.utils.checkpoint import load_state, save_state
 from condensery.utils.files import safe_names
 from tests.conftest import tiny

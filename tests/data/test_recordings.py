@@ -22,7 +22,8 @@ from condensery.data.images import UnreadableError
 from condensery.data.sound import samples
 from condensery.data.spectrograms import frames, magnitudes, one_second, spectrogram
 from condensery.errors import UsageError
-from condensery.sets.condensed import About, CondensedSet, Source
+from condensery.sets.about import About, Source
+from condensery.sets.condensed import CondensedSet
 from condensery.sets.export import export
 from condensery.sets.picture import picture
 

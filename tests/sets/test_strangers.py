@@ -69,9 +69,9 @@ def test_a_set_that_decodes_out_of_proportion_is_rejected_before_it_does(
     formation["factor"] = 3
     fine = _with(made, tmp_path / "fine.safetensors", stored, formation=formation)
     assert len(CondensedSet.load(fine)) == 3 * 14
-    monkeypatch.setattr("condensery.sets.condensed.MOST_DECODED", 1000)
+    monkeypatch.setattr("condensery.sets.checks.MOST_DECODED", 1000)
     assert len(CondensedSet.load(fine)) == 3 * 14  # fourteen times is in proportion
-    monkeypatch.setattr("condensery.sets.condensed.MOST_TIMES", 1)
+    monkeypatch.setattr("condensery.sets.checks.MOST_TIMES", 1)
     with pytest.raises(DataError, match="allow more with CONDENSERY_MOST_BYTES"):
         CondensedSet.load(fine)
     monkeypatch.setenv("CONDENSERY_MOST_BYTES", "1G")

@@ -15,7 +15,8 @@ from condensery.data import Data, load
 from condensery.errors import DataError, UsageError
 from condensery.methods.formation import weights_of
 from condensery.runtime.plan import Plan
-from condensery.sets.condensed import About, CondensedSet
+from condensery.sets.about import About
+from condensery.sets.condensed import CondensedSet
 
 from .methods import Running, methods_of
 

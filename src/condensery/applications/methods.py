@@ -19,7 +19,8 @@ from condensery.errors import DataError, UsageError, unknown_name
 from condensery.runtime.plan import Plan
 from condensery.selection.folder import Selections
 from condensery.selection.methods import SELECTIONS, check_budget, trains
-from condensery.sets.condensed import FILE, CondensedSet
+from condensery.sets.condensed import CondensedSet
+from condensery.sets.places import FILE
 from condensery.utils.text import shape_text
 
 Kind = Literal["recipe", "selection", "set"]

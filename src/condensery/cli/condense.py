@@ -26,7 +26,8 @@ from condensery.runtime.devices import SHARE_VARIABLE
 from condensery.runtime.distributed import Ranks, check_device, joined
 from condensery.runtime.malloc import keep_memory
 from condensery.runtime.plan import Plan
-from condensery.sets.condensed import FILE, CondensedSet
+from condensery.sets.condensed import CondensedSet
+from condensery.sets.places import FILE
 from condensery.utils.checkpoint import Every
 from condensery.utils.facts import note_facts
 from condensery.utils.files import check_no_link

@@ -14,7 +14,8 @@ from condensery.selection.methods import (
     selection_named,
     trains,
 )
-from condensery.sets.condensed import FILE, CondensedSet
+from condensery.sets.condensed import CondensedSet
+from condensery.sets.places import FILE
 from condensery.utils.output import put_error
 from condensery.utils.signals import Interrupted
 

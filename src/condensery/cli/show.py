@@ -7,8 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from condensery.sets.condensed import load_sets, places_of_sets
+from condensery.sets.condensed import load_sets
 from condensery.sets.picture import save_picture
+from condensery.sets.places import places_of_sets
 from condensery.utils.files import check_writable
 from condensery.utils.text import size_text
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from condensery.config.schema import RunConfig
 from condensery.data import LabelledSet
-from condensery.sets.condensed import About, Source
+from condensery.sets.about import About, Source
 
 
 def about_run(

@@ -16,8 +16,9 @@ from condensery.data import Data
 from condensery.errors import DataError, UsageError
 from condensery.runtime.plan import Plan
 from condensery.runtime.provenance import commit, machine, versions
-from condensery.sets.condensed import FILE, CondensedSet
+from condensery.sets.condensed import CondensedSet
 from condensery.sets.picture import save_picture
+from condensery.sets.places import FILE
 from condensery.utils.checkpoint import Checkpoints
 from condensery.utils.facts import note_facts
 from condensery.utils.files import append_line, write_text

@@ -12,7 +12,8 @@ from typing import Any
 
 from condensery.data import Data
 from condensery.errors import UsageError
-from condensery.sets.condensed import FILE, CondensedSet
+from condensery.sets.condensed import CondensedSet
+from condensery.sets.places import FILE
 from condensery.utils.files import write_json
 from condensery.utils.reading import read_json
 

@@ -12,8 +12,9 @@ from condensery.config.compare import first_difference
 from condensery.data import Data
 from condensery.errors import DataError, UsageError
 from condensery.sets.candidate import Candidate
-from condensery.sets.condensed import FILE, CondensedSet, load_sets
+from condensery.sets.condensed import CondensedSet, load_sets
 from condensery.sets.foreign import is_foreign, open_arrays, open_foreign, pair_of
+from condensery.sets.places import FILE
 from condensery.training.whole_split import typed_constants
 from condensery.utils.text import shape_text
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from condensery.errors import DataError, UsageError
-from condensery.sets.condensed import CondensedSet, load_sets, places_of_sets, set_file
+from condensery.sets.condensed import CondensedSet, load_sets
+from condensery.sets.places import places_of_sets, set_file
 from condensery.utils.reading import json_of, read_json, read_yaml, text_of
 
 

@@ -10,7 +10,7 @@ from condensery.condensation.configure import passes_of
 from condensery.config.build import Choices
 from condensery.data import Data
 from condensery.runtime.plan import default_device, default_threads
-from condensery.sets.condensed import FILE
+from condensery.sets.places import FILE
 from condensery.training.timing import pass_seconds
 from condensery.training.whole_split import whole_schedule
 

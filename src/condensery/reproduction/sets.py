@@ -16,7 +16,8 @@ from condensery.condensation.run_folder import RunFolder
 from condensery.config.schema import RunConfig
 from condensery.data import Data, load
 from condensery.selection.folder import Selections
-from condensery.sets.condensed import CondensedSet, set_file
+from condensery.sets.condensed import CondensedSet
+from condensery.sets.places import set_file
 from condensery.utils.facts import note_facts
 
 from . import Experiment

@@ -16,8 +16,10 @@ from condensery.data import Data
 from condensery.errors import UsageError
 from condensery.runtime.plan import Plan, choose_plan
 from condensery.runtime.provenance import commit, machine, versions
-from condensery.sets.condensed import FILE, About, CondensedSet
+from condensery.sets.about import About
+from condensery.sets.condensed import CondensedSet
 from condensery.sets.picture import save_picture
+from condensery.sets.places import FILE
 from condensery.utils.facts import note_facts
 from condensery.utils.files import write_text
 from condensery.utils.locks import in_use

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,132 +19,17 @@ from condensery.config.schema import Choice
 from condensery.errors import DataError, UsageError
 from condensery.methods.formation import Formation, MultiFormation, weights_of
 from condensery.methods.formation.multi import pack
-from condensery.utils.bounds import BYTES_VARIABLE, most_bytes
+from condensery.sets.about import About, Source
+from condensery.sets.checks import WRONG, by_class, check_decoded
+from condensery.sets.places import FILE, places_of_sets, set_file
 from condensery.utils.files import whole_file
-from condensery.utils.reading import json_of, regular
-from condensery.utils.text import size_text
+from condensery.utils.reading import regular
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-#: The version of the file format that this program writes; it reads this one and older ones.
-FORMAT = 1
-#: The file's name in a run folder.
-FILE = "condensed.safetensors"
 _KEY = "condensery"
 _WEIGHTS = "formation."
-#: What the decoded images of a file may take, and how many times what it stores beyond that: the
-#: papers' formations make up to fourteen times as much.
-MOST_DECODED, MOST_TIMES = 2**30, 64
-#: The largest count in its metadata.
-_MOST_COUNT = 2**63 - 1
-#: The largest mean or std in it, which float32 holds.
-_MOST_MEAN = 1e38
-#: What decoding may raise on numbers that are not what the metadata claims.
-_WRONG = (
-    *(AttributeError, IndexError, KeyError, MemoryError, OverflowError),
-    *(RuntimeError, TypeError, ValueError),
-)
-
-
-@dataclass(frozen=True)
-class Source:
-    """The training split that was condensed."""
-
-    name: str
-    """Name of the data set."""
-    fingerprint: str
-    """Of its content: images, labels and class names."""
-    images: int
-    """Number of its training images."""
-    bytes: int
-    """Their size in memory."""
-
-
-@dataclass(frozen=True)
-class About:
-    """Everything about a condensed set that is not a tensor; the file's metadata."""
-
-    method: str
-    """The recipe, or the selection, that made it."""
-    formation: Choice
-    """How stored tensors become training images."""
-    ipc: int
-    """Budget: full-size images' worth of stored numbers per class."""
-    seed: int
-    """Random seed."""
-    iterations: int
-    """Outer iterations done."""
-    class_names: tuple[str, ...]
-    """One per class."""
-    mean: tuple[float, ...]
-    """Normalisation per channel, black 0 and white 1."""
-    std: tuple[float, ...]
-    """Normalisation per channel."""
-    flip: bool
-    """Whether training on it may flip images horizontally."""
-    source: Source
-    """What it stands for."""
-    config: Mapping[str, Any]
-    """The resolved configuration."""
-
-    def dump(self) -> str:
-        """One JSON string with sorted keys, so that the same set is the same bytes."""
-        plain = {
-            **self.__dict__,
-            "formation": self.formation.as_dict(),
-            "source": self.source.__dict__,
-        }
-        return json.dumps({"format": FORMAT, **plain}, sort_keys=True, ensure_ascii=False)
-
-    @classmethod
-    def parse(cls, text: str) -> About:
-        """Back from :meth:`dump`; raises ValueError, KeyError or TypeError for anything else."""
-        raw = json_of(text)
-        version = raw.pop("format")
-        if not isinstance(version, int) or version > FORMAT:
-            raise DataError(
-                f"it has format {version}, and this condensery reads up to {FORMAT}; upgrade it"
-            )
-        formation = dict(raw.pop("formation"))
-        for name in ("class_names", "mean", "std"):
-            raw[name] = tuple(float(x) if type(x) is int else x for x in raw[name])
-        kind = str(formation.pop("kind"))
-        about = cls(formation=Choice(kind, formation), source=Source(**raw.pop("source")), **raw)
-        about.check()
-        return about
-
-    def check(self) -> None:
-        """Raise if a value has the wrong type, as in a damaged or hostile file.
-
-        Raises:
-            TypeError: naming the field.
-        """
-        texts = (self.method, self.source.name, self.source.fingerprint, *self.class_names)
-        whole = (self.ipc, self.seed, self.iterations, self.source.images, self.source.bytes)
-        numbers = (*self.mean, *self.std)
-        wrong = {
-            "a name": any(not isinstance(text, str) for text in texts),
-            "a count": any(type(n) is not int or not 0 <= n <= _MOST_COUNT for n in whole)
-            or self.ipc < 1,
-            "mean or std": any(not isinstance(x, float | int) for x in numbers)
-            or not all(abs(x) <= _MOST_MEAN for x in numbers)
-            or min(self.std, default=0) <= 0
-            or len(self.mean) != len(self.std),
-            "flip": not isinstance(self.flip, bool),
-            "config": not isinstance(self.config, dict) or not _well_typed(self.config),
-        }
-        for what, is_wrong in wrong.items():
-            if is_wrong:
-                raise TypeError(f"{what} in its metadata is invalid")
-
-
-def _well_typed(config: Mapping[str, Any]) -> bool:
-    """Whether what a configuration says of reading the data is of the right types, or absent."""
-    kinds = {"size": int, "channels": int, "sample_rate": int, "flip": bool, "zca": bool}
-    kinds |= {"layout": str, "value_range": str}
-    held = {name: config.get(name) for name in kinds}
-    return all(value is None or type(value) is kinds[name] for name, value in held.items())
 
 
 class CondensedSet(Dataset[tuple[Tensor, int]]):
@@ -329,29 +212,29 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
             raise DataError(f"{file} cannot be opened: {error}") from error
         except SafetensorError as error:
             raise DataError(f"{file} is not a condensed set, or it is damaged") from error
-        except _WRONG as error:
+        except WRONG as error:
             raise DataError(f"{file} is not a condensed set, or it is damaged: {error}") from error
         try:
-            by_class = _by_class(stored, labels, about, file)
+            held = by_class(stored, labels, about, file)
         except DataError:
             raise
-        except _WRONG as error:  # numbers of an unusual type, or none at all
+        except WRONG as error:  # numbers of an unusual type, or none at all
             raise DataError(
                 f"{file} is damaged: its tensors are {stored.dtype} of shape "
                 f"{tuple(stored.shape)} and {labels.dtype} of shape {tuple(labels.shape)}"
             ) from error
-        if formation is None and (by_class.dim() != 5 or by_class.shape[2] != len(about.mean)):
+        if formation is None and (held.dim() != 5 or held.shape[2] != len(about.mean)):
             raise DataError(
                 f"{file} is damaged: {tuple(stored.shape)} numbers are not images with "
                 f"{len(about.mean)} channels"
             )
         if formation is None:
-            _check_decoded(by_class, about, file)
+            check_decoded(held, about, file)
         try:
-            condensed = cls(by_class, about, formation, weights or None)
+            condensed = cls(held, about, formation, weights or None)
         except UsageError as error:
             raise DataError(f"{file} cannot be decoded: {error}") from error
-        except _WRONG as error:
+        except WRONG as error:
             raise DataError(f"{file} is damaged: its formation cannot decode it") from error
         if condensed.images.shape[1] != len(about.mean):
             raise DataError(f"{file} is damaged: {len(about.mean)} means for its channels")
@@ -473,77 +356,6 @@ def _check_union(union: CondensedSet, parts: Mapping[str, Sequence[CondensedSet]
             )
 
 
-def _by_class(stored: Tensor, labels: Tensor, about: About, file: Path) -> Tensor:
-    """Stored tensors indexed by class first, after checking that they are what they claim."""
-    classes = len(about.class_names)
-    fits = classes > 0 and stored.is_floating_point() and len(stored) % classes == 0
-    if not fits or stored.numel() == 0 or stored.dim() < 2:
-        raise DataError(f"{file} is damaged: {tuple(stored.shape)} numbers for {classes} classes")
-    expected = torch.arange(classes).repeat_interleave(len(stored) // classes)
-    if labels.shape != expected.shape or not bool((labels == expected).all()):
-        raise DataError(f"{file} is damaged: its labels are not sorted runs of {classes} classes")
-    if not bool(torch.isfinite(stored).all()):
-        raise DataError(f"{file} is damaged: it holds values that are not finite")
-    out: Tensor = stored.unflatten(0, (classes, -1))
-    return out
-
-
-def _check_decoded(stored: Tensor, about: About, file: Path) -> None:
-    """Raise if a file's own formation would make far more of it than is reasonable.
-
-    Raises:
-        DataError: naming how much.
-    """
-    try:
-        chosen = build("formation", about.formation, foreign=False)
-        if hasattr(chosen, "check"):
-            chosen.check(*stored.shape[-2:])
-        images = len(stored) * chosen.decoded(stored.shape[1])
-    except (UsageError, *_WRONG) as error:
-        raise DataError(f"{file} cannot be decoded: {error}") from error
-    wanted = images * math.prod(stored.shape[2:]) * 4
-    most = max(most_bytes(MOST_DECODED), MOST_TIMES * stored.numel() * 4)
-    if wanted > most:
-        raise DataError(
-            f"{file} would be decoded to {images} images, {size_text(wanted)}, out of proportion "
-            f"to the {size_text(stored.nbytes)} that it stores (at most {size_text(most)}); get it "
-            f"with a smaller formation.factor, or allow more with {BYTES_VARIABLE}"
-        )
-
-
-def set_file(path: Path) -> Path:
-    """The file of a set: itself, or the one in a run folder."""
-    if path.is_dir():
-        file = path / FILE
-        if not file.exists():
-            raise DataError(f"{path} has no {FILE}: {_what_instead(path)}")
-        return file
-    if not path.exists():
-        raise DataError(f"{path} does not exist; name a run folder or a .safetensors file")
-    return path
-
-
-def _what_instead(folder: Path) -> str:
-    if (folder / "recipe.yaml").exists():
-        return "the run is unfinished; finish it, or name a file in its checkpoints folder"
-    if (folder / "0").is_dir():
-        return f"it holds several sets; name one of them, such as {folder / '0'}"
-    return "name the folder of a run, or a .safetensors file"
-
-
 def load_sets(path: str | Path) -> list[CondensedSet]:
     """The set at a path, or all sets of a folder that holds several (``0``, ``1``, …)."""
     return [CondensedSet.load(place) for place in places_of_sets(path)]
-
-
-def places_of_sets(path: str | Path) -> list[Path]:
-    """Where the sets of :func:`load_sets` lie; the path itself where it holds a single one."""
-    folder = Path(path)
-    if folder.is_dir() and not (folder / FILE).exists():
-        numbered = sorted(
-            (p for p in folder.iterdir() if p.name.isascii() and p.name.isdigit()),
-            key=lambda p: int(p.name),
-        )
-        if numbered:
-            return numbered
-    return [folder]

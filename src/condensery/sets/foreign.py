@@ -30,7 +30,7 @@ from condensery.utils.text import shape_text
 
 from . import scales, torch_sets
 from .candidate import Candidate
-from .condensed import FILE
+from .places import FILE
 from .raw import Raw
 
 _TORCH = (".pt", ".pth")
