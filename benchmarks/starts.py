@@ -22,7 +22,7 @@ import torch
 
 from condensery import condense, evaluate, load
 from condensery.data import Data, LabelledSet
-from condensery.methods.pools.train import divide
+from condensery.methods.pools.networks import divide
 
 from measure import write_report
 

@@ -25,8 +25,9 @@ from condensery.condensation.loop import Condenser
 from condensery.config.build import Choices
 from condensery.data import Data, load
 from condensery.errors import DataError
+from condensery.methods.pools.networks import divide
 from condensery.methods.pools.store import Pool
-from condensery.methods.pools.train import PoolSettings, divide, pool_settings, train_pool
+from condensery.methods.pools.train import PoolSettings, pool_settings, train_pool
 from condensery.nets import build
 from condensery.runtime.plan import Plan, exact_plan
 from condensery.runtime.randomness import fork_rng, stream
@@ -148,13 +149,13 @@ class StopError(Exception):
 def test_a_stopped_pool_goes_on_to_the_same_bytes(
     net: str, tiny_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from condensery.methods.pools import train as pooling
+    from condensery.methods.pools import networks as pooling
 
     given: dict[str, Any] = {"epochs": 4, "snapshots": [0, 1.5, 2, 4], "batch": 8}
     settings = pool_settings(tiny_data, net, **given)
     train_pool(tiny_data, settings, 2, tmp_path / "whole", plan=EXACT)
     seen: list[Any] = []
-    checkpoint = pooling._Training._checkpoint
+    checkpoint = pooling.PoolTraining._checkpoint
 
     def stopping(self: Any, *arguments: Any) -> None:
         checkpoint(self, *arguments)
@@ -162,7 +163,7 @@ def test_a_stopped_pool_goes_on_to_the_same_bytes(
         if len(seen) == 5:  # after the second epoch of the second network
             raise StopError
 
-    monkeypatch.setattr(pooling._Training, "_checkpoint", stopping)
+    monkeypatch.setattr(pooling.PoolTraining, "_checkpoint", stopping)
     every = Every.parse("1it")
     with pytest.raises(StopError):
         train_pool(tiny_data, settings, 2, tmp_path / "stopped", plan=EXACT, every=every)
@@ -171,13 +172,13 @@ def test_a_stopped_pool_goes_on_to_the_same_bytes(
     held = load_state(tmp_path / "stopped" / "checkpoints" / "state.safetensors")
     assert (held["number"], held["epoch"], len(held["snapshots"])) == (1, 2, 3)
     epochs: list[tuple[int, int]] = []
-    once = pooling._Training._epoch
+    once = pooling.PoolTraining._epoch
 
     def counting(self: Any, course: Any, number: int, epoch: int, *rest: Any) -> None:
         epochs.append((number, epoch))
         once(self, course, number, epoch, *rest)
 
-    monkeypatch.setattr(pooling._Training, "_epoch", counting)
+    monkeypatch.setattr(pooling.PoolTraining, "_epoch", counting)
     train_pool(tiny_data, settings, 2, tmp_path / "stopped", plan=EXACT)
     assert epochs == [(1, 2), (1, 3)]
     assert files_of(tmp_path / "stopped") == files_of(tmp_path / "whole")
@@ -187,22 +188,22 @@ def test_a_stopped_pool_goes_on_to_the_same_bytes(
 def test_a_signal_stops_between_steps(
     tiny_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from condensery.methods.pools import train as pooling
+    from condensery.methods.pools import networks as pooling
 
     settings = settings_of(tiny_data, epochs=4)
     train_pool(tiny_data, settings, 1, tmp_path / "whole", plan=EXACT)
-    once = pooling._Training._epoch
+    once = pooling.PoolTraining._epoch
 
     def signalled(self: Any, course: Any, number: int, epoch: int, *rest: Any) -> None:
         if epoch == 2 and not rest[1]:
             os.kill(os.getpid(), signal.SIGTERM)
         once(self, course, number, epoch, *rest)
 
-    monkeypatch.setattr(pooling._Training, "_epoch", signalled)
+    monkeypatch.setattr(pooling.PoolTraining, "_epoch", signalled)
     with pytest.raises(Interrupted) as stopped:
         train_pool(tiny_data, settings, 1, tmp_path / "pool", plan=EXACT)
     assert stopped.value.number == signal.SIGTERM
-    monkeypatch.setattr(pooling._Training, "_epoch", once)
+    monkeypatch.setattr(pooling.PoolTraining, "_epoch", once)
     train_pool(tiny_data, settings, 1, tmp_path / "pool", plan=EXACT)
     assert files_of(tmp_path / "pool") == files_of(tmp_path / "whole")
 

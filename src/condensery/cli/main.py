@@ -64,7 +64,7 @@ COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
 }
 
 #: Commands that several processes carry out together.
-SPLIT = ("condense", "resume", "evaluate", "compare", "reproduce")
+SPLIT = ("condense", "resume", "evaluate", "compare", "pool", "reproduce")
 
 #: SIGPIPE, which Windows does not have.
 _PIPE = int(getattr(signal, "SIGPIPE", 13))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from condensery.methods.pools.train import pool_settings, summary, train_pool
+from condensery.runtime.distributed import Ranks, check_device, joined
 from condensery.runtime.malloc import keep_memory
 from condensery.utils.checkpoint import Every
 from condensery.utils.output import put_error
@@ -18,14 +19,21 @@ from .shared import conclude, folder_of, printer, read
 
 
 def pool(options: Any) -> int:
+    """Train networks, in one process or in those of torchrun."""
+    with joined() as ranks:
+        return _pool(options, ranks)
+
+
+def _pool(options: Any, ranks: Ranks) -> int:
     """Train networks on the real training split and keep their snapshots."""
     keep_memory()
-    data = read(options.data, options)
+    check_device(options.device, ranks)
+    data = ranks.local_rank_first(lambda: read(options.data, options))
     names = ("epochs", "snapshots", "held_out", "rate", "momentum", "weight_decay", "batch")
     more = ("augmentation", "strategy", "cutmix", "seed")
     given = {name: getattr(options, name) for name in (*names, *more)}
     settings = pool_settings(data, options.net, **given)
-    say = printer(options)
+    say = printer(options, ranks.first)
     for note in data.notes:
         say(f"note: {note}")
     net = re.sub(r"[^\w.=,-]", "_", settings.net)
@@ -37,13 +45,15 @@ def pool(options: Any) -> int:
             settings,
             options.count,
             out,
-            quiet=options.quiet,
+            quiet=options.quiet or not ranks.first,
             say=say,
             every=Every.parse(options.checkpoint_every),
+            ranks=ranks,
             **where,
         )
     except Interrupted as stop:
-        put_error(f"condensery: stopped by {stop}; the same command continues {out}")
+        if ranks.first:
+            put_error(f"condensery: stopped by {stop}; the same command continues {out}")
         return 128 + stop.number
     bands = ", ".join(f"{number} in {band} %" for band, number in found.bands().items())
     same = ["--data", options.data]
@@ -59,5 +69,10 @@ def pool(options: Any) -> int:
         f"next: condensery condense {again}",
     ]
     listed = [dataclasses.asdict(one) for one in found.snapshots]
-    conclude(options, {"out": str(out), "snapshots": listed, "bands": found.bands()}, lines)
+    conclude(
+        options,
+        {"out": str(out), "snapshots": listed, "bands": found.bands()},
+        lines,
+        speaks=ranks.first,
+    )
     return 0

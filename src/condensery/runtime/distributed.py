@@ -237,6 +237,15 @@ class Ranks:
             self._call(lambda: self._store.wait([key], _READING))
         return found
 
+    def meet(self) -> None:
+        """Until every rank has come here, however long the slowest one works before it does."""
+        if self.alone:
+            return
+        self._turn += 1
+        keys = [f"condensery-turn-{self._turn}-{rank}" for rank in range(self.world)]
+        self._store.set(keys[self.rank], "1")
+        self._call(lambda: self._store.wait(keys, _READING))
+
     def wait(self) -> None:
         """Until every rank has come here."""
         self.any(False)

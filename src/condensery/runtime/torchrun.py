@@ -38,7 +38,8 @@ def check_alone(command: str) -> None:
     if launched() > 1:
         raise UsageError(
             f"{command} runs in one process, but torchrun started {launched()}; condense, resume, "
-            "evaluate, compare and reproduce can be split over processes; run it without torchrun"
+            "evaluate, compare, pool and reproduce can be split over processes; run it without "
+            "torchrun"
         )
 
 

@@ -21,8 +21,9 @@ from condensery.runtime.randomness import fork_rng, stream
 from condensery.training.trainer import Course, Subset
 from condensery.utils.text import time_text
 
+from .networks import divide, pool_trainer
 from .store import INDEX, Pool, PoolSettings
-from .train import divide, pool_plan, pool_settings, pool_trainer, train_pool
+from .train import pool_plan, pool_settings, train_pool
 
 #: Epochs at which a network may be kept: the early ones change it most.
 _EPOCHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from condensery import nets
 from condensery.config.build import make
 from condensery.config.compare import first_difference
-from condensery.data import Data, LabelledSet
-from condensery.errors import DataError, UsageError
+from condensery.data import Data
+from condensery.errors import UsageError
+from condensery.runtime.distributed import ALONE, Ranks
 from condensery.runtime.plan import Plan, choose_plan
-from condensery.runtime.randomness import fork_rng, stream
-from condensery.training.trainer import Course, Subset, Trainer
 from condensery.utils.checkpoint import Checkpoints, Every
 from condensery.utils.facts import note_facts
 from condensery.utils.files import check_no_link, remove_leftovers
@@ -29,6 +25,7 @@ from condensery.utils.progress import Progress
 from condensery.utils.signals import Interrupted, stop_requests
 from condensery.utils.text import plural
 
+from .networks import PoolTraining, divide, marks_of
 from .store import INDEX, Pool, Snapshot
 from .store import PoolSettings as PoolSettings
 
@@ -66,172 +63,6 @@ def pool_plan(
     return choose_plan(plan, shape=data.train.shape, images=images, device=device, threads=threads)
 
 
-def divide(train: LabelledSet, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Rows to train on, and rows of each class that are held out; at least one of both a class.
-
-    With a share of 0 all rows are trained on.
-
-    Raises:
-        DataError: for a class with a single image.
-    """
-    if share == 0:
-        return torch.cat(train.index), train.index[0][:0]
-    kept, held = [], []
-    for c, members in enumerate(train.index):
-        if len(members) < 2:
-            raise DataError(
-                f"class '{train.class_names[c]}' has {len(members)} training images; a "
-                "pool needs at least two, one of them held out"
-            )
-        count = min(max(1, round(share * len(members))), len(members) - 1)
-        order = stream(seed, "pool-held-out", group=c).permutation(len(members))
-        shuffled = members[torch.from_numpy(order).to(members.device)]
-        held.append(shuffled[:count])
-        kept.append(shuffled[count:])
-    return torch.cat(kept), torch.cat(held)
-
-
-def pool_trainer(settings: PoolSettings, plan: Plan, train: LabelledSet) -> Trainer:
-    """What trains a pool's networks."""
-    narrow = plan.torch_update_dtype
-    return Trainer(
-        settings.protocol,
-        plan,
-        flip=settings.flip,
-        seed=settings.seed,
-        purpose="pool",
-        dtype=None if narrow == plan.torch_dtype else narrow,
-        mean=train.mean,
-        std=train.std,
-    )
-
-
-class _Training:
-    """One pool's training: the folder, the split in two parts, and the trainer."""
-
-    def __init__(
-        self, data: Data, settings: PoolSettings, plan: Plan, pool: Pool, every: Every
-    ) -> None:
-        self.settings, self.plan, self.pool, self.every = settings, plan, pool, every
-        device = torch.device(plan.device)
-        train = data.train.to(device)
-        rows, held_out = divide(train, settings.held_out, settings.seed)
-        self.part = Subset(train, rows, plan.torch_dtype)
-        self.held_out = Subset(train, held_out, plan.torch_dtype)
-        self.trainer = pool_trainer(settings, plan, train)
-        self.checkpoints = Checkpoints(pool.path / "checkpoints")
-        self.saved = time.monotonic()
-
-    def network(
-        self, number: int, state: dict[str, Any] | None, stops: list[int], progress: Progress
-    ) -> list[Snapshot]:
-        """Train one network, from the start or from a checkpoint; its snapshots."""
-        device = torch.device(self.plan.device)
-        shape = (self.settings.shape[0], self.settings.shape[1], self.settings.shape[2])
-        with fork_rng(self.settings.seed, "pool-network", number):
-            network = nets.build(self.settings.net, shape, self.settings.classes)
-        network = network.to(device=device, dtype=self.plan.torch_dtype)
-        found: list[Snapshot] = []
-        first = 0
-        if state is not None:
-            with torch.no_grad():
-                network.load_state_dict(state["network"])
-            first = int(state["epoch"])
-            found = [Snapshot(**one) for one in state["snapshots"]]
-        course = Course(self.trainer, network)
-        self.steps = course.steps_of(self.part)
-        self.marks = _marks(self.settings, self.steps)
-        if state is not None:
-            course.load_momenta(state.get("momenta", {}))
-        else:
-            self._mark(course, number, 0, found)
-        for epoch in range(first, self.settings.epochs):
-            if epoch * self.steps >= max(self.marks):  # nothing that comes later is kept
-                progress.advance(f"network {number}")
-                continue
-            self._epoch(course, number, epoch, found, stops)
-            known = found[-1].accuracy if found else None
-            shown = "" if known is None else f", {known:.1f} %"
-            progress.advance(f"network {number}{shown}")
-            if epoch + 1 < self.settings.epochs:
-                self._checkpoint(course, number, epoch + 1, found, stops)
-        return found
-
-    def _epoch(
-        self, course: Course, number: int, epoch: int, found: list[Snapshot], stops: list[int]
-    ) -> None:
-        seed, device = self.settings.seed, torch.device(self.plan.device)
-        rng = stream(seed, "pool", number, epoch)
-        with fork_rng(seed, "pool-dropout", number, epoch, device=device):
-            for step in course.steps(self.part, rng, epoch):
-                if stops and step + 1 < self.steps:
-                    raise Interrupted(stops[0])
-                done = epoch * self.steps + step + 1
-                self._mark(course, number, done, found)
-                if done >= max(self.marks):
-                    break
-
-    def _mark(self, course: Course, number: int, steps: int, found: list[Snapshot]) -> None:
-        """Keep a snapshot where one is due."""
-        if steps not in self.marks:
-            return
-        accuracy = self._accuracy(course)
-        if not all(bool(torch.isfinite(w).all()) for w in course.network.state_dict().values()):
-            raise DataError(
-                f"network {number} produced NaN or inf after {steps} steps; lower --rate (it "
-                f"is {self.settings.rate:g})"
-            )
-        weights = course.network.state_dict()
-        found.append(self.pool.keep(weights, number, steps, self.marks[steps], accuracy))
-
-    def _accuracy(self, course: Course) -> float | None:
-        """On the held-out images, in percent; None where nothing is held out."""
-        if not len(self.held_out):
-            return None
-        return round(100 * course.accuracy(self.held_out), 4)
-
-    def _checkpoint(
-        self, course: Course, number: int, epoch: int, found: list[Snapshot], stops: list[int]
-    ) -> None:
-        if not stops and not self._due(epoch):
-            return
-        state = {
-            "number": number,
-            "epoch": epoch,
-            "network": {k: v.clone() for k, v in course.network.state_dict().items()},
-            "momenta": course.momenta(),
-            "snapshots": [dataclasses.asdict(one) for one in found],
-        }
-        self.checkpoints.save(state)
-        self.saved = time.monotonic()
-        if stops:
-            raise Interrupted(stops[0])
-
-    def _due(self, epoch: int) -> bool:
-        """Checkpoints lie at the ends of epochs."""
-        if self.every.iterations is not None:
-            return epoch % self.every.iterations == 0
-        return time.monotonic() - self.saved >= (self.every.seconds or 0.0)
-
-
-def _marks(settings: PoolSettings, each: int) -> dict[int, float]:
-    """Steps of training at which weights are kept → epochs, as they were requested.
-
-    Raises:
-        UsageError: for points that lie within one step.
-    """
-    out: dict[int, float] = {}
-    for at in sorted(set(settings.snapshots)) or [float(settings.epochs)]:
-        step = math.ceil(at * each - 1e-9)
-        if step in out:
-            raise UsageError(
-                f"--snapshots {out[step]:g} and {at:g} fall on the same step: an epoch of this "
-                f"data has {each} of --batch {settings.batch}; leave one of them out"
-            )
-        out[step] = at
-    return out
-
-
 def train_pool(
     data: Data,
     settings: PoolSettings,
@@ -244,6 +75,7 @@ def train_pool(
     quiet: bool = True,
     say: Callable[[str], None] = lambda text: None,
     every: Every | None = None,
+    ranks: Ranks = ALONE,
 ) -> Pool:
     """Train ``count`` networks on the training split and keep their snapshots in a folder.
 
@@ -262,6 +94,8 @@ def train_pool(
         quiet: show no progress.
         say: called with a progress line.
         every: how often it is checkpointed, by time or in epochs.
+        ranks: processes that share the networks, each calling this. A network is trained by one
+            of them, and is the same whichever it is.
 
     Raises:
         UsageError: when the folder holds something else, or another pool.
@@ -278,7 +112,7 @@ def train_pool(
         say(f"{out} has {done} networks already; nothing to do")
         return pool
     rows = divide(data.train, settings.held_out, settings.seed)[0]
-    _marks(settings, -(-len(rows) // settings.batch))  # what is wrong is found before any work
+    marks_of(settings, -(-len(rows) // settings.batch))  # what is wrong is found before any work
     chosen = _plan_of(pool, data, settings, count, plan, device, threads, say)
     say(
         f"training {plural(count - done, 'network')} {settings.net} for "
@@ -286,26 +120,71 @@ def train_pool(
         f"held out: {out}"
     )
     say(f"plan: {chosen.describe()}")
-    with stop_requests() as stops, in_use(out), chosen.applied():
-        _begin(pool, chosen)
-        training = _Training(data, settings, chosen, pool, every or Every())
-        state, notes = training.checkpoints.load()
-        for note in notes:
-            say(note)
-        if state is not None and state["number"] != done:
-            state = None  # of a network that has been finished since
-        begun = done * settings.epochs + (int(state["epoch"]) if state else 0)
-        total = count * settings.epochs
-        with Progress(total, "epochs", quiet=quiet, done=begun) as progress:
-            for number in range(done, count):
-                found = training.network(number, state, stops, progress)
-                state = None
-                pool = dataclasses.replace(pool, snapshots=(*pool.snapshots, *found))
-                pool.write()
-                if stops and number + 1 < count:
-                    raise Interrupted(stops[0])
-        training.checkpoints.remove()
+    same = {name: value for name, value in chosen.as_dict().items() if name != "device"}
+    ranks.agree(same, "the processes would train by different plans; give all of them one --plan")
+    with stop_requests() as stops, _held(out, ranks), chosen.applied():
+        ranks.on_rank_zero(lambda: _begin(pool, chosen))
+        training = PoolTraining(data, settings, chosen, pool, every or Every())
+        return _rounds(training, range(done, count), stops, quiet, say, ranks)
+
+
+def _rounds(
+    training: PoolTraining,
+    numbers: range,
+    stops: list[int],
+    quiet: bool,
+    say: Callable[[str], None],
+    ranks: Ranks,
+) -> Pool:
+    """Train the networks that are missing: in every round, each rank trains one whole network."""
+    pool = training.pool
+    own = numbers[ranks.rank :: ranks.world]
+    state = training.resumed(own[0], say) if own else None
+    with _progress(training, numbers.start, len(own), state, quiet, ranks) as progress:
+        for first in range(numbers.start, numbers.stop, ranks.world):
+            number, found, unfinished = first + ranks.rank, [], 0
+            try:
+                if number < numbers.stop:
+                    if number != own[0]:
+                        state = training.resumed(number, say)
+                    found = training.network(number, state, stops, progress, ranks)
+            except Interrupted as stop:
+                unfinished = stop.number
+            ranks.meet()  # other networks may take much longer
+            mine = [unfinished, stops[0] if stops else 0, [dataclasses.asdict(f) for f in found]]
+            told = ranks.gather_objects(mine)
+            if not any(signal for signal, _, _ in told):  # else they lie in checkpoints
+                listed = [Snapshot(**one) for _, _, kept in told for one in kept]
+                pool = dataclasses.replace(pool, snapshots=(*pool.snapshots, *listed))
+                if ranks.first:
+                    pool.write()
+            done = len({one.network for one in pool.snapshots})
+            signals = max(max(pair) for *pair, _ in told)
+            if signals and done < numbers.stop:
+                raise Interrupted(signals)
+    if ranks.first:
+        training.forget(numbers)
     return pool
+
+
+def _progress(
+    training: PoolTraining,
+    done: int,
+    own: int,
+    state: dict[str, Any] | None,
+    quiet: bool,
+    ranks: Ranks,
+) -> Progress:
+    """A bar over all networks; where ranks share them, over those of this one."""
+    epochs = training.settings.epochs
+    before = done * epochs if ranks.alone else 0
+    begun = before + (int(state["epoch"]) if state else 0)
+    return Progress(before + own * epochs, "epochs", quiet=quiet, done=begun)
+
+
+def _held(out: Path, ranks: Ranks) -> AbstractContextManager[None]:
+    """The folder's lock, which the first process holds for all."""
+    return in_use(out) if ranks.first else nullcontext()
 
 
 def _begin(pool: Pool, plan: Plan) -> None:
