@@ -37,6 +37,7 @@ from condensery.runtime.plan import Plan, exact_plan
 from measure import (
     cpu_seconds,
     forward_operations,
+    in_place,
     peak_memory_mb,
     product_rate,
     reference_gradients,
@@ -62,6 +63,7 @@ def twin_match(run: Condenser, network: nn.Module, k: int) -> Tensor:
     train, settings = run.train, run.config.objective.settings
     draws = draw_step(train, run.augmentation, run.task, run.config.real_batch, k, 0)
     means, rows, labels = [], [], []
+    in_place(network)
     with torch.no_grad():
         for c, members in enumerate(draws.rows):
             layers = layers_of(network, train.normalised(members))
@@ -86,6 +88,7 @@ def twin_match(run: Condenser, network: nn.Module, k: int) -> Tensor:
 def twin_check(run: Condenser, network: nn.Module, number: int) -> float:
     """The accuracy on 128 images per class, 256 at a time."""
     images, labels = run.context().query(run.config.supply.settings["query"], number).all()
+    in_place(network)
     with torch.no_grad():
         pairs = zip(images.split(256), labels.split(256), strict=True)
         right = sum(int((network(x).argmax(1) == y).sum()) for x, y in pairs)
@@ -94,7 +97,7 @@ def twin_check(run: Condenser, network: nn.Module, number: int) -> float:
 
 def twin_epoch(run: Condenser, network: nn.Module) -> None:
     """One epoch on the synthetic set."""
-    network.train().requires_grad_(True)
+    in_place(network).train().requires_grad_(True)
     sgd = torch.optim.SGD(network.parameters(), lr=run.config.supply.settings["rate"])
     images, labels = run.context().synthetic()
     order = torch.randperm(len(images))

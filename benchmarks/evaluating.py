@@ -39,7 +39,14 @@ from condensery.runtime.plan import Plan, exact_plan
 from condensery.runtime.randomness import stream
 from condensery.training.trainer import Course, Split, Tensors
 
-from measure import cpu_seconds, forward_operations, peak_memory_mb, product_rate, write_report
+from measure import (
+    cpu_seconds,
+    forward_operations,
+    in_place,
+    peak_memory_mb,
+    product_rate,
+    write_report,
+)
 
 Epochs = Callable[[int], None]
 
@@ -47,7 +54,7 @@ Epochs = Callable[[int], None]
 def twin(images: Tensor, labels: Tensor, classes: int) -> tuple[nn.Module, Epochs]:
     """A plain network and the loop that trains it for some epochs."""
     shape = images.shape[1], images.shape[2], images.shape[3]
-    network = build("convnet3", shape, classes)
+    network = in_place(build("convnet3", shape, classes))
     sgd = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     strategy = parse_strategy("color_crop_cutout_flip_scale_rotate")
 

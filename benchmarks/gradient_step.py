@@ -39,6 +39,7 @@ from condensery.runtime.randomness import stream
 
 from measure import (
     cpu_seconds,
+    in_place,
     noise_data,
     peak_memory_mb,
     product_rate,
@@ -63,7 +64,7 @@ def twin_step(run: Condenser, network: nn.Module, k: int) -> Tensor:
     """DC's algorithm 1, lines 5 to 7 (GM's with the mean): the gradient to the pixels."""
     train, augmentation = run.train, run.augmentation
     draws = draw_step(train, augmentation, run.task, run.config.real_batch, k, 0)
-    network.requires_grad_(True)
+    in_place(network).requires_grad_(True)
     weights = [p for p in network.parameters() if p.dim() >= 2]
     norm = "l2" in run.config.objective.settings["distance"]
     multi = run.config.objective.settings["level"] == "multi"
@@ -97,7 +98,7 @@ def twin_step(run: Condenser, network: nn.Module, k: int) -> Tensor:
 def twin_epochs(run: Condenser, network: nn.Module, epochs: int) -> None:
     """The network's training on the synthetic set: eager, one batch an epoch or more."""
     settings = run.config.supply.settings
-    network.train().requires_grad_(True)
+    in_place(network).train().requires_grad_(True)
     sgd = torch.optim.SGD(network.parameters(), lr=settings["rate"], momentum=settings["momentum"])
     images, labels = run.context().synthetic()
     strategy = parse_strategy(settings["strategy"])

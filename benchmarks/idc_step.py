@@ -37,6 +37,7 @@ from condensery.runtime.randomness import stream
 from measure import (
     cpu_seconds,
     forward_operations,
+    in_place,
     peak_memory_mb,
     product_rate,
     reference_gradients,
@@ -61,7 +62,7 @@ def twin_match(run: Condenser, network: nn.Module, k: int) -> Tensor:
     whole = run.formation.decoded(run.stored.shape[1])
     taken = min(whole, run.config.synthetic_batch or whole)
     rows = draws.with_synthetic(run.task, whole, taken, k, 0).synthetic if taken < whole else None
-    network.requires_grad_(True)
+    in_place(network).requires_grad_(True)
     weights = [p for p in network.parameters() if p.dim() == 4]
     out = []
     for c, members in enumerate(draws.rows):
@@ -83,7 +84,7 @@ def twin_match(run: Condenser, network: nn.Module, k: int) -> Tensor:
 def twin_update(run: Condenser, network: nn.Module, k: int) -> None:
     """The network's steps on real images."""
     settings, train = run.config.supply.settings, run.train
-    network.train().requires_grad_(True)
+    in_place(network).train().requires_grad_(True)
     sgd = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     rng = stream(0, "update-real", k, 0)
     picked = torch.from_numpy(rng.choice(len(train), settings["images"], replace=False))

@@ -10,7 +10,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from condensery.condensation.loop import Condenser
 from condensery.condensation.matching.draws import draw_step
@@ -33,6 +33,14 @@ def noise_data(classes: int, a_class: int = 256) -> Data:
     images = rng.integers(0, 256, (len(labels), 3, 32, 32), dtype=np.uint8)
     few = np.arange(0, len(labels), a_class)
     return load((images, labels), test=(images[few], labels[few]))
+
+
+def in_place(network: nn.Module) -> nn.Module:
+    """A network whose ReLUs write over their input, as the field's programs have it: for twins."""
+    for module in network.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = True
+    return network
 
 
 def plan_step(condenser: Condenser, iteration: int) -> Tensor:
