@@ -12,6 +12,7 @@ from typing import Any
 from condensery.condensation.configure import load_for_run, notes_of, resolved
 from condensery.condensation.dry_run import dry_run
 from condensery.condensation.in_time import together
+from condensery.condensation.rate_trials import without_rate
 from condensery.condensation.run_folder import RunFolder, Status
 from condensery.condensation.run_plan import plan_of_run
 from condensery.condensation.runner import carry_out
@@ -36,7 +37,8 @@ from condensery.utils.signals import Interrupted
 from condensery.utils.text import minutes_text, plural, size_text, time_text
 
 from . import evaluate_at as curves
-from .in_minutes import begun, default_out, in_minutes, ipc_for
+from .found_out import FoundOut, found_out
+from .in_minutes import Asked, begun, default_out, ipc_for
 from .shared import conclude, facts_of_set, folder_of, next_line, printer
 
 #: What --dry-run tells the iterations of, where no time is given.
@@ -62,8 +64,8 @@ class _Order:
     every: Every
     ranks: Ranks
     say: Callable[..., None]
-    minutes: float | None
-    """For each set, without what was spent before the first."""
+    before: FoundOut
+    """What was found out before the first set, and the minutes that are left for each."""
 
 
 def condense_sets(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> int:
@@ -137,7 +139,8 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
     typed = {**given, **settings}
     held = begun(options, data, base, typed)
     if held is not None:
-        base, typed = held, together({"supply.kind": held["supply"]["kind"]}, typed)
+        base = held
+        typed = without_rate(together({"supply.kind": held["supply"]["kind"]}, typed))
 
     def resolve(fields: Mapping[str, Any]) -> Resolved:
         return resolved(
@@ -148,8 +151,19 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
             trust_imports=options.trust_imports,
         )
 
-    chosen, minutes = in_minutes(options, data, base, typed, planned, resolve, began, ranks, say)
-    found = resolve(together(chosen, typed))
+    asked = Asked(
+        options=options,
+        data=data,
+        base=base,
+        typed=typed,
+        planned=planned,
+        resolve=resolve,
+        began=began,
+        ranks=ranks,
+        say=say,
+    )
+    before = found_out(asked)
+    found = resolve(before.fields)
     config = found.config
     if options.bytes is not None and hasattr(found.choices.formation, "weights"):
         raise UsageError(
@@ -164,7 +178,7 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
         )
     for note in notes_of(found.choices, config.ipc):
         say(f"note: {note}")
-    return _Order(options, data, config, found.choices, planned, every, ranks, say, minutes)
+    return _Order(options, data, config, found.choices, planned, every, ranks, say, before)
 
 
 def _given(options: Any) -> dict[str, Any]:
@@ -207,7 +221,7 @@ def _condense_one(
     if status != "new":
         folder.check_data(data)
     curve = curves.asked(folder, options)
-    minutes = order.minutes
+    minutes, trials = order.before.minutes, order.before.trials
     over = minutes is not None and _seconds(folder) >= 60 * minutes
     if status == "finished" or (status == "timed" and over):
         more = f" in its {options.minutes:g} minutes" if status == "timed" else ""
@@ -233,6 +247,7 @@ def _condense_one(
                 "sets": options.sets,
                 "evaluate_at": curve or None,
                 "asked_threads": options.threads,
+                "rate_trials": trials and trials.as_dict(),
             },
         )
         if ranks.first:

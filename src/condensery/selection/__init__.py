@@ -5,11 +5,12 @@ herding by two rules, and k-means. To add one: a
 function like :func:`select_herding`, and a line in ``SELECTIONS``.
 """
 
+from condensery.methods.clusters import k_means as k_means
+
 from .api import select as select
 from .greedy import ForgettingEvents as ForgettingEvents
 from .greedy import herding as herding
 from .greedy import k_center as k_center
-from .greedy import k_means as k_means
 from .greedy import most_forgettable as most_forgettable
 from .greedy import nearest as nearest
 from .methods import SELECTIONS as SELECTIONS

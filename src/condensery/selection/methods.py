@@ -12,13 +12,14 @@ from torch import Tensor
 from condensery.config.schema import Choice
 from condensery.data import Data, load, require_per_class
 from condensery.errors import UsageError, unknown_name
+from condensery.methods.clusters import k_means
 from condensery.methods.formation import Pixels, random_rows
 from condensery.runtime.randomness import stream
 from condensery.sets.about import About, Source
 from condensery.sets.condensed import CondensedSet
 from condensery.utils.renamed import old_names
 
-from .greedy import herding, k_center, k_means, most_forgettable, nearest
+from .greedy import herding, k_center, most_forgettable, nearest
 from .networks import Networks
 from .settings import SelectionTraining
 
