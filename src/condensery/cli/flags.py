@@ -173,15 +173,18 @@ class SelectFlags(OutputFlags, PlanFlags, DataFlags):
 
     random; herding: the kept images' mean feature follows the class mean; nearest: the images
     nearest to that mean; k-center: no image is far from a kept one in feature space; kmeans: the
-    images nearest to the centroids of k-means; forgetting: the images that are learned and
-    forgotten most often; forgetting-toneva: the same, those never learned first. All but random
-    train a network on the whole training split for each set.
+    images nearest to the centroids of k-means; rded: crops that the network is surest of, packed;
+    forgetting: the images that are learned and forgotten most often; forgetting-toneva: the same,
+    those never learned first. All but random train a network on the whole training split for each
+    set.
     """
 
     data: str = "digits"
     """What to select from."""
     ipc: int = 10
     """Images per class."""
+    factor: int | None = None
+    """Of rded: f×f crops are packed into a stored image (default 2)."""
     sets: int = 1
     """Independent draws or networks, with seeds seed … seed+N-1, in OUT/0 … OUT/N-1."""
     seed: int = 0
