@@ -18,6 +18,7 @@ from condensery.condensation.run_plan import plan_of_run
 from condensery.condensation.runner import carry_out
 from condensery.config.build import Choices
 from condensery.config.imports import import_paths
+from condensery.config.measured import AUTO
 from condensery.config.recipes import read_config, read_recipe
 from condensery.config.resolve import Resolved
 from condensery.config.schema import RunConfig
@@ -37,7 +38,7 @@ from condensery.utils.signals import Interrupted
 from condensery.utils.text import minutes_text, plural, size_text, time_text
 
 from . import evaluate_at as curves
-from .found_out import FoundOut, found_out
+from .found_out import FoundOut, found_out, recipe_for
 from .in_minutes import Asked, begun, default_out, ipc_for
 from .shared import conclude, facts_of_set, folder_of, next_line, printer
 
@@ -131,12 +132,16 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
     file = Path(options.config) if options.config else None
     noted = note_facts(file if file.is_dir() else file.parent) if file else {}
     data = load_for_run(options.data, base, given, ranks, noted.get("started_in"))
-    planned = {name[5:]: value for name, value in dotted if name.startswith("plan.")}
-    settings = {name: value for name, value in dotted if not name.startswith("plan.")}
+    settings = dict(dotted)
+    planned = {name[5:]: settings.pop(name) for name, _ in dotted if name.startswith("plan.")}
     if options.bytes is not None:
         given["ipc"] = ipc_for(data, options.bytes)
     say = printer(options, ranks.first)
     typed = {**given, **settings}
+    recipe = options.recipe or "dm"
+    if recipe == AUTO:
+        recipe = recipe_for(options, data, given.get("ipc", RunConfig.ipc), say)
+        base = read_recipe(recipe)
     held = begun(options, data, base, typed)
     if held is not None:
         base = held
@@ -147,7 +152,7 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
             data,
             base,
             fields,
-            source=options.config or options.recipe or "dm",
+            source=options.config or recipe,
             trust_imports=options.trust_imports,
         )
 
@@ -164,6 +169,14 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
     )
     before = found_out(asked)
     found = resolve(before.fields)
+    _say_notes(options, base, found, say)
+    return _Order(options, data, found.config, found.choices, planned, every, ranks, say, before)
+
+
+def _say_notes(
+    options: Any, base: Mapping[str, Any], found: Resolved, say: Callable[..., None]
+) -> None:
+    """What the user should know of a configuration; raise if its budget cannot be kept."""
     config = found.config
     if options.bytes is not None and hasattr(found.choices.formation, "weights"):
         raise UsageError(
@@ -178,7 +191,6 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
         )
     for note in notes_of(found.choices, config.ipc):
         say(f"note: {note}")
-    return _Order(options, data, config, found.choices, planned, every, ranks, say, before)
 
 
 def _given(options: Any) -> dict[str, Any]:
@@ -204,7 +216,8 @@ def _given(options: Any) -> dict[str, Any]:
 def _base(options: Any) -> Mapping[str, Any]:
     """The recipe or configuration that the flags change."""
     if not options.config:
-        return read_recipe("dm" if options.recipe is None else options.recipe)
+        # What auto stands for is known with the data, and this says how they are read.
+        return read_recipe("dm" if options.recipe in (None, AUTO) else options.recipe)
     return read_config(Path(options.config))
 
 

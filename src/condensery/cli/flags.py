@@ -70,7 +70,8 @@ class CondenseFlags(OutputFlags, PlanFlags, DataFlags, CheckpointFlags):
     """
 
     recipe: str | None = None
-    """Method: the name of a recipe (default dm) or a YAML file."""
+    """Method: the name of a recipe (default dm), a YAML file, or auto: the one that was measured to
+    be best for such data, budget and time, if any was."""
     config: str | None = None
     """Repeat the run that wrote this recipe.yaml; other flags override it."""
     data: str | None = None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from condensery.condensation.configure import plan_for
+from condensery.condensation.configure import facts_of, plan_for
 from condensery.condensation.in_time import together
 from condensery.condensation.rate_trials import (
     AUTO,
@@ -19,11 +20,23 @@ from condensery.condensation.rate_trials import (
     without_rate,
 )
 from condensery.config.build import make
+from condensery.config.measured import advice
 from condensery.config.resolve import Resolved
+from condensery.data import Data
 from condensery.errors import UsageError
-from condensery.runtime.plan import Plan
+from condensery.runtime.plan import Plan, default_device
 
 from .in_minutes import Asked, in_minutes, plans
+
+
+def recipe_for(options: Any, data: Data, ipc: int, say: Callable[..., None]) -> str:
+    """The recipe that ``auto`` stands for here; says why, and what its sets are tested by."""
+    device = "cuda" if str(options.device or default_device()).startswith("cuda") else "cpu"
+    facts = {**facts_of(data, ipc), "device": device, "minutes": options.minutes}
+    found = advice(facts)
+    say(found.text())
+    say(f"  test its sets with --protocol {found.protocol}")
+    return found.recipe
 
 
 @dataclass(frozen=True)
