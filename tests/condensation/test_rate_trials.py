@@ -195,7 +195,8 @@ def test_in_python_it_is_the_same_set_as_with_the_number(
     same = condense(tiny_data, "dm", overrides={**fields, "optimizer.rate": rate}, **how)
     assert torch.equal(found.images, same.images)
     caplog.clear()
-    condense(tiny_data, "dm", out=out, overrides={**fields, "optimizer.rate": "auto"}, **how)
+    nested = {**fields, "optimizer": {"rate": "auto"}}
+    condense(tiny_data, "dm", out=out, overrides=nested, **how)
     assert "is taken" not in caplog.text, "the folder has its rate"
 
 

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from condensery import UsageError, nets
+from condensery.cli.main import main
 from condensery.condensation.configure import resolved
 from condensery.condensation.loop import Condenser
 from condensery.condensation.matching.batches import CentroidBatches
+from condensery.config.recipes import read_config
 from condensery.data import Data, LabelledSet
 from condensery.methods.clusters import k_means
 from condensery.methods.formation.multi import pack
@@ -110,6 +112,16 @@ def test_a_run_with_such_batches_resumes_to_the_bit(stop: int, tiny_data: Data) 
     second.load_state(first.state())
     assert torch.equal(second.run().stored, whole.stored)
     assert not torch.equal(started(tiny_data).run().stored, whole.stored)
+
+
+def test_the_command_takes_such_batches(tmp_path: Path) -> None:
+    common = ["condense", "--data", "digits", "--ipc", "1", "--iterations", "1", "--threads", "1"]
+    few = ["--supply.net", NET, "--real-batch", "3", "--real-batches", "kmeans"]
+    more = ["--real-batches-of", "6", "--real-batches-renewed", "2", "--quiet"]
+    assert main([*common, *few, *more, "--out", str(tmp_path)]) == 0
+    held = read_config(tmp_path)
+    names = ("real_batches", "real_batches_of", "real_batches_renewed")
+    assert [held[name] for name in names] == ["kmeans", 6, 2]
 
 
 def test_a_recipe_says_so_only_where_it_is_wanted(tiny_data: Data) -> None:

@@ -208,6 +208,9 @@ def _given(options: Any) -> dict[str, Any]:
         "until": options.until,
         "window": options.window,
         "real_batch": options.real_batch,
+        "real_batches": options.real_batches,
+        "real_batches_renewed": options.real_batches_renewed,
+        "real_batches_of": options.real_batches_of,
         "seed": options.seed,
     }
     return {name: value for name, value in flags.items() if value is not None}

@@ -89,6 +89,12 @@ class CondenseFlags(OutputFlags, PlanFlags, DataFlags, CheckpointFlags):
     or 500 pixel steps where that is less, at least 10)."""
     real_batch: int | None = None
     """Real images per class in one step (DM: 256); a smaller class is used whole."""
+    real_batches: Literal["random", "kmeans"] | None = None
+    """Which ones: random (default), or those nearest to centroids of their class (DREAM)."""
+    real_batches_renewed: int | None = None
+    """Steps after which centroids are computed anew (default 10)."""
+    real_batches_of: int | None = None
+    """Random images of each class that they are computed of (default 1024)."""
     sets: int = 1
     """Independent sets, with seeds seed … seed+N-1, in OUT/0 … OUT/N-1."""
     seed: int | None = None

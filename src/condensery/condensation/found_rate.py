@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from condensery.config.recipes import read_config
+from condensery.config.recipes import flattened, read_config
 from condensery.config.resolve import Resolved
 from condensery.data import Data
+from condensery.utils.signals import Interrupted
 
 from .configure import plan_for
 from .rate_trials import RATE, SHARE_OF_TIME, RateTrials, try_rates, wants_trials, without_rate
@@ -40,6 +41,7 @@ def rate_found(
         where: ``plan``, ``device`` and ``threads``.
         quiet: show no progress.
     """
+    given = dict(flattened(given))
     if not wants_trials(given):
         return resolve(given), None
     fields = without_rate(given)
@@ -49,5 +51,8 @@ def rate_found(
     found = resolve(fields)
     plan = plan_for(data, found.config, **where, choices=found.choices)
     seconds = None if minutes is None else SHARE_OF_TIME * 60 * minutes
-    trials = try_rates(data, found.config, plan, seconds=seconds, quiet=quiet, say=_LOG.info)
+    try:
+        trials = try_rates(data, found.config, plan, seconds=seconds, quiet=quiet, say=_LOG.info)
+    except Interrupted as stop:
+        raise KeyboardInterrupt from stop
     return resolve({**fields, RATE: trials.rate}), trials
