@@ -55,7 +55,7 @@ def main() -> None:
         record = {
             **{key: getattr(options, key) for key in ("data", "recipe", "ipc", "iterations")},
             **{"seed": seed, "trials": tried.as_dict(), "results": found},
-            **{"commit": commit(), "machine": machine()},
+            **{"commit": commit(), "machine": {k: v for k, v in machine().items() if k != "host"}},
         }
         with options.out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
