@@ -31,6 +31,7 @@ NAMES = {
     "select_kmeans",
     "select_nearest",
     "select_random",
+    "select_rded",
 }
 
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .selection import select_kmeans as select_kmeans
     from .selection import select_nearest as select_nearest
     from .selection import select_random as select_random
+    from .selection import select_rded as select_rded
     from .sets.condensed import CondensedSet as CondensedSet
     from .sets.condensed import load_sets as load_sets
     from .sets.export import export as export
@@ -74,6 +75,7 @@ _PUBLIC = {
     "select_herding": "selection",
     "select_k_center": "selection",
     "select_kmeans": "selection",
+    "select_rded": "selection",
     "select_nearest": "selection",
     "select_random": "selection",
 }

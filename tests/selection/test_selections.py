@@ -45,7 +45,9 @@ NET = "convnet2:width=4"
 EXACT = exact_plan("cpu", 1)
 #: A training that takes a moment.
 SHORT: dict[str, Any] = {"net": NET, "epochs": 3, "batch": 5, "plan": EXACT}
-TRAINED = [name for name in SELECTIONS if name != "random"]
+#: Those that keep whole images; rded has its own tests.
+WHOLE = [name for name in SELECTIONS if name != "rded"]
+TRAINED = [name for name in WHOLE if name != "random"]
 
 
 @pytest.fixture(autouse=True)
@@ -272,7 +274,7 @@ def rows_of(condensed: CondensedSet, data: Data) -> list[list[int]]:
     return [[pixels[image.numpy().tobytes()] for image in part] for part in condensed.stored]
 
 
-@pytest.mark.parametrize("method", SELECTIONS)
+@pytest.mark.parametrize("method", WHOLE)
 def test_a_selection_holds_real_images_of_its_classes(
     method: str, tiny_data: Data, tmp_path: Path
 ) -> None:
@@ -327,7 +329,7 @@ def files(method: str, data: Data, folder: Path, **given: Any) -> bytes:
     return select(data, method, ipc=2, seed=1, **how).save(folder).read_bytes()
 
 
-@pytest.mark.parametrize("method", SELECTIONS)
+@pytest.mark.parametrize("method", WHOLE)
 def test_the_same_seed_gives_the_same_bytes_whatever_is_tested(
     method: str, tiny_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

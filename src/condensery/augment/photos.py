@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from .draws import to_device
+
+Crops: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+"""Where images are looked at, n×2×3."""
 
 #: Share of the area that a crop keeps, and its sides' ratio.
 _AREA = (0.5, 1.0)
@@ -47,21 +51,43 @@ def augment_photos(
         std: the normalisation.
     """
     theta = crops(len(images), images.shape[2], images.shape[3], rng, flip)
-    grid_of = to_device(torch.from_numpy(theta), images.device).to(images.dtype)
-    grid = affine_grid(grid_of, list(images.shape), align_corners=False)
-    images = grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    images = cropped(images, theta)
     shape = (1, -1, 1, 1)
     center, scale = images.new_tensor(mean).view(shape), images.new_tensor(std).view(shape)
     return (_jitter(images * scale + center, rng) - center) / scale
 
 
+def cropped(images: Tensor, theta: Crops) -> Tensor:
+    """What is seen of N×C×H×W images where :func:`crops` says, resized to their whole size."""
+    grid_of = to_device(torch.from_numpy(theta), images.device).to(images.dtype)
+    grid = affine_grid(grid_of, list(images.shape), align_corners=False)
+    return grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
 def crops(
-    n: int, height: int, width: int, rng: np.random.Generator, flip: bool
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Where each image is looked at, as n×2×3 maps of −1 … 1: a stretch and a shift an axis."""
+    n: int,
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+    flip: bool,
+    *,
+    area: tuple[float, float] = _AREA,
+    ratio: tuple[float, float] = _RATIO,
+) -> Crops:
+    """Where each image is looked at, as n×2×3 maps of −1 … 1: a stretch and a shift an axis.
+
+    Args:
+        n: how many.
+        height: of the images.
+        width: of the images.
+        rng: where they are drawn from.
+        flip: whether half of them are mirrored.
+        area: least and largest share of the area.
+        ratio: least and largest ratio of the sides.
+    """
     out = np.zeros((n, 2, 3))
     for one in out:
-        h, w = _sides(height, width, rng)
+        h, w = _sides(height, width, rng, area, ratio)
         top, left = (rng.integers(a - b + 1) for a, b in ((height, h), (width, w)))
         mirrored = flip and rng.random() < 0.5
         one[0, 0] = (-1 if mirrored else 1) * w / width
@@ -71,12 +97,18 @@ def crops(
     return out
 
 
-def _sides(height: int, width: int, rng: np.random.Generator) -> tuple[int, int]:
+def _sides(
+    height: int,
+    width: int,
+    rng: np.random.Generator,
+    area: tuple[float, float],
+    ratio: tuple[float, float],
+) -> tuple[int, int]:
     """Height and width of a crop; the whole image when none fits."""
     for _ in range(_TRIES):
-        area = height * width * rng.uniform(*_AREA)
-        ratio = math.exp(rng.uniform(*np.log(_RATIO)))
-        h, w = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+        pixels = height * width * rng.uniform(*area)
+        sides = math.exp(rng.uniform(*np.log(ratio)))
+        h, w = round(math.sqrt(pixels / sides)), round(math.sqrt(pixels * sides))
         if 0 < h <= height and 0 < w <= width:
             return h, w
     return height, width

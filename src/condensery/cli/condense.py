@@ -12,11 +12,13 @@ from typing import Any
 from condensery.condensation.configure import load_for_run, notes_of, resolved
 from condensery.condensation.dry_run import dry_run
 from condensery.condensation.in_time import together
+from condensery.condensation.rate_trials import without_rate
 from condensery.condensation.run_folder import RunFolder, Status
 from condensery.condensation.run_plan import plan_of_run
 from condensery.condensation.runner import carry_out
 from condensery.config.build import Choices
 from condensery.config.imports import import_paths
+from condensery.config.measured import AUTO
 from condensery.config.recipes import read_config, read_recipe
 from condensery.config.resolve import Resolved
 from condensery.config.schema import RunConfig
@@ -36,7 +38,8 @@ from condensery.utils.signals import Interrupted
 from condensery.utils.text import minutes_text, plural, size_text, time_text
 
 from . import evaluate_at as curves
-from .in_minutes import begun, default_out, in_minutes, ipc_for
+from .found_out import FoundOut, found_out, recipe_for
+from .in_minutes import Asked, begun, default_out, ipc_for
 from .shared import conclude, facts_of_set, folder_of, next_line, printer
 
 #: What --dry-run tells the iterations of, where no time is given.
@@ -62,8 +65,8 @@ class _Order:
     every: Every
     ranks: Ranks
     say: Callable[..., None]
-    minutes: float | None
-    """For each set, without what was spent before the first."""
+    before: FoundOut
+    """What was found out before the first set, and the minutes that are left for each."""
 
 
 def condense_sets(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> int:
@@ -129,27 +132,51 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
     file = Path(options.config) if options.config else None
     noted = note_facts(file if file.is_dir() else file.parent) if file else {}
     data = load_for_run(options.data, base, given, ranks, noted.get("started_in"))
-    planned = {name[5:]: value for name, value in dotted if name.startswith("plan.")}
-    settings = {name: value for name, value in dotted if not name.startswith("plan.")}
+    settings = dict(dotted)
+    planned = {name[5:]: settings.pop(name) for name, _ in dotted if name.startswith("plan.")}
     if options.bytes is not None:
         given["ipc"] = ipc_for(data, options.bytes)
     say = printer(options, ranks.first)
     typed = {**given, **settings}
+    recipe = options.recipe or "dm"
+    if recipe == AUTO:
+        recipe = recipe_for(options, data, given.get("ipc", RunConfig.ipc), say)
+        base = read_recipe(recipe)
     held = begun(options, data, base, typed)
     if held is not None:
-        base, typed = held, together({"supply.kind": held["supply"]["kind"]}, typed)
+        base = held
+        typed = without_rate(together({"supply.kind": held["supply"]["kind"]}, typed))
 
     def resolve(fields: Mapping[str, Any]) -> Resolved:
         return resolved(
             data,
             base,
             fields,
-            source=options.config or options.recipe or "dm",
+            source=options.config or recipe,
             trust_imports=options.trust_imports,
         )
 
-    chosen, minutes = in_minutes(options, data, base, typed, planned, resolve, began, ranks, say)
-    found = resolve(together(chosen, typed))
+    asked = Asked(
+        options=options,
+        data=data,
+        base=base,
+        typed=typed,
+        planned=planned,
+        resolve=resolve,
+        began=began,
+        ranks=ranks,
+        say=say,
+    )
+    before = found_out(asked)
+    found = resolve(before.fields)
+    _say_notes(options, base, found, say)
+    return _Order(options, data, found.config, found.choices, planned, every, ranks, say, before)
+
+
+def _say_notes(
+    options: Any, base: Mapping[str, Any], found: Resolved, say: Callable[..., None]
+) -> None:
+    """What the user should know of a configuration; raise if its budget cannot be kept."""
     config = found.config
     if options.bytes is not None and hasattr(found.choices.formation, "weights"):
         raise UsageError(
@@ -164,7 +191,6 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
         )
     for note in notes_of(found.choices, config.ipc):
         say(f"note: {note}")
-    return _Order(options, data, config, found.choices, planned, every, ranks, say, minutes)
 
 
 def _given(options: Any) -> dict[str, Any]:
@@ -182,6 +208,9 @@ def _given(options: Any) -> dict[str, Any]:
         "until": options.until,
         "window": options.window,
         "real_batch": options.real_batch,
+        "real_batches": options.real_batches,
+        "real_batches_renewed": options.real_batches_renewed,
+        "real_batches_of": options.real_batches_of,
         "seed": options.seed,
     }
     return {name: value for name, value in flags.items() if value is not None}
@@ -190,7 +219,8 @@ def _given(options: Any) -> dict[str, Any]:
 def _base(options: Any) -> Mapping[str, Any]:
     """The recipe or configuration that the flags change."""
     if not options.config:
-        return read_recipe("dm" if options.recipe is None else options.recipe)
+        # What auto stands for is known with the data, and this says how they are read.
+        return read_recipe("dm" if options.recipe in (None, AUTO) else options.recipe)
     return read_config(Path(options.config))
 
 
@@ -207,7 +237,7 @@ def _condense_one(
     if status != "new":
         folder.check_data(data)
     curve = curves.asked(folder, options)
-    minutes = order.minutes
+    minutes, trials = order.before.minutes, order.before.trials
     over = minutes is not None and _seconds(folder) >= 60 * minutes
     if status == "finished" or (status == "timed" and over):
         more = f" in its {options.minutes:g} minutes" if status == "timed" else ""
@@ -233,6 +263,7 @@ def _condense_one(
                 "sets": options.sets,
                 "evaluate_at": curve or None,
                 "asked_threads": options.threads,
+                "rate_trials": trials and trials.as_dict(),
             },
         )
         if ranks.first:

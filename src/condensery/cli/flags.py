@@ -70,7 +70,8 @@ class CondenseFlags(OutputFlags, PlanFlags, DataFlags, CheckpointFlags):
     """
 
     recipe: str | None = None
-    """Method: the name of a recipe (default dm) or a YAML file."""
+    """Method: the name of a recipe (default dm), a YAML file, or auto: the one that was measured to
+    be best for such data, budget and time, if any was."""
     config: str | None = None
     """Repeat the run that wrote this recipe.yaml; other flags override it."""
     data: str | None = None
@@ -88,6 +89,12 @@ class CondenseFlags(OutputFlags, PlanFlags, DataFlags, CheckpointFlags):
     or 500 pixel steps where that is less, at least 10)."""
     real_batch: int | None = None
     """Real images per class in one step (DM: 256); a smaller class is used whole."""
+    real_batches: Literal["random", "kmeans"] | None = None
+    """Which ones: random (default), or those nearest to centroids of their class (DREAM)."""
+    real_batches_renewed: int | None = None
+    """Steps after which centroids are computed anew (default 10)."""
+    real_batches_of: int | None = None
+    """Random images of each class that they are computed of (default 1024)."""
     sets: int = 1
     """Independent sets, with seeds seed … seed+N-1, in OUT/0 … OUT/N-1."""
     seed: int | None = None
@@ -173,15 +180,18 @@ class SelectFlags(OutputFlags, PlanFlags, DataFlags):
 
     random; herding: the kept images' mean feature follows the class mean; nearest: the images
     nearest to that mean; k-center: no image is far from a kept one in feature space; kmeans: the
-    images nearest to the centroids of k-means; forgetting: the images that are learned and
-    forgotten most often; forgetting-toneva: the same, those never learned first. All but random
-    train a network on the whole training split for each set.
+    images nearest to the centroids of k-means; rded: crops that the network is surest of, packed;
+    forgetting: the images that are learned and forgotten most often; forgetting-toneva: the same,
+    those never learned first. All but random train a network on the whole training split for each
+    set.
     """
 
     data: str = "digits"
     """What to select from."""
     ipc: int = 10
     """Images per class."""
+    factor: int | None = None
+    """Of rded: f×f crops are packed into a stored image (default 2)."""
     sets: int = 1
     """Independent draws or networks, with seeds seed … seed+N-1, in OUT/0 … OUT/N-1."""
     seed: int = 0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from condensery.condensation.in_time import Where, fitted
+from condensery.condensation.rate_trials import wants_trials
 from condensery.config.budget import time_budget
 from condensery.config.recipes import read_config
 from condensery.config.resolve import Resolved
@@ -27,14 +28,14 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 def begun(
     options: Any, data: Data, base: Mapping[str, Any], typed: Mapping[str, Any]
 ) -> Mapping[str, Any] | None:
-    """The configuration of the run that this command began before, where time was planned for it.
+    """The configuration of the run that this command began before, where it had to be found out.
 
     A run that goes on keeps what was chosen; measuring again would choose something else.
 
     Raises:
         UsageError: when the folder holds a run of another recipe or budget.
     """
-    if not _plans(options, base):
+    if not (plans(options, base) or (wants_trials(typed) and not options.dry_run)):
         return None
     ipc = typed.get("ipc", base.get("ipc", RunConfig.ipc))
     recipe = str(base.get("over", base)["recipe"])
@@ -50,27 +51,39 @@ def begun(
     return None
 
 
-def in_minutes(
-    options: Any,
-    data: Data,
-    base: Mapping[str, Any],
-    typed: Mapping[str, Any],
-    planned: Mapping[str, Any],
-    resolve: Callable[[Mapping[str, Any]], Resolved],
-    began: float,
-    ranks: Ranks,
-    say: Callable[..., None],
-) -> tuple[dict[str, Any], float | None]:
-    """Fields that fit the recipe to ``--minutes``, and the minutes that are left for each set.
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a command asks for, as far as it is known before anything is found out."""
+
+    options: Any
+    """Its flags."""
+    data: Data
+    base: Mapping[str, Any]
+    """The recipe, or the configuration that is repeated or continued."""
+    typed: Mapping[str, Any]
+    """Fields on top of it."""
+    planned: Mapping[str, Any]
+    """Fields of the plan."""
+    resolve: Callable[[Mapping[str, Any]], Resolved]
+    """The recipe with some fields on top."""
+    began: float
+    """When the command began, by the monotonic clock."""
+    ranks: Ranks
+    say: Callable[..., None]
+
+
+def in_minutes(asked: Asked, typed: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """Fields that fit the recipe to some seconds, to stand below what was typed.
 
     Nothing is chosen where there is no limit, where the recipe says nothing of time, and where a
     run is continued or repeated: its ``recipe.yaml`` has everything.
     """
-    if not _plans(options, base):
-        return {}, options.minutes
-    budget = time_budget(base)
+    options, say = asked.options, asked.say
+    if not plans(options, asked.base):
+        return {}
+    budget = time_budget(asked.base)
     assert budget is not None
-    if not ranks.alone:
+    if not asked.ranks.alone:
         raise UsageError(
             f"--recipe {options.recipe} with --minutes plans for a single process; run it without "
             "torchrun, or leave --minutes out"
@@ -79,18 +92,17 @@ def in_minutes(
         plan=options.plan,
         device=options.device,
         threads=options.threads,
-        changes=planned,
+        changes=asked.planned,
         quiet=options.quiet,
         say=say,
     )
-    left = 60 * options.minutes - (time.monotonic() - began)
-    chosen = fitted(data, budget, left, typed, resolve, where)
+    chosen = fitted(asked.data, budget, seconds, typed, asked.resolve, where)
     for name, value in chosen.items():
         say(f"  chosen: --{name} {value}")
-    return chosen, options.minutes - (time.monotonic() - began) / 60
+    return chosen
 
 
-def _plans(options: Any, base: Mapping[str, Any]) -> bool:
+def plans(options: Any, base: Mapping[str, Any]) -> bool:
     """Whether the recipe is fitted to a time."""
     limited = options.minutes is not None and not (options.config or options.dry_run)
     return limited and time_budget(base) is not None

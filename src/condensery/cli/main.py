@@ -32,7 +32,7 @@ COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
     "select": (
         flags.SelectFlags,
         "method",
-        "random, herding, nearest, k-center, kmeans, forgetting or forgetting-toneva",
+        "random, herding, nearest, k-center, kmeans, rded, forgetting or forgetting-toneva",
     ),
     "evaluate": (flags.EvaluateFlags, "set+", "a run folder, a file, a folder of sets, or whole"),
     "compare": (

@@ -10,6 +10,7 @@ from condensery.runtime.malloc import keep_memory
 from condensery.selection.folder import Selections
 from condensery.selection.methods import (
     check_budget,
+    check_factor,
     check_no_training,
     selection_named,
     trains,
@@ -27,6 +28,7 @@ def select(options: Any) -> int:
     method = selection_named(options.method)
     training = {n: getattr(options, n) for n in ("net", "epochs", "rate", "batch", "augmentation")}
     training["network"] = training.pop("net")
+    check_factor(method, options.factor)
     if not trains(method):
         check_no_training(method, training)
     if options.sets < 1:
@@ -50,6 +52,7 @@ def select(options: Any) -> int:
         threads=options.threads,
         quiet=options.quiet,
         say=say,
+        factor=options.factor,
     )
     folders = [out / str(k) if options.sets > 1 else out for k in range(options.sets)]
     seeds = range(options.seed, options.seed + options.sets)

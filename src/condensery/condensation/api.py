@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from condensery.config.build import Choices
+from condensery.config.resolve import Resolved
 from condensery.config.schema import RunConfig
 from condensery.data import Data, load
 from condensery.data.axes import Layout
@@ -24,7 +25,9 @@ from condensery.utils.renamed import old_names
 from condensery.utils.signals import Interrupted
 
 from .configure import notes_of, plan_for, resolved
+from .found_rate import rate_found
 from .loop import Condenser
+from .rate_trials import RateTrials
 from .recorder import TimeUp
 from .run_folder import RunFolder
 from .run_plan import plan_of_run
@@ -101,7 +104,8 @@ def condense(
         device: torch device; the first GPU, or the CPU, by default.
         threads: CPU threads.
         progress: show a bar.
-        overrides: any other field of the recipe, dotted: ``{"optimizer.rate": 0.1}``.
+        overrides: any other field of the recipe, dotted: ``{"optimizer.rate": 0.1}``. The pixel
+            rate ``"auto"`` is found by short trials on held-out training images.
         trust_imports: whether a recipe file may name code to import; its content, given as a
             mapping, always may.
         after_iteration: called with the :class:`Condenser` after every outer iteration.
@@ -128,12 +132,19 @@ def condense(
     named["sample_rate"] = rate
     named |= {"iterations": iterations, "until": until, "seed": seed}
     given = {name: value for name, value in named.items() if value is not None}
-    found = resolved(loaded, recipe, {**given, **(overrides or {})}, trust_imports=trust_imports)
+    typed, place = {**given, **(overrides or {})}, None if out is None else Path(out)
+    where = {"plan": plan, "device": device, "threads": threads}
+
+    def resolve(fields: Mapping[str, Any]) -> Resolved:
+        return resolved(loaded, recipe, fields, trust_imports=trust_imports)
+
+    found, trials = rate_found(loaded, typed, place, minutes, resolve, where, quiet=not progress)
     for note in notes_of(found.choices, found.config.ipc):
         _LOG.warning("%s", note)
-    work = _Work(loaded, found.config, found.choices, minutes, progress, after_iteration)
-    where = {"plan": plan, "device": device, "threads": threads}
-    return work.in_memory(where) if out is None else work.in_folder(Path(out), where, resume)
+    if trials and minutes:
+        minutes -= trials.seconds / 60
+    work = _Work(loaded, found.config, found.choices, minutes, progress, after_iteration, trials)
+    return work.in_memory(where) if place is None else work.in_folder(place, where, resume)
 
 
 @dataclass(frozen=True)
@@ -146,6 +157,8 @@ class _Work:
     minutes: float | None
     progress: bool
     after: AfterIteration | None
+    trials: RateTrials | None
+    """Of the pixel rate."""
 
     def in_memory(self, where: Mapping[str, Any]) -> CondensedSet:
         """A run that leaves nothing behind but its set."""
@@ -195,7 +208,12 @@ class _Work:
                 folder,
                 quiet=not self.progress,
                 minutes=self.minutes,
-                facts={"set": 0, "sets": 1, "asked_threads": where["threads"]},
+                facts={
+                    "set": 0,
+                    "sets": 1,
+                    "asked_threads": where["threads"],
+                    "rate_trials": self.trials and self.trials.as_dict(),
+                },
                 after_iteration=self.after,
                 warn=_LOG.warning,
             )

@@ -49,6 +49,14 @@ class DryRun:
         return asdict(self)
 
 
+def eager(plan: Plan) -> Plan:
+    """A plan without compiling, for work of a few steps."""
+    if not plan.compile:
+        return plan
+    how: dict[str, Any] = {"compile": False, "channels_last": False, "together": False}
+    return dataclasses.replace(plan, **how, update_dtype=plan.dtype)
+
+
 def dry_run(data: Data, config: RunConfig, plan: Plan, *, compiles: bool = False) -> DryRun:
     """Do a few steps of a run and measure them, without compiling, which may take a minute.
 
@@ -60,9 +68,8 @@ def dry_run(data: Data, config: RunConfig, plan: Plan, *, compiles: bool = False
         plan: of the run.
         compiles: whether to compile as the plan says, for a run that follows in this process.
     """
-    if plan.compile and not compiles:
-        eager: dict[str, Any] = {"compile": False, "channels_last": False, "together": False}
-        plan = dataclasses.replace(plan, **eager, update_dtype=plan.dtype)
+    if not compiles:
+        plan = eager(plan)
     run = Condenser(data, config, plan)
     result = run.result()
     made = run.formation.decoded(run.stored.shape[1])

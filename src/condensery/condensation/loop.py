@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from condensery.sets.condensed import CondensedSet
 from .about import about_run
 from .convergence import Convergence, window_of
 from .divergence import Break, FirstBreak, diverged, first_break
+from .matching.batches import batches_of
 from .matching.matcher import Matcher
 from .parameters import StoredParameters
 from .supply_inputs import SupplyInputs
@@ -76,6 +78,8 @@ class Condenser:
         self.objective: Objective = chosen.objective
         _check_splittable(self.objective, config, ranks)
         self.supply: Supply = chosen.supply
+        self.supply.start(self.task)
+        self.task = _guided(self.task, self.supply, config)
         self.augmentation: Augmentation = chosen.augmentation.for_data(self.flip)
         self.matcher = Matcher(
             plan,
@@ -87,8 +91,8 @@ class Condenser:
             real_batch=config.real_batch,
             synthetic_batch=config.synthetic_batch,
             ranks=ranks,
+            batches=batches_of(config, self.task, self.train),
         )
-        self.supply.start(self.task)
         self._parameters = StoredParameters(self.formation, self.task, self.train, config, ranks)
         self.iteration = 0
         self.step_in_iteration = 0
@@ -280,6 +284,14 @@ class Condenser:
         self.augmentation.load_state(state["augmentation"])
         self._network = self.supply.load_state(state["supply"])
         self._first_break = FirstBreak(self.stored)
+
+
+def _guided(task: Task, supply: Supply, config: RunConfig) -> Task:
+    """The task with the supply's own network, where images are to stand for their class."""
+    wanted = "kmeans" in (config.formation.settings.get("start_from"), config.real_batches)
+    if not wanted or not hasattr(supply, "guide"):
+        return task
+    return dataclasses.replace(task, guide=supply.guide())
 
 
 def _check_splittable(objective: Objective, config: RunConfig, ranks: Ranks) -> None:

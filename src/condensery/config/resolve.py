@@ -51,6 +51,11 @@ def resolve(
     optimizer = merged.get("optimizer", {})
     if not isinstance(optimizer, Mapping):
         raise UsageError("optimizer must be a mapping of rate and momentum")
+    if optimizer.get("rate") == "auto":
+        raise UsageError(
+            "optimizer.rate auto is not for files: condense finds the rate where it is typed as "
+            "--optimizer.rate auto, and recipe.yaml has the number"
+        )
     made: PixelOptimizer = make(PixelOptimizer, optimizer, "optimizer")
     merged["optimizer"] = made.settled(facts["ipc"], facts["size"])
     scalars = {k: v for k, v in merged.items() if k not in SECTIONS}

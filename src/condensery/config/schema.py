@@ -36,7 +36,8 @@ class PixelOptimizer:
     """SGD, or Adam, on the stored tensors."""
 
     rate: float = 1.0
-    """Learning rate of the stored pixels; positive."""
+    """Learning rate of the stored pixels; positive. Typed as ``auto`` it is found by short trials
+    on held-out training images, and this has the number."""
     rate_for_ipc: int | None = None
     """Budget that ``rate`` is meant for: it is multiplied by the budget over this one."""
     rate_for_size: int | None = None
@@ -140,11 +141,21 @@ class Scalars:
     """Real images per class in one step; a smaller class is used whole."""
     synthetic_batch: int | None = None
     """Most training images per class that a step takes of the synthetic set; all by default."""
+    real_batches: Literal["random", "kmeans"] = field(default="random", metadata=LATER)
+    """Which real images a step takes: ``random``; ``kmeans``: those nearest to the centroids of
+    k-means on their class, as many as ``real_batch`` (DREAM)."""
+    real_batches_renewed: int = field(default=10, metadata=LATER)
+    """Pixel steps after which ``kmeans`` are computed anew."""
+    real_batches_of: int = field(default=1024, metadata=LATER)
+    """Random images of a class that ``kmeans`` are computed of each time."""
 
     def __post_init__(self) -> None:
         for name, least in (("ipc", 1), ("iterations", 0), ("real_batch", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name in ("real_batches_renewed", "real_batches_of"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.synthetic_batch is not None and self.synthetic_batch < 1:
             raise UsageError(f"synthetic_batch must be at least 1, got {self.synthetic_batch}")
         if self.window is not None and self.window < 10:

@@ -55,6 +55,9 @@ class Task:
     """Type of the stored tensors while they are learned."""
     fingerprint: str = ""
     """Of the training split's content."""
+    guide: nn.Module | None = None
+    """A network that knows the training split, where the supply has one; it chooses images that
+    stand for their class."""
 
     @classmethod
     def of(

@@ -38,8 +38,8 @@ def select(
 
     Args:
         data: anything that :func:`condensery.load` takes.
-        method: ``random``, ``herding``, ``nearest``, ``k_center``, ``forgetting`` or
-            ``forgetting_toneva``.
+        method: ``random``, ``herding``, ``nearest``, ``k_center``, ``kmeans``, ``rded``,
+            ``forgetting`` or ``forgetting_toneva``.
         ipc: images per class.
         seed: which draw, or which network.
         size: side length in pixels to resize pictures to.
@@ -47,7 +47,7 @@ def select(
         out: a folder, as the command writes it; one that holds this selection gives it.
         progress: show a bar while a network is trained.
         **training: ``networks``, or what :meth:`Networks.of` takes, such as ``network`` and
-            ``epochs``; ``random`` trains no network.
+            ``epochs``, and ``factor`` of ``rded``; ``random`` trains no network.
 
     Raises:
         DataError: when a class has fewer images than the budget.
@@ -68,6 +68,7 @@ def select(
     check_budget(loaded, ipc)
     old = {"net": training.pop("net")} if "net" in training else {}
     training |= old_names("select", old, {"net": "network"})
+    factor = training.pop("factor", None)
     where = {key: training.pop(key) for key in _PLACE if key in training}
     work = Selections(
         loaded,
@@ -76,6 +77,7 @@ def select(
         size=size,
         channels=channels,
         training=training,
+        factor=factor,
         quiet=not progress,
         say=_LOG.info,
         **where,

@@ -27,7 +27,8 @@ from condensery.utils.progress import Progress
 from condensery.utils.signals import Interrupted, stop_requests
 from condensery.utils.text import time_text
 
-from .methods import about_selection, select, trains
+from .crops import Realistic
+from .methods import about_selection, check_factor, select, trains
 from .networks import Networks
 
 #: What a set's configuration says that is known only when it is made.
@@ -49,6 +50,7 @@ class Selections:
         threads: CPU threads.
         quiet: show no progress.
         say: called with a progress line.
+        factor: of ``rded``, f×f crops to a stored image; its default by default.
     """
 
     def __init__(
@@ -65,10 +67,16 @@ class Selections:
         threads: int | None = None,
         quiet: bool = False,
         say: Callable[[str], None] = print,
+        factor: int | None = None,
     ) -> None:
         self.data, self.method, self.ipc = data, method, ipc
         self.quiet, self.say = quiet, say
         self.read_as = {"size": size, "channels": channels}
+        self.packed: Realistic | None = None
+        check_factor(method, factor)
+        if method == "rded":
+            self.packed = Realistic() if factor is None else Realistic(factor)
+            self.packed.check(data, ipc)
         self.progress: Progress | None = None
         self.stops: list[int] = []
         self.networks: Networks | None = None
@@ -83,7 +91,9 @@ class Selections:
         """What the set of a seed will say of itself, apart from what is known only then."""
         training = self.networks.settings if self.networks else None
         given: dict[str, Any] = {"ipc": self.ipc, "seed": seed, **self.read_as}
-        return about_selection(self.method, self.data, training=training, **given)
+        return about_selection(
+            self.method, self.data, training=training, packed=self.packed, **given
+        )
 
     def finished(self, folder: Path, seed: int) -> bool:
         """Whether a folder holds the selection of a seed; False where it is still to be made.
@@ -113,6 +123,7 @@ class Selections:
         """Select one set, and write nothing."""
         given: dict[str, Any] = {"ipc": self.ipc, "seed": seed, **self.read_as}
         given |= {"networks": self.networks} if self.networks else {}
+        given |= {"factor": self.packed.factor} if self.packed else {}
         try:
             return select(self.data, self.method, **given)
         finally:

@@ -9,18 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from condensery.config.schema import Choice
-from condensery.data import Data, load, require_per_class
+from condensery.data import Data, load
 from condensery.errors import UsageError, unknown_name
+from condensery.methods.clusters import k_means
 from condensery.methods.formation import Pixels, random_rows
 from condensery.runtime.randomness import stream
-from condensery.sets.about import About, Source
+from condensery.sets.about import About
 from condensery.sets.condensed import CondensedSet
 from condensery.utils.renamed import old_names
 
-from .greedy import herding, k_center, k_means, most_forgettable, nearest
+from .about import about_selection as about_selection
+from .about import check_budget as check_budget
+from .about import networks_of
+from .greedy import herding, k_center, most_forgettable, nearest
 from .networks import Networks
-from .settings import SelectionTraining
+from .rded import select_rded
 
 #: What says where and how a network is trained, and nothing about the set.
 _PLACE = ("plan", "device", "threads", "on_part", "say")
@@ -191,12 +194,10 @@ SELECTIONS: dict[str, Callable[..., CondensedSet]] = {
     "nearest": select_nearest,
     "k_center": select_k_center,
     "kmeans": select_kmeans,
+    "rded": select_rded,
     "forgetting": select_forgetting,
     "forgetting_toneva": select_forgetting_toneva,
 }
-#: What images that were never learned count. Sets called ``forgetting`` that lack it have them
-#: first: an earlier version made them.
-_NEVER_LEARNED = {"forgetting": "0", "forgetting_toneva": "infinite"}
 
 
 def selection_named(name: str) -> str:
@@ -230,7 +231,7 @@ def select(
 
     Args:
         data: anything that :func:`condensery.load` takes.
-        method: ``random``, ``herding``, ``nearest``, ``k_center``, ``kmeans``,
+        method: ``random``, ``herding``, ``nearest``, ``k_center``, ``kmeans``, ``rded``,
             ``forgetting`` or ``forgetting_toneva``.
         ipc: images per class.
         seed: which draw, or which network.
@@ -243,11 +244,22 @@ def select(
         UsageError: for a wrong name or value.
     """
     name = selection_named(method)
+    check_factor(name, training.get("factor"))
     if not trains(name):
         check_no_training(name, training)
         training = {}
     given = {"size": size, "channels": channels, **training}
     return SELECTIONS[name](data, ipc=ipc, seed=seed, **given)
+
+
+def check_factor(name: str, factor: int | None) -> None:
+    """Raise if a factor is given where nothing is packed.
+
+    Raises:
+        UsageError: naming the selection that packs.
+    """
+    if factor is not None and name != "rded":
+        raise UsageError(f"{name} keeps whole images; leave out --factor, or select rded")
 
 
 def check_no_training(name: str, given: dict[str, Any]) -> None:
@@ -261,60 +273,6 @@ def check_no_training(name: str, given: dict[str, Any]) -> None:
         words = ("net" if key == "network" else key for key in extra)
         flags = ", ".join(f"--{word.replace('_', '-')}" for word in words)
         raise UsageError(f"{name} selection trains no network; leave out {flags}")
-
-
-def check_budget(data: Data, ipc: int) -> None:
-    """Raise if a budget cannot be filled, before any work is done for it.
-
-    Raises:
-        UsageError: when it is less than one image.
-        DataError: naming a class with fewer images.
-    """
-    if ipc < 1:
-        raise UsageError(f"ipc must be at least 1, got {ipc}")
-    require_per_class(data.train, ipc, noise=False)
-
-
-def about_selection(
-    method: str,
-    data: Data,
-    *,
-    ipc: int,
-    seed: int,
-    size: int | None = None,
-    channels: int | None = None,
-    training: SelectionTraining | None = None,
-) -> About:
-    """What a selection says of itself before anything is trained."""
-    train = data.train
-    stream(seed, "selection")  # a seed that cannot be used is rejected before any work
-    return About(
-        method=method,
-        formation=Choice("pixels", {"start_from": "real"}),
-        ipc=ipc,
-        seed=seed,
-        iterations=0,
-        class_names=train.class_names,
-        mean=train.mean,
-        std=train.std,
-        flip=data.flip,
-        source=Source(train.name, train.fingerprint, len(train), train.nbytes),
-        config={
-            "select": method,
-            **({"never_learned": _NEVER_LEARNED[method]} if method in _NEVER_LEARNED else {}),
-            "data": data.known_as or None,
-            "size": size,
-            "channels": channels,
-            **({"sample_rate": data.rate} if data.rate is not None else {}),
-            "flip": None if data.flip else False,
-            **({"layout": data.layout} if data.layout else {}),
-            **({"value_range": str(data.value_range)} if data.value_range else {}),
-            **({"zca": True} if data.zca else {}),
-            "ipc": ipc,
-            "seed": seed,
-            **({"training": dataclasses.asdict(training)} if training else {}),
-        },
-    )
 
 
 def _set_of(data: Data, rows: Tensor, about: About) -> CondensedSet:
@@ -366,12 +324,7 @@ def _by_network(
     """Select class by class, by what a trained network says."""
     loaded = load(data, size=size, channels=channels)
     check_budget(loaded, ipc)
-    if networks is None:
-        networks = Networks.of(loaded, **training)
-    elif training:
-        raise UsageError(f"these networks are already configured; leave out {', '.join(training)}")
-    elif networks.data.train.fingerprint != loaded.train.fingerprint:
-        raise UsageError(f"these networks are trained on {networks.data.name}, other data")
+    networks = networks_of(loaded, networks, training)
     settings = networks.settings
     about = about_selection(
         method, loaded, ipc=ipc, seed=seed, size=size, channels=channels, training=settings

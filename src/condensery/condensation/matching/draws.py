@@ -86,6 +86,7 @@ def draw_step(
     iteration: int,
     step: int,
     classes: range | None = None,
+    rows: Sequence[Tensor] | None = None,
 ) -> StepDraws:
     """The draws of one pixel step, each addressed by iteration, step and class.
 
@@ -97,13 +98,15 @@ def draw_step(
         iteration: an address of the draws.
         step: an address of the draws.
         classes: whose; those of all by default.
+        rows: the real images of these classes, where they are not drawn at random.
     """
     classes = range(task.classes) if classes is None else classes
-    rows = draw_rows(train, n, task.seed, "real-batch", iteration, step, classes)
+    if rows is None:
+        rows = draw_rows(train, n, task.seed, "real-batch", iteration, step, classes)
     draws = [
         augmentation.draw(stream(task.seed, "augmentation", iteration, step, c)) for c in classes
     ]
-    return StepDraws(classes, rows, draws)
+    return StepDraws(classes, list(rows), draws)
 
 
 def augment_classes(

@@ -18,6 +18,7 @@ from condensery.runtime.distributed import ALONE, Ranks
 from condensery.runtime.kernels import fused
 from condensery.runtime.plan import Plan
 
+from .batches import RandomBatches, RealBatches
 from .calls import Calls, View
 from .draws import StepDraws, augment_classes, draw_step
 from .gradient import Block, StepGradient
@@ -51,6 +52,7 @@ class Matcher:
         real_batch: int,
         synthetic_batch: int | None = None,
         ranks: Ranks = ALONE,
+        batches: RealBatches | None = None,
     ) -> None:
         self.plan = plan
         self.task = task
@@ -59,6 +61,7 @@ class Matcher:
         self.formation = formation
         self.augmentation = augmentation
         self.real_batch = real_batch
+        self.batches = batches or RandomBatches(task, train, real_batch)
         self.synthetic_batch = synthetic_batch
         self.ranks = ranks
         self.own = ranks.owned(task.classes)
@@ -87,9 +90,9 @@ class Matcher:
         view = self._calls.view(network)
         self.repeats = view.whole and not self.ranks.alone
         classes = range(self.task.classes) if view.whole else self.own
-        draws = draw_step(
-            self.train, self.augmentation, self.task, self.real_batch, iteration, step, classes
-        )
+        rows = self.batches.rows(iteration, step, number, classes)
+        place = iteration, step, classes, rows
+        draws = draw_step(self.train, self.augmentation, self.task, self.real_batch, *place)
         if taken < decoded:
             draws = draws.with_synthetic(self.task, decoded, taken, iteration, step)
         sizes = [taken] * len(classes)

@@ -45,8 +45,9 @@ class Fsrcnn:
     space: Literal["unit", "normalised"] = "normalised"
     """``normalised``: pixels are stored as networks see them, and free; ``unit``: with black 0 and
     white 1, and kept there, which a pixel rate has to be meant for."""
-    start_from: Literal["real", "noise"] = "real"
-    """``real``: random training images of the class, packed into the tiles; ``noise``."""
+    start_from: Literal["real", "noise", "kmeans"] = "real"
+    """``real``: random training images of the class, packed into the tiles; ``noise``;
+    ``kmeans``: those nearest to the centroids of k-means on the class (DREAM), packed."""
     _tiles: MultiFormation = field(init=False, repr=False)
     _weights: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from condensery.data import LabelledSet
 from condensery.errors import DataError, UsageError
+from condensery.methods.guide import Guide
 from condensery.methods.task import Task
 from condensery.runtime.randomness import stream
 
@@ -108,8 +109,9 @@ class MultiFormation:
     floor: Literal["none", "training"] = "none"
     """``training``: no stored pixel falls below the least training pixel of its channel, as IDC
     keeps spectrograms; ``none``."""
-    start_from: Literal["real", "noise"] = "real"
-    """``real``: random training images of the class, packed into the tiles; ``noise``."""
+    start_from: Literal["real", "noise", "kmeans"] = "real"
+    """``real``: random training images of the class, packed into the tiles; ``noise``;
+    ``kmeans``: those nearest to the centroids of k-means on the class (DREAM), packed."""
     shrink: Literal["area", "nearest"] = "area"
     """How images are shrunk into the tiles: by means over areas, or by some of the pixels."""
     _mean: tuple[float, ...] = field(init=False, repr=False, default=())
@@ -173,14 +175,15 @@ class MultiFormation:
         if self.start_from == "noise":
             out = noise(task).to(device=task.device, dtype=task.dtype)
         else:
-            parts = [self._packed(task, train, c) for c in range(task.classes)]
+            guide = Guide.of(task, train) if self.start_from == "kmeans" else None
+            parts = [self._packed(task, train, c, guide) for c in range(task.classes)]
             out = torch.stack(parts).to(device=task.device, dtype=task.dtype)
         if self.space == "unit":
             out = train.unnormalise(out)
         self.project(out)
         return out.contiguous()
 
-    def _packed(self, task: Task, train: LabelledSet, c: int) -> Tensor:
+    def _packed(self, task: Task, train: LabelledSet, c: int, guide: Guide | None) -> Tensor:
         """One class's start, normalised; a class with too few images gives some twice."""
         members = train.index[c]
         if not len(members):
@@ -189,9 +192,13 @@ class MultiFormation:
             )
         parts = self.parts(task.ipc)
         wanted = sum(count * self._tiles(factor) for factor, count in parts)
-        order = stream(task.seed, "start", group=c).permutation(len(members))
-        rows = torch.from_numpy(order).repeat(-(-wanted // len(members)))[:wanted]
-        images = train.normalised(members[rows.to(members.device)], dtype=task.dtype)
+        if guide is None:
+            order = stream(task.seed, "start", group=c).permutation(len(members))
+            found = members[torch.from_numpy(order).to(members.device)]
+        else:
+            found = guide.nearest(c, wanted, "start-centroids")
+        found = found.repeat(-(-wanted // len(found)))[:wanted]
+        images = train.normalised(found, dtype=task.dtype)
         sizes = [count * self._tiles(factor) for factor, count in parts]
         packed = [
             pack(some, task.shape, factor, self.along, self.shrink)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from condensery.data import LabelledSet, require_per_class
 from condensery.errors import UsageError
+from condensery.methods.guide import Guide
 from condensery.methods.task import Task
 from condensery.runtime.randomness import stream
 
@@ -43,8 +44,9 @@ def noise(task: Task) -> Tensor:
 class Pixels:
     """Whole images, one number per pixel, in normalised space and never clamped."""
 
-    start_from: Literal["real", "noise"] = "real"
-    """``real``: random training images of the class; ``noise``: N(0, 1)."""
+    start_from: Literal["real", "noise", "kmeans"] = "real"
+    """``real``: random training images of the class; ``noise``: N(0, 1); ``kmeans``: those
+    nearest to the centroids of k-means on the class (DREAM)."""
 
     def for_data(self, mean: Sequence[float], std: Sequence[float]) -> Pixels:
         """Itself: it stores what networks see."""
@@ -59,10 +61,19 @@ class Pixels:
         if self.start_from == "noise":
             images = noise(task)
         else:
-            rows = random_rows(train, task.ipc, task.seed)
+            rows = self._rows(task, train)
             flat = train.normalised(rows.flatten().to(train.index_device), dtype=task.dtype)
             images = flat.reshape(task.classes, task.ipc, *task.shape)
         return images.to(device=task.device, dtype=task.dtype).contiguous()
+
+    def _rows(self, task: Task, train: LabelledSet) -> Tensor:
+        """Which training images it starts from, classes × ipc."""
+        if self.start_from == "real":
+            return random_rows(train, task.ipc, task.seed)
+        require_per_class(train, task.ipc)
+        guide = Guide.of(task, train)
+        found = [guide.nearest(c, task.ipc, "start-centroids") for c in range(task.classes)]
+        return torch.stack(found)
 
     def decode(self, stored: Tensor, rows: Tensor | None = None) -> Tensor:
         """The stored images themselves."""

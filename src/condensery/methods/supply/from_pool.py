@@ -84,6 +84,11 @@ class FromPool:
         self.first, self.fingerprint = known_pool(self.path, self.first, self.fingerprint)
         self._band = Band(self.path, self.above, self.below, self.first, self.module, task)
 
+    def guide(self) -> nn.Module:
+        """The snapshot that was trained furthest, to choose images that stand for their class."""
+        known = self._band.snapshots
+        return self._band.network(max(range(len(known)), key=lambda k: known[k].epoch))
+
     def effort(self, synthetic: int) -> tuple[float, float]:
         """Pixel steps, and no training."""
         return float(self.steps), 0.0
