@@ -132,7 +132,7 @@ def _frozen(value: Any) -> Any:
 
 @lru_cache(maxsize=1024)
 def _checked(cls: type[Any], section: str, given: _Given) -> dict[str, Any]:
-    """All fields of a settings class; a parse takes milliseconds, and runs repeat their settings."""
+    """All fields of a settings class; a parse takes milliseconds, and settings are repeated."""
     found = _parser(cls, section).parse_object({section: given.settings})[section]
     return {item.name: found[item.name] for item in dataclasses.fields(cls) if item.init}
 
