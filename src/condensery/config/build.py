@@ -98,7 +98,8 @@ def make(cls: type[Any], settings: Mapping[str, Any], section: str) -> Any:
     _check_not_null(cls, settings, section)
     settings = {name: _plain(value) for name, value in settings.items()}
     try:
-        values = _checked(cls, section, _Given(settings))
+        # A class is hashable.
+        values = _checked(cls, section, _Given(settings))  # type: ignore[arg-type]
     except Exception as error:  # jsonargparse raises several kinds; all mean a wrong value
         raise UsageError(_complaint(str(error), section)) from error
     # Copied, for a list in them may be changed by whoever gets it.
@@ -133,7 +134,8 @@ def _frozen(value: Any) -> Any:
 @lru_cache(maxsize=1024)
 def _checked(cls: type[Any], section: str, given: _Given) -> dict[str, Any]:
     """All fields of a settings class; a parse takes milliseconds, and settings are repeated."""
-    found = _parser(cls, section).parse_object({section: given.settings})[section]
+    parser = _parser(cls, section)  # type: ignore[arg-type]
+    found = parser.parse_object({section: given.settings})[section]
     return {item.name: found[item.name] for item in dataclasses.fields(cls) if item.init}
 
 
