@@ -58,7 +58,7 @@ class Case:
 BATCH = {"supply.net": "convnet2:width=4,norm=batch"}
 LONG = {"supply.epochs": 2}
 CASES: dict[str, Case] = {
-    **{name: Case(name) for name in DISTINCT},
+    **{name: Case(name) for name in (*DISTINCT, "gm_mda")},
     "gm_mdo": Case("gm_mdo", {"supply.cap": 3}),
     **{f"{name} in chunks": Case(name, plan=CHUNKED) for name in ("gm_md", "cafe")},
     "float32": Case("dm", plan=exact_plan("cpu", 1), tolerance=1e-4),
@@ -168,12 +168,12 @@ def main(folder: Path) -> None:
     with joined() as ranks:
         save_state(told(ranks), folder / f"told {ranks.rank}.safetensors")
         for name, case in CASES.items():
+            ranks.traffic = 0.0
             run = condenser(case, folder, ranks)
             found = finished(run)
             if ranks.first:
                 held = {**found, "traffic": ranks.traffic, "steps": run.steps}
                 save_state(held, folder / f"{name}.safetensors")
-            ranks.traffic = 0.0
         for name in STOPPED:
             state = stopped(condenser(CASES[name], folder, ranks))
             if ranks.first:

@@ -30,9 +30,9 @@ def kinds(recipe: str) -> tuple[Any, ...]:
     """What decides how a recipe runs; recipes that differ in numbers alone have the same."""
     config = configure(tiny(), recipe)
     level = config.objective.settings.get("level")
-    until = config.supply.settings.get("until")
+    until, norm = (config.supply.settings.get(name) for name in ("until", "norm"))
     choices = (config.formation, config.objective, config.supply, config.augmentation)
-    return *(choice.kind for choice in choices), level, until
+    return *(choice.kind for choice in choices), level, until, norm
 
 
 #: A recipe of each kind.
