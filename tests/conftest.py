@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,16 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plans take one thread where none is named: tests run side by side."""
     monkeypatch.setattr("condensery.runtime.plan.default_threads", lambda: 1)
+
+
+@pytest.fixture
+def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``torch.compile`` traces and differentiates as ever, and writes no C++, which takes longer.
+
+    Generated code is tested where a step is the simplest and where it is the deepest: in
+    ``test_matching.py`` and ``test_class_gradients.py``.
+    """
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
 
 
 @pytest.fixture

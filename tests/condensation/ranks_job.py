@@ -19,13 +19,12 @@ from torch import Tensor, nn
 
 from condensery.condensation.configure import configure
 from condensery.condensation.loop import Condenser
-from condensery.config.recipes import recipe_names
 from condensery.errors import DataError, RanksError
 from condensery.methods.formation import weights_of
 from condensery.runtime.distributed import ALONE, Ranks, joined
 from condensery.runtime.plan import Plan, exact_plan
 from condensery.utils.checkpoint import load_state, save_state
-from tests.condensation.test_conformance import BRIEF, LONGER, SMALL
+from tests.condensation.test_conformance import BRIEF, DISTINCT, LONGER, SMALL
 from tests.conftest import tiny
 
 FLOAT64 = exact_plan("cpu", 1, "float64")
@@ -59,7 +58,7 @@ class Case:
 BATCH = {"supply.net": "convnet2:width=4,norm=batch"}
 LONG = {"supply.epochs": 2}
 CASES: dict[str, Case] = {
-    **{name: Case(name) for name in recipe_names()},
+    **{name: Case(name) for name in (*DISTINCT, "gm_mda")},
     "gm_mdo": Case("gm_mdo", {"supply.cap": 3}),
     **{f"{name} in chunks": Case(name, plan=CHUNKED) for name in ("gm_md", "cafe")},
     "float32": Case("dm", plan=exact_plan("cpu", 1), tolerance=1e-4),
@@ -169,12 +168,12 @@ def main(folder: Path) -> None:
     with joined() as ranks:
         save_state(told(ranks), folder / f"told {ranks.rank}.safetensors")
         for name, case in CASES.items():
+            ranks.traffic = 0.0
             run = condenser(case, folder, ranks)
             found = finished(run)
             if ranks.first:
                 held = {**found, "traffic": ranks.traffic, "steps": run.steps}
                 save_state(held, folder / f"{name}.safetensors")
-            ranks.traffic = 0.0
         for name in STOPPED:
             state = stopped(condenser(CASES[name], folder, ranks))
             if ranks.first:

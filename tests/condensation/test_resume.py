@@ -105,7 +105,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 #: The others are killed, and many more times, by ``benchmarks/kills.py``.
-QUICK = ("dsa", "pool")
+QUICK = ("dsa",)
 
 
 @pytest.mark.parametrize(

@@ -176,3 +176,23 @@ def test_numbers_of_numpy_are_numbers() -> None:
     assert (rate, type(rate)) == (0.5, float)
     made = make(Scalars, {"recipe": "dm", "data": "digits", "ipc": np.int64(3)}, "run")
     assert (made.ipc, type(made.ipc)) == (3, int)
+
+
+def test_settings_that_were_checked_before_are_no_less_checked() -> None:
+    """What is remembered tells 1 from True and 1.0, and nobody shares a list with anybody."""
+    named = {"recipe": "dm", "data": "digits"}
+    for _ in range(2):
+        assert make(Scalars, {**named, "ipc": 1}, "run").ipc == 1
+        for wrong in (True, "one", 1.5):
+            with pytest.raises(UsageError, match="ipc"):
+                make(Scalars, {**named, "ipc": wrong}, "run")
+    first, second = (make(PixelOptimizer, {"drops": [3, 5]}, "optimizer") for _ in range(2))
+    assert first == second
+    assert first is not second
+    first.drops.append(7)
+    assert make(PixelOptimizer, {"drops": [3, 5]}, "optimizer").drops == [3, 5]
+
+
+def test_what_is_done_to_a_recipe_is_forgotten() -> None:
+    read_recipe("dm")["optimizer"]["rate"] = 1e9
+    assert read_recipe("dm")["optimizer"]["rate"] == 1.0

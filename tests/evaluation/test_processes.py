@@ -52,7 +52,8 @@ class Own(nn.Module):
 
 
 def test_processes_change_no_number(tiny_data: Data) -> None:
-    rows: dict[str, Any] = {"picked": _sets(tiny_data), "whole": "whole(epochs=2)"}
+    # Cells of the whole split are written and read below.
+    rows: dict[str, Any] = {"picked": _sets(tiny_data)}
     alone = evaluate(rows, tiny_data, plan=ALONE, **SHORT)
     told: list[float] = []
     together = evaluate(
@@ -111,7 +112,7 @@ def test_a_worker_that_dies_is_told(
     assert all(worker.poll() is not None for worker in begun)
 
 
-def test_a_network_of_the_current_folder_is_found_by_workers(
+def test_a_network_of_the_current_folder_is_found_and_leaving_early_ends_the_workers(
     tiny_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -119,15 +120,6 @@ def test_a_network_of_the_current_folder_is_found_by_workers(
     code = "\n".join(lines[:-1]) + "\n    def forward(self, images):\n"
     code += "        return self.classifier(images.flatten(1))\n"
     (tmp_path / "net_of_this_folder.py").write_text(f"from torch import nn\n\n\n{code}")
-    row = Row.named("x", _sets(tiny_data), tiny_data)
-    how = EvaluationSettings(2, plan=TOGETHER)
-    cell = cell_of(row, tiny_data, "net_of_this_folder:Own", "dc", how)
-    found = dict(measure_together(cell, [(0, 0), (0, 1)]))
-    for (number, network), measured in found.items():
-        assert measured.accuracy == Evaluator(cell).measure(number, network).accuracy
-
-
-def test_leaving_early_ends_the_workers(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[Any] = []
     begin = subprocess.Popen
 
@@ -137,16 +129,12 @@ def test_leaving_early_ends_the_workers(tiny_data: Data, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("condensery.evaluation.processes.subprocess.Popen", noting)
     row = Row.named("x", _sets(tiny_data), tiny_data)
-    cell = cell_of(
-        row,
-        tiny_data,
-        "tests.evaluation.test_processes:Own",
-        "dc",
-        EvaluationSettings(2, plan=TOGETHER),
-    )
+    how = EvaluationSettings(2, plan=TOGETHER)
+    cell = cell_of(row, tiny_data, "net_of_this_folder:Own", "dc", how)
     results = measure_all(cell, [(0, k) for k in range(9)])
-    next(results)
+    (number, network), measured = next(results)
     results.close()  # type: ignore[attr-defined]
+    assert measured.accuracy == Evaluator(cell).measure(number, network).accuracy
     assert len(begun) == 2
     assert all(worker.poll() is not None for worker in begun)
 

@@ -68,6 +68,7 @@ def test_compare_by_two_keeps_what_compare_by_one_finds_again(sets: Path) -> Non
     assert "4 of 4 networks are already evaluated" in again[0][1], again
 
 
+@pytest.mark.slow  # the refusal, and that it is said once, are tested without processes
 def test_a_device_of_one_process_is_refused(sets: Path) -> None:
     words = ["evaluate", str(sets / "random"), *_words(sets), "--device", "cuda:0"]
     results = ended(started(["-m", "condensery", *words]))

@@ -207,6 +207,7 @@ def test_float32_and_a_bfloat16_real_branch_stay_close(tiny_data: Data) -> None:
     assert 0 < (half - reference).norm() < 0.1 * reference.norm()
 
 
+@pytest.mark.usefixtures("traced_only")
 def test_compiled_equals_eager() -> None:
     data = tiny((40, 39, 38))
     more = {"real_batch": 40, "supply.net": "convnet2:width=4"}

@@ -94,7 +94,7 @@ def test_every_network_is_tried() -> None:
 
 
 #: Large networks of the same blocks as smaller ones.
-LARGE = ("vgg11:norm=batch", "resnet18", "resnet18_ap", "resnet18_imagenet")
+LARGE = ("vgg11", "vgg11:norm=batch", "resnet18", "resnet18_ap", "resnet18_imagenet")
 
 
 def zoo(only_chains: bool = False) -> list[Any]:

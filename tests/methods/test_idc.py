@@ -150,6 +150,7 @@ def test_networks_learn_with_each_augmentation(setting: str, tiny_data: Data) ->
     assert run.supply.report() == {"images": 9}
 
 
+@pytest.mark.usefixtures("traced_only")
 def test_compiled_and_narrow_stays_close() -> None:
     data = tiny((60, 60, 60))
     given = {**SMALL, **PLAIN, "real_batch": 16, "supply.steps": 2, "supply.images": 64}

@@ -217,6 +217,7 @@ def test_the_test_split_cannot_leak(tiny_data: Data, tmp_path: Path) -> None:
     assert files_of(tmp_path / "clean") == files_of(tmp_path / "poisoned")
 
 
+@pytest.mark.usefixtures("traced_only")
 def test_compiled_and_narrow_training_stays_close(tmp_path: Path) -> None:
     data = tiny((60, 60, 60))
     given: dict[str, Any] = {"batch": 40, "rate": 0.05, "epochs": 4}

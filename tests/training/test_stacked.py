@@ -151,6 +151,7 @@ def test_pieces_of_a_batch_change_nothing(chunk: int, tiny_data: Data) -> None:
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.usefixtures("traced_only")
 def test_compiled_crowds(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     """In float32, as a plan for a GPU has it."""
     plan = Plan(name="compiled", compile=True, networks=2)

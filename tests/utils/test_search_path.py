@@ -36,7 +36,7 @@ def test_the_current_folder_is_out_and_comes_back(
     assert sys.path == before
 
 
-@pytest.mark.parametrize("safe", [True, False])
+@pytest.mark.parametrize("safe", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_received_folder_supplies_no_module(safe: bool, tmp_path: Path) -> None:
     _plant(tmp_path)
     script = "import sys; from condensery.cli.main import main; sys.exit(main(sys.argv[1:]))"

@@ -5,12 +5,13 @@ Nothing here imports torch: the classes are imported when a choice is built.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from condensery.errors import UsageError, unknown_name, wrong_value
@@ -96,12 +97,46 @@ def make(cls: type[Any], settings: Mapping[str, Any], section: str) -> Any:
         return cls()
     _check_not_null(cls, settings, section)
     settings = {name: _plain(value) for name, value in settings.items()}
-    parser = _parser(cls, section)  # type: ignore[arg-type]  # a class is hashable
     try:
-        values = parser.parse_object({section: dict(settings)})[section]
+        # A class is hashable.
+        values = _checked(cls, section, _Given(settings))  # type: ignore[arg-type]
     except Exception as error:  # jsonargparse raises several kinds; all mean a wrong value
         raise UsageError(_complaint(str(error), section)) from error
-    return cls(**{name: values[name] for name in fields})
+    # Copied, for a list in them may be changed by whoever gets it.
+    return cls(**{name: copy.deepcopy(values[name]) for name in fields})
+
+
+class _Given:
+    """Settings as the key of a cache: equal where types and values are, so 1 is not 1.0 or True."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.settings = dict(settings)
+        self._key = _frozen(self.settings)
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Given) and self._key == other._key
+
+
+def _frozen(value: Any) -> Any:
+    """A value that can be compared and hashed; what is no plain value equals itself alone."""
+    if isinstance(value, Mapping):
+        return "mapping", tuple((name, _frozen(below)) for name, below in value.items())
+    if isinstance(value, list | tuple):
+        return type(value), tuple(map(_frozen, value))
+    if value is None or isinstance(value, str | int | float):
+        return type(value), repr(value)
+    return object, object()
+
+
+@lru_cache(maxsize=1024)
+def _checked(cls: type[Any], section: str, given: _Given) -> dict[str, Any]:
+    """All fields of a settings class; a parse takes milliseconds, and settings are repeated."""
+    parser = _parser(cls, section)  # type: ignore[arg-type]
+    found = parser.parse_object({section: given.settings})[section]
+    return {item.name: found[item.name] for item in dataclasses.fields(cls) if item.init}
 
 
 def _plain(value: Any) -> Any:

@@ -5,8 +5,10 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,14 @@ def _check_ground(content: Mapping[str, Any], path: Path) -> None:
     )
 
 
+@cache
+def _packaged(name: str) -> dict[str, Any]:
+    """The file of a built-in recipe; not to be changed."""
+    file = resources.files("condensery.config") / "recipe_files" / f"{name}.yaml"
+    content: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return content
+
+
 def read_recipe(name: str) -> dict[str, Any]:
     """The recipe of that name, or in that file."""
     path = Path(name)
@@ -90,10 +100,7 @@ def read_recipe(name: str) -> dict[str, Any]:
         return found
     if name not in recipe_names():
         raise unknown_name("recipe", name, recipe_names())
-    text = (resources.files("condensery.config") / "recipe_files" / f"{name}.yaml").read_text(
-        encoding="utf-8"
-    )
-    found = on_top({"recipe": name, **yaml.safe_load(text)}, name)
+    found = on_top({"recipe": name, **copy.deepcopy(_packaged(name))}, name)
     if OVER in found:
         found[OVER]["recipe"] = name
     return found

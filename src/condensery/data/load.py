@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import re
 from collections.abc import Mapping
@@ -343,11 +344,25 @@ def _missing(spec: str) -> DataError:
     return DataError(f"{asked}; or give a path to a folder or an .npz file, or hub:owner/name")
 
 
-def _digits(size: int | None, channels: int | None) -> Pair:
-    """scikit-learn's 1797 digits of 8×8 pixels, a fixed fifth of every class for testing."""
+def _digits_table() -> np.ndarray[Any, np.dtype[np.float64]]:
+    """A row for each digit: 64 pixels of 0 to 16, and the label.
+
+    Importing scikit-learn takes longer than a short run, so its file is read in its place.
+    """
+    found = importlib.util.find_spec("sklearn")
+    for folder in (found and found.submodule_search_locations) or ():
+        file = Path(folder) / "datasets" / "data" / "digits.csv.gz"
+        if file.is_file():
+            return np.loadtxt(file, delimiter=",")
     from sklearn.datasets import load_digits
 
     held = load_digits()
-    images = np.rint(held.images * (255 / 16)).astype(np.uint8)
-    train = (images, held.target.astype(np.int64))
+    return np.column_stack([held.data, held.target])
+
+
+def _digits(size: int | None, channels: int | None) -> Pair:
+    """scikit-learn's 1797 digits of 8×8 pixels, a fixed fifth of every class for testing."""
+    held = _digits_table()
+    images = np.rint(held[:, :64].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    train = (images, held[:, 64].astype(np.int64))
     return arrays.pair(train, None, "digits", size=size, channels=channels, purpose="digits-split")
