@@ -347,7 +347,7 @@ class DataCommandFlags(OutputFlags, DataFlags):
 
     SPEC is digits; a known name (mnist, fashion_mnist, usps, svhn, cifar10, cifar100,
     tiny_imagenet, imagenet1k, imagenet10, imagenet100, mini_speech_commands); hub:owner/name; a
-    folder of class folders of pictures, or a folder of parquet, arrow or .tar files; or a .npz file.
+    folder of class folders of pictures, or of parquet, arrow or .tar files; or a .npz file.
     Names are looked up in $CONDENSERY_DATA before the hub.
     """
 
