@@ -323,13 +323,16 @@ def _dry_run(
     each = f"{found.step_seconds:.3g} s per step"
     each += f", {found.steps} steps per iteration" if found.steps > 1 else ""
     each += f", {found.network_seconds:.3g} s for a new network" if found.steps > 1 else ""
+    of = found.measured_classes
+    each += f"; from {of} of {plural(data.train.classes, 'class', 'classes')}" if of else ""
     times = f"{options.sets} × " if options.sets > 1 else ""
     bound = "at most" if plan.compile else "about"
     say(f"time: {bound} {times}{time_text(found.seconds)} ({each})")
     minutes = options.minutes or _USUAL_MINUTES
     if minutes * 60 < found.seconds:
         part = round(config.iterations * minutes * 60 / found.seconds)
-        say(f"  --minutes {minutes:g} gives about {part} of {config.iterations} iterations")
+        gives = f"gives about {part}" if part else "ends before the first"
+        say(f"  --minutes {minutes:g} {gives} of {plural(config.iterations, 'iteration')}")
     where = f"on {plan.device}" if plan.device != "cpu" else "for the whole process"
     say(f"memory: {size_text(found.memory_bytes)} peak in these steps, {where}")
     say(
