@@ -228,6 +228,7 @@ def _condense_one(
             minutes=minutes,
             ranks=ranks,
             keep=curve.get("at", ()),
+            keep_states=options.keep_checkpoints,
             facts={
                 "set": number,
                 "sets": options.sets,
@@ -313,6 +314,12 @@ def _say_how_it_ended(
             f"with: {_resume(folder.path, config)} --minutes N, for N in all, or without it"
         )
     say(f"done in {time_text(_seconds(folder))}: {folder.path}")
+    kept = folder.checkpoints.files
+    if len(kept) == 1:
+        say(
+            f"checkpoints: the last one is kept ({size_text(kept[0].stat().st_size)}), from which "
+            "resume --iterations N goes on; --keep-checkpoints keeps the one before it, too"
+        )
 
 
 def _dry_run(

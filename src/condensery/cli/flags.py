@@ -56,6 +56,8 @@ class CheckpointFlags:
 
     checkpoint_every: str | None = None
     """Time or number between checkpoints: 60s (default), 10m, 200it (outer iterations), 50steps."""
+    keep_checkpoints: bool = False
+    """Keep the last two checkpoints of a finished run, and not the last one alone."""
     minutes: float | None = None
     """Time limit in minutes for each of --sets; the set is finished then, and resume continues. A
     recipe such as best is fitted to it."""
