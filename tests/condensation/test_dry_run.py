@@ -38,7 +38,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     spends(Matcher, "gradient", lambda matcher: MATCHING * len(matcher.own))
     spends(TrainedOnReal, "advance", lambda supply: LEARNING)
     spends(TrainedOnReal, "prepare", lambda supply: 0.0 if supply._ready else PRETRAINING)
-    monkeypatch.setattr(dry.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr("condensery.condensation.dry_run.time.perf_counter", lambda: now[0])
     return done
 
 

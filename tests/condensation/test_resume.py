@@ -264,12 +264,12 @@ def test_a_finished_run_keeps_one_checkpoint(
     said = capsys.readouterr().out
     states = sorted(p.name for p in (pruned / "checkpoints").glob("state*"))
     assert states == ["state.safetensors"]
-    assert "checkpoints: the last one is kept" in said
+    assert "kept for resume --iterations N: the last checkpoint" in said
     assert "--keep-checkpoints" in said
     # Sets of the past, which a report draws, stay.
     assert len(list((pruned / "checkpoints").glob("0*.safetensors"))) == 4
     assert main([*often, str(kept), "--keep-checkpoints"]) == 0
-    assert "checkpoints: the last" not in capsys.readouterr().out
+    assert "kept for resume" not in capsys.readouterr().out
     assert len(list((kept / "checkpoints").glob("state*"))) == 2
     for run in (pruned, kept):
         assert main(["resume", str(run), "--iterations", "9", "--quiet"]) == 0

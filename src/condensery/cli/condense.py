@@ -317,8 +317,8 @@ def _say_how_it_ended(
     kept = folder.checkpoints.files
     if len(kept) == 1:
         say(
-            f"checkpoints: the last one is kept ({size_text(kept[0].stat().st_size)}), from which "
-            "resume --iterations N goes on; --keep-checkpoints keeps the one before it, too"
+            "kept for resume --iterations N: the last checkpoint, "
+            f"{size_text(kept[0].stat().st_size)} (--keep-checkpoints: the one before it, too)"
         )
 
 
