@@ -217,7 +217,7 @@ def test_a_torn_checkpoint_falls_back(tmp_path: Path, capsys: pytest.CaptureFixt
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     assert main([*DM, "--iterations", "6", "--out", str(whole), "--quiet"]) == 0
     few = [*DM, "--iterations", "4", "--out", str(torn), "--checkpoint-every", "1it", "--quiet"]
-    assert main(few) == 0
+    assert main([*few, "--keep-checkpoints"]) == 0
     (torn / "condensed.safetensors").unlink()
     newest = torn / "checkpoints" / "state.safetensors"
     newest.write_bytes(newest.read_bytes()[:-9])
@@ -253,6 +253,41 @@ def test_iterations_may_grow(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         file.unlink()
     assert main(["resume", str(grown), "--iterations", "9"]) == 2
     assert "last checkpoint is missing" in capsys.readouterr().err
+
+
+def test_a_finished_run_keeps_one_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    often = [*DM, "--iterations", "8", "--checkpoint-every", "1it", "--out"]
+    pruned, kept = tmp_path / "pruned", tmp_path / "kept"
+    assert main([*often, str(pruned)]) == 0
+    said = capsys.readouterr().out
+    states = sorted(p.name for p in (pruned / "checkpoints").glob("state*"))
+    assert states == ["state.safetensors"]
+    assert "kept for resume --iterations N: the last checkpoint" in said
+    assert "--keep-checkpoints" in said
+    # Sets of the past, which a report draws, stay.
+    assert len(list((pruned / "checkpoints").glob("0*.safetensors"))) == 4
+    assert main([*often, str(kept), "--keep-checkpoints"]) == 0
+    assert "kept for resume" not in capsys.readouterr().out
+    assert len(list((kept / "checkpoints").glob("state*"))) == 2
+    for run in (pruned, kept):
+        assert main(["resume", str(run), "--iterations", "9", "--quiet"]) == 0
+    name = "condensed.safetensors"
+    assert (pruned / name).read_bytes() == (kept / name).read_bytes()
+
+
+def test_the_state_before_stays_where_the_newest_is_damaged(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path)
+    for n in range(2):
+        kept.save({"n": n, "t": torch.zeros(3)})
+    whole = kept.newest.read_bytes()
+    kept.newest.write_bytes(whole[:-1] + b"x")
+    kept.prune()
+    assert kept.before.exists()
+    kept.newest.write_bytes(whole)
+    kept.prune()
+    assert kept.files == [kept.newest]
 
 
 def test_iterations_that_grow_are_remembered(

@@ -159,14 +159,10 @@ def test_the_cause_of_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for kind, words in (("f.tiff", "floating numbers of no known range"), ("x.heic", "HEIC")):
-        root = laid_out(tmp_path / kind, {"cat": 10, "dog": 20})
-        if kind == "f.tiff":
-            Image.fromarray(np.zeros((6, 6), np.float32)).save(root / "cat" / kind)
-        else:
-            (root / "cat" / kind).write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
-        with pytest.raises(DataError, match=f"cat/{kind}: {words}"):
-            load(root, cache=False)
+    root = laid_out(tmp_path / "set", {"cat": 10, "dog": 20})
+    Image.fromarray(np.zeros((6, 6), np.float32)).save(root / "cat" / "f.tiff")
+    with pytest.raises(DataError, match=r"cat/f\.tiff: floating numbers of no known range"):
+        load(root, cache=False)
     rows = [{"bytes": None, "path": "nowhere/a.png"}] * 4
     pq.write_table(pa.table({"image": rows, "label": [0, 0, 1, 1]}), tmp_path / "a.parquet")
     with pytest.raises(DataError, match="only its path is given, and there is no such file"):

@@ -139,6 +139,23 @@ def test_heic_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         load(tmp_path, cache=False)
 
 
+def test_heic_with_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))  # it is registered for this test alone
+    heif = pytest.importorskip("pillow_heif", reason="pip install 'condensery[heic]'")
+    for name, value in (("cat", 60), ("dog", 160)):
+        (tmp_path / name).mkdir()
+        for k in range(4):
+            pixels = np.full((32, 48, 3), (value + k, 80, 120), np.uint8)
+            heif.from_pillow(Image.fromarray(pixels)).save(
+                tmp_path / name / f"{k}.heic", quality=95
+            )
+    data = load(tmp_path, cache=False)
+    assert data.train.shape == (3, 32, 48)
+    for image, label in zip(data.train.images, data.train.labels.tolist(), strict=True):
+        mean = image.float().mean((1, 2)).tolist()
+        assert mean == pytest.approx([61.5 + 100 * label, 80, 120], abs=4)
+
+
 def test_a_run_finds_its_data_from_another_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

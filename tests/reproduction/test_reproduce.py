@@ -835,3 +835,26 @@ def test_committed_results_are_whole(here: Path) -> None:
         assert held["std"] == pytest.approx(np.std(held["accuracies"]))
         assert held["command"].startswith(f"condensery reproduce {one.row.place} --row ")
         assert "/" not in str(held["experiment"]["data"])
+
+
+def test_data_in_place_of_the_published_are_read_as_they_are_said_to_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = np.random.default_rng(0).uniform(-1, 1, (24, 8, 8, 8)).astype(np.float32)
+    images[0, 0, 0] = np.linspace(-1, 1, 8)
+    labels = np.arange(24) % 2
+    file = tmp_path / "own.npz"
+    np.savez(file, images=images, labels=labels, images_test=images, labels_test=labels)
+    out = ["--out", str(tmp_path / "out"), "--json", str(tmp_path / "made.json")]
+    some = ["--row", "mnist/1/random", "--sets", "1", "--nets", "1", "--epochs", "1"]
+    row = ["reproduce", "dc/table1", *some, *out]
+    assert main([*row, "--layout", "NHWC"]) == 2
+    assert "--layout and --range tell how --data is read" in capsys.readouterr().err
+    read_so = ["--data", str(file), "--layout", "NHWC", "--range", "-1,1"]
+    assert main([*row, *read_so]) == 0
+    (made,) = json.loads((tmp_path / "made.json").read_text())["results"]
+    assert "--layout NHWC --range=-1,1" in made["command"]
+    loaded = load(str(file), layout="NHWC", value_range="-1,1")
+    assert made["fingerprints"]["train"] == loaded.train.fingerprint
+    assert loaded.train.images[0, :, 0, 0].tolist() == pytest.approx(np.linspace(0, 1, 8))
+    assert main([*row, *read_so[:-1], "normalised"]) == 0  # a result, and a set, of its own

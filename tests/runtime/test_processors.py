@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from condensery.cli.main import main
 from condensery.runtime import processors as asked
 from condensery.runtime.plan import choose_plan, passes_in
 from condensery.runtime.processors import default_threads, processors, quota
@@ -114,3 +115,13 @@ def test_a_short_run_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
         for m in (3, 30, None)
     ]
     assert [plan.compile for plan in plans] == [False, True, True]
+
+
+def test_a_plan_that_compiles_needs_a_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("condensery.runtime.plan.shutil.which", lambda name: None)
+    line = ["condense", "--ipc", "1", "--iterations", "1", "--out", str(tmp_path / "r")]
+    assert main([*line, "--plan.compile", "true"]) == 2
+    assert "this machine has no C++ compiler" in capsys.readouterr().err
+    assert not (tmp_path / "r" / "recipe.yaml").exists()

@@ -291,6 +291,21 @@ def test_exported_images_load_again(condensed: CondensedSet, tmp_path: Path) -> 
     assert again.train.class_names == condensed.about.class_names
 
 
+@pytest.mark.parametrize("names", [["train", "test"], ["test_set", "val"], ["cat", "test"]])
+def test_classes_that_are_called_as_splits_load_again(names: list[str], tmp_path: Path) -> None:
+    pixels = np.repeat(np.array([40, 200], np.uint8), 12)[:, None, None, None]
+    data = load((np.tile(pixels, (1, 1, 8, 8)), np.repeat(names, 12)), flip=False)
+    chosen = select_random(data, ipc=3)
+    folder = export(chosen, "images", tmp_path / "png")
+    again = load(folder, cache=False)
+    assert sorted(again.train.class_names) == sorted(names)
+    for part in (again.train, again.test):
+        for image, label in zip(part.images, part.labels.tolist(), strict=True):
+            assert int(image.max()) == (40 if part.class_names[label] == names[0] else 200)
+    # Other exports have nothing beside their folders.
+    assert (folder / "metadata.csv").exists() == ("cat" not in names)
+
+
 def test_parquet_is_read_by_datasets(condensed: CondensedSet, tmp_path: Path) -> None:
     from datasets import load_dataset
 

@@ -8,7 +8,7 @@ import pytest
 
 from condensery.cli.main import main
 from condensery.evaluation.result import Result, accuracy_text, result_table, spread
-from condensery.utils.screen import columns, fitting_table, wrapped
+from condensery.utils.screen import columns, fitting_table, flowing, wrapped
 
 PLAN = "auto (cpu, 2 processes, 1 thread, float32, chunks of 32, compiled, channels last)"
 
@@ -65,3 +65,23 @@ def test_small_test_splits_add_the_error_of_drawing_them() -> None:
 def test_json_on_standard_output_is_json_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "digits", "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["classes"] == 10
+
+
+def test_lines_flow_and_rows_and_commands_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    prose = "time limit reached after 3 of 30 iterations; continue with more --minutes, or without"
+    row = "runs/a      1  convnet3  " + "x" * 40
+    command = "next: condensery evaluate " + "x" * 40
+    monkeypatch.setenv("COLUMNS", "50")
+    assert flowing(row) == [row]
+    assert flowing(command) == [command]
+    broken = flowing(prose)
+    assert len(broken) == 2
+    assert all(len(line) <= 50 for line in broken)
+    assert " ".join(line.strip() for line in broken) == prose
+    assert flowing("short") == ["short"]
+    assert flowing("") == [""]
+    path = "done: /" + "x" * 60
+    assert flowing(path) == ["done:", "  /" + "x" * 60]
+    monkeypatch.delenv("COLUMNS")
+    monkeypatch.setattr("condensery.utils.screen.sys.stdout", None)
+    assert flowing(prose) == [prose]

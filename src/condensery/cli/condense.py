@@ -258,6 +258,7 @@ def _condense_one(
             minutes=minutes,
             ranks=ranks,
             keep=curve.get("at", ()),
+            keep_states=options.keep_checkpoints,
             facts={
                 "set": number,
                 "sets": options.sets,
@@ -344,6 +345,12 @@ def _say_how_it_ended(
             f"with: {_resume(folder.path, config)} --minutes N, for N in all, or without it"
         )
     say(f"done in {time_text(_seconds(folder))}: {folder.path}")
+    kept = folder.checkpoints.files
+    if len(kept) == 1:
+        say(
+            "kept for resume --iterations N: the last checkpoint, "
+            f"{size_text(kept[0].stat().st_size)} (--keep-checkpoints: the one before it, too)"
+        )
 
 
 def _dry_run(
@@ -354,13 +361,16 @@ def _dry_run(
     each = f"{found.step_seconds:.3g} s per step"
     each += f", {found.steps} steps per iteration" if found.steps > 1 else ""
     each += f", {found.network_seconds:.3g} s for a new network" if found.steps > 1 else ""
+    of = found.measured_classes
+    each += f"; from {of} of {plural(data.train.classes, 'class', 'classes')}" if of else ""
     times = f"{options.sets} × " if options.sets > 1 else ""
     bound = "at most" if plan.compile else "about"
     say(f"time: {bound} {times}{time_text(found.seconds)} ({each})")
     minutes = options.minutes or _USUAL_MINUTES
     if minutes * 60 < found.seconds:
         part = round(config.iterations * minutes * 60 / found.seconds)
-        say(f"  --minutes {minutes:g} gives about {part} of {config.iterations} iterations")
+        gives = f"gives about {part}" if part else "ends before the first"
+        say(f"  --minutes {minutes:g} {gives} of {plural(config.iterations, 'iteration')}")
     where = f"on {plan.device}" if plan.device != "cpu" else "for the whole process"
     say(f"memory: {size_text(found.memory_bytes)} peak in these steps, {where}")
     say(

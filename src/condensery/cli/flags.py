@@ -56,6 +56,8 @@ class CheckpointFlags:
 
     checkpoint_every: str | None = None
     """Time or number between checkpoints: 60s (default), 10m, 200it (outer iterations), 50steps."""
+    keep_checkpoints: bool = False
+    """Keep the last two checkpoints of a finished run, and not the last one alone."""
     minutes: float | None = None
     """Time limit in minutes for each of --sets; the set is finished then, and resume continues. A
     recipe such as best is fitted to it."""
@@ -274,6 +276,10 @@ class ReproduceFlags(OutputFlags, PlanFlags):
     """Epochs of the networks; by default the protocol's."""
     data: str | None = None
     """Use this data set instead of the published one."""
+    layout: Literal["NCHW", "NHWC"] | None = None
+    """With --data: order of the axes of arrays, where it cannot be told."""
+    range: str | None = None
+    """With --data: numbers of black and white in arrays of floating numbers, such as 0,255."""
     seed: int = 0
     """Random seed."""
     out: str | None = None
@@ -353,7 +359,7 @@ class DataCommandFlags(OutputFlags, DataFlags):
 
     SPEC is digits; a known name (mnist, fashion_mnist, usps, svhn, cifar10, cifar100,
     tiny_imagenet, imagenet1k, imagenet10, imagenet100, mini_speech_commands); hub:owner/name; a
-    folder of class folders of pictures, or a folder of parquet or arrow files; or a .npz file.
+    folder of class folders of pictures, or of parquet, arrow or .tar files; or a .npz file.
     Names are looked up in $CONDENSERY_DATA before the hub.
     """
 

@@ -55,12 +55,16 @@ def _amount(options: Any) -> Amount:
             raise UsageError(f"--{name} must be at least 1, got {value}")
     if options.seed < 0:
         raise UsageError(f"--seed must be at least 0, got {options.seed}")
+    if options.data is None and (options.layout, options.range) != (None, None):
+        raise UsageError("--layout and --range tell how --data is read; name it, or leave them out")
     return Amount(
         scale=options.scale,
         sets=options.sets,
         nets=options.nets,
         epochs=options.epochs,
         data=options.data,
+        layout=options.layout,
+        value_range=options.range,
         seed=options.seed,
     )
 

@@ -42,6 +42,7 @@ def _same_command(options: Any) -> CondenseFlags:
         minutes=options.minutes,
         trust_imports=options.trust_imports,
         checkpoint_every=options.checkpoint_every,
+        keep_checkpoints=options.keep_checkpoints,
         json=options.json,
         quiet=options.quiet,
     )

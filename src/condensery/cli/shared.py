@@ -21,6 +21,7 @@ from condensery.sets.foreign import is_foreign
 from condensery.utils.facts import note_facts
 from condensery.utils.files import write_json, write_text
 from condensery.utils.output import put
+from condensery.utils.screen import flowing
 
 #: What ``--json`` takes for standard output.
 STANDARD_OUTPUT = "-"
@@ -177,10 +178,15 @@ def facts_of_set(condensed: CondensedSet) -> dict[str, Any]:
 
 
 def printer(options: Any, speaks: bool = True) -> Callable[..., None]:
-    """What prints lines, each an argument; nothing with --quiet or where another process speaks."""
+    """What prints lines, each an argument, as broad as the terminal.
+
+    It prints nothing with --quiet, or where another process speaks.
+    """
     # With --json - standard output is JSON alone.
     silent = options.quiet or options.json == STANDARD_OUTPUT
-    return put if speaks and not silent else (lambda *lines: None)
+    if silent or not speaks:
+        return lambda *lines: None
+    return lambda *lines: put(*(part for line in lines for part in flowing(line)))
 
 
 def conclude(

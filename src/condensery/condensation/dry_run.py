@@ -6,8 +6,9 @@ import dataclasses
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 
@@ -17,6 +18,9 @@ from condensery.runtime.plan import Plan
 
 from .loop import Condenser
 
+_T = TypeVar("_T")
+#: Seconds of the very first step, of a later one, and of the first through a network.
+_Measured: TypeAlias = tuple[float, float, float]
 #: Steps that are measured after the first one, fewer where they take long.
 _STEPS = 3
 #: Seconds after which no further step is started.
@@ -43,6 +47,8 @@ class DryRun:
     """Size of the result."""
     decoded_images: int
     """Training images that the result makes."""
+    measured_classes: int | None = None
+    """How many classes were matched, where the time of a step was told from a part of them."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -71,6 +77,7 @@ def dry_run(data: Data, config: RunConfig, plan: Plan, *, compiles: bool = False
     if not compiles:
         plan = eager(plan)
     run = Condenser(data, config, plan)
+    part: _Measured | None = None
     result = run.result()
     made = run.formation.decoded(run.stored.shape[1])
     expected = run.supply.effort(run.task.classes * made)[0]
@@ -78,7 +85,8 @@ def dry_run(data: Data, config: RunConfig, plan: Plan, *, compiles: bool = False
     first = later = fresh = 0.0
     if config.iterations:
         with plan.applied():
-            first, later, fresh = _measured(run, steps)
+            part = _by_a_class(run, steps)
+            first, later, fresh = _measured(run, steps) if part is None else part
     a_network = max(0.0, fresh - later)
     iterations = config.iterations
     return DryRun(
@@ -90,10 +98,39 @@ def dry_run(data: Data, config: RunConfig, plan: Plan, *, compiles: bool = False
         memory_bytes=_peak(plan.device),
         stored_bytes=result.stored_bytes,
         decoded_images=len(result),
+        measured_classes=None if part is None else 1,
     )
 
 
-def _measured(run: Condenser, steps: int) -> tuple[float, float, float]:
+def _by_a_class(run: Condenser, steps: int) -> _Measured | None:
+    """What :func:`_measured` gives, by one class where all of them take long.
+
+    None where they do not, or where classes are not matched one by one.
+    """
+    network, supplied = _seconds(run, lambda: run.supply.new(run.iteration))
+    if not run.matcher.divides(network):
+        return None
+    counts, count = run.train.counts, run.task.classes
+    middle = sorted(range(count), key=lambda c: counts[c])[count // 2]
+    matcher = run.matcher.of_classes(range(middle, middle + 1))
+    stored = run.stored.detach()[middle : middle + 1]
+
+    def match() -> object:
+        return matcher.gradient(network, stored, run.iteration, run.step_in_iteration, run.steps)
+
+    if count * _seconds(run, match)[1] <= _PATIENCE:
+        return None
+    matched = count * _seconds(run, match)[1]  # without what the first one sets up
+    context = run.context()
+    learned = _seconds(run, lambda: run.supply.prepare(network, context))[1]
+    made_ready = _seconds(run, lambda: run.supply.prepare(network, context))[1]
+    advanced = _seconds(run, lambda: run.supply.advance(network, context))[1]
+    later = matched + made_ready + (advanced if steps > 1 else 0.0)
+    fresh = later + supplied + max(0.0, learned - made_ready)
+    return fresh, later, fresh
+
+
+def _measured(run: Condenser, steps: int) -> _Measured:
     """Seconds of the very first step, of a later one, and of the first through a network."""
     first = _timed(run)
     if first > _PATIENCE:  # whatever else there is to learn would take as long again
@@ -111,11 +148,16 @@ def _measured(run: Condenser, steps: int) -> tuple[float, float, float]:
 
 
 def _timed(run: Condenser) -> float:
+    return _seconds(run, run.step)[1]
+
+
+def _seconds(run: Condenser, action: Callable[[], _T]) -> tuple[_T, float]:
+    """What an action returns, and how long it takes on the run's device."""
     began = time.perf_counter()
-    run.step()
+    made = action()
     if run.task.device.type == "cuda":
         torch.cuda.synchronize(run.task.device)
-    return time.perf_counter() - began
+    return made, time.perf_counter() - began
 
 
 def _peak(device: str) -> int:

@@ -40,6 +40,7 @@ def carry_out(
     every: Every | None = None,
     minutes: float | None = None,
     keep: Collection[int] = (),
+    keep_states: bool = False,
     facts: Mapping[str, Any] | None = None,
     ranks: Ranks = ALONE,
     after_iteration: Callable[[Condenser], None] | None = None,
@@ -56,6 +57,7 @@ def carry_out(
         every: how often it is checkpointed.
         minutes: time after which the run ends with the set as it is then, over all its parts.
         keep: outer iterations at which the set is kept among the checkpoints, besides the quarters.
+        keep_states: leave the state before the last one when the run is finished.
         facts: more for ``run.json`` when it starts.
         ranks: those that carry it out together; the first one writes.
         after_iteration: called after every outer iteration.
@@ -85,6 +87,9 @@ def carry_out(
             condensed, ended = _guarded(run, recorder, folder, after_iteration)
             recorder.save(run)
         _finish(folder, condensed, recorder, ended)
+        if folder.writes and not keep_states:
+            with suppress(OSError):
+                folder.checkpoints.prune()
         # None looks at the folder before the first one has written.
         (stop,) = ranks.all_reduce_max(stops[0] if stops else 0)
         if stop:

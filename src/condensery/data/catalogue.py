@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from .tar_files import named
+
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
@@ -118,7 +120,7 @@ def as_meant_in(home: object, spec: str) -> str:
 
     Args:
         home: the folder in which the path was typed; anything else says nothing.
-        spec: a data set.
+        spec: a data set, or a pattern of tar files.
     """
     if not isinstance(home, str) or spec.startswith(("hub:", "~", "/")) or spec in known_names():
         return spec
@@ -126,6 +128,8 @@ def as_meant_in(home: object, spec: str) -> str:
         return spec
     there = Path(home) / spec
     try:
-        return str(there) if there.exists() else spec
+        several = named(str(there))
+        found = all(path.exists() for path in several) if several else there.exists()
+        return str(there) if found else spec
     except (OSError, ValueError):  # a name that no file can have
         return spec

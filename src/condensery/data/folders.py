@@ -1,9 +1,10 @@
-"""A folder of class folders, or of parquet or arrow files."""
+"""A folder of class folders, of parquet or arrow files, or of tar files of samples."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,16 @@ import numpy as np
 from condensery.errors import DataError
 from condensery.utils.bounds import LINKS_VARIABLE, leads_out
 
-from . import images, metadata, sound
+from . import images, metadata, shards, sound
 from .classes import Rows
 from .pictures import Pictures, PictureSource, Splits
-from .split_folders import ANNOTATIONS, split_folders
+from .split_folders import ANNOTATIONS, split_files, split_folders
 from .stack import Item
-from .tables import file_table, split_of, splits_of
+from .tables import file_table, splits_of
+from .tar_files import ENDING
 
+#: What is packed in a way that is not read.
+ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 _TABLES = (".parquet", ".arrow")
 # What operating systems, photo programs and network drives leave beside pictures.
 _IGNORED = {
@@ -32,24 +36,41 @@ _IGNORED = {
 
 
 def source(root: Path, name: str) -> PictureSource:
-    """Pictures or recordings in a folder, or in one ``.parquet`` or ``.arrow`` file.
+    """Pictures or recordings in a folder, or in one ``.parquet``, ``.arrow`` or ``.tar`` file.
 
     Raises:
         DataError: when there is nothing in it to read.
     """
     if root.is_file():
-        return PictureSource(
-            name, _fingerprint([root], root.parent), lambda: _tables([root], root.parent)
-        )
+        return of_files([root], root.parent, name)
     files = list(_walk(root, home := root.resolve()))
     tables = [f for f in files if _is_table(f)]
-    if tables and not _are_pictures(files):
-        if away := next((f for f in tables if leads_out(f, home)), None):
+    tars = [f for f in files if f.suffix.lower() == ENDING]
+    packed = tables or tars
+    if packed and not _are_pictures(files):
+        if away := next((f for f in packed if leads_out(f, home)), None):
             raise _away(away)
-        return PictureSource(name, _fingerprint(tables, root), lambda: _tables(tables, root))
+        return of_files(packed, root, name)
+    if files and all(f.suffix.lower() in ARCHIVES for f in files):
+        raise packed_away(files[0])
     if not files:
         raise DataError(f"folder '{root.name}' is empty; class folders of images are needed")
     return PictureSource(name, _fingerprint(files, root), lambda: _class_folders(root, files))
+
+
+def of_files(files: Sequence[Path], root: Path, name: str) -> PictureSource:
+    """What is in parquet or arrow files, or in tar files; their names tell the splits."""
+    read = _shards if files[0].suffix.lower() == ENDING else _tables
+    return PictureSource(name, _fingerprint(files, root), lambda: read(files, root))
+
+
+def packed_away(path: Path) -> DataError:
+    """The error for an archive of a kind that is not read."""
+    how = f"unzip '{path.name}'" if path.suffix.lower() == ".zip" else f"unpack '{path.name}'"
+    return DataError(
+        f"'{path.name}' is an archive, which is not read as it is; {how} and name the folder that "
+        "comes out"
+    )
 
 
 def _are_pictures(files: Sequence[Path]) -> bool:
@@ -112,44 +133,28 @@ def _fingerprint(files: Iterable[Path], root: Path) -> str:
 
 
 def _tables(files: Sequence[Path], root: Path) -> Splits:
-    """Parquet or arrow files; their names, or their folders', tell the splits."""
-    by_split: dict[str | None, list[Path]] = {}
-    for path in files:
-        relative = path.relative_to(root)
-        split = split_of(path.stem) or split_of(" ".join(relative.parts[:-1]))
-        by_split.setdefault(split, []).append(path)
-    notes: list[str] = []
-    unnamed = by_split.pop(None, [])
-    if "train" not in by_split:
-        if not unnamed:
-            if len(files) > 1:
-                raise DataError(
-                    f"folder '{root.name}' has no training files; name them train-*.parquet"
-                )
-            # One file is the whole data set, whatever it is called.
-            unnamed = by_split.pop(next(iter(by_split)))
-            notes.append(f"'{unnamed[0].name}' is the only file, so it was taken for training")
-        by_split["train"] = unnamed
-    elif unnamed:
-        notes.append(f"left out, in no known split: '{unnamed[0].name}' ({len(unnamed)} in all)")
-    test = by_split.get("test") or by_split.get("validation")
-    if "test" in by_split and "validation" in by_split:
-        notes.append("left out: the validation split")
+    """Parquet or arrow files."""
+    train, test, notes = split_files(files, root)
     return splits_of(
-        file_table(by_split["train"], "the training split"),
+        file_table(train, "the training split"),
         file_table(test, "the test split") if test else None,
-        notes=tuple(notes),
+        notes=notes,
     )
+
+
+def _shards(files: Sequence[Path], root: Path) -> Splits:
+    """Tar files of samples."""
+    return shards.splits(*split_files(files, root))
 
 
 def _class_folders(root: Path, files: Sequence[Path]) -> Splits:
     """One folder per class, under ``train`` and ``test`` or right here."""
-    described = metadata.splits_in(root)
-    if described is not None:
-        return described
     kinds = [f.suffix.lower() for f in files]
     # A few pictures among recordings do not make a data set, and the other way round.
     sounds = sum(k in sound.EXTENSIONS for k in kinds) > sum(k in images.EXTENSIONS for k in kinds)
+    described = metadata.splits_in(root)
+    if described is not None:
+        return replace(described, recordings=sounds)
     kind = "recording" if sounds else "image"
     wanted = sound.EXTENSIONS if sounds else images.EXTENSIONS
     places = split_folders(root, _inside, lambda path: path.suffix.lower() in wanted)

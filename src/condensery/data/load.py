@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +19,7 @@ from torch.utils.data import Dataset
 from condensery.errors import DataError, UsageError, unknown_name
 from condensery.utils.renamed import old_names
 
-from . import arrays, catalogue, folders, foreign, hub, idx, memory
+from . import arrays, catalogue, folders, foreign, hub, idx, memory, tar_files
 from .axes import Layout, checked
 from .cache import decoded
 from .catalogue import Entry
@@ -61,10 +62,10 @@ def load(
 
     Args:
         data: ``"digits"``; a name of the catalogue or of a folder in ``$CONDENSERY_DATA``;
-            ``"hub:owner/name[:config]"``; a path to a folder, an ``.npz``, a ``.parquet`` or an
-            ``.arrow`` file; (images, labels) of arrays or tensors; a torch ``Dataset`` of (image,
-            label), which is read once; a :class:`LabelledSet`; or a :class:`Data`, which is
-            returned as it is.
+            ``"hub:owner/name[:config]"``; a path to a folder, an ``.npz``, ``.parquet``,
+            ``.arrow`` or ``.tar`` file, or to several, ``"train-{000..003}.tar"``; (images, labels)
+            of arrays or tensors; a torch ``Dataset`` of (image, label), which is read once; a
+            :class:`LabelledSet`; or a :class:`Data`, which is returned as it is.
         test: the test split, of the same kind as ``data``, where that is not a name or a path.
             Where there is no test split a stratified fifth of the training images is set aside.
         size: side in pixels to bring the images to; spectrograms of recordings have 64.
@@ -271,6 +272,9 @@ def _named(given: str | Path, wanted: Wanted, flip: bool | None, cache: bool) ->
         exists = path.exists()
     except (OSError, RuntimeError, ValueError) as error:  # a name too long, or of no user
         raise _missing(spec) from error
+    if not exists and (shards := tar_files.named(str(path))):
+        source = _shards(spec, shards)
+        return _finish(decoded(source, wanted, cache=cache), source.name, spec, flip)
     if not exists:
         raise _missing(spec)
     if not path.is_dir() and not path.is_file():
@@ -278,9 +282,11 @@ def _named(given: str | Path, wanted: Wanted, flip: bool | None, cache: bool) ->
     name = path.resolve().stem if path.is_file() else path.resolve().name
     if path.suffix.lower() == ".npz":
         return _finish(foreign.from_npz(path, wanted), name, spec, flip)
-    if path.is_file() and path.suffix.lower() not in (".parquet", ".arrow"):
+    if path.is_file() and path.suffix.lower() in folders.ARCHIVES:
+        raise folders.packed_away(path)
+    if path.is_file() and path.suffix.lower() not in (".parquet", ".arrow", tar_files.ENDING):
         raise DataError(
-            f"'{path.name}' is neither a folder nor an .npz, .parquet or .arrow file; "
+            f"'{path.name}' is neither a folder nor an .npz, .parquet, .arrow or .tar file; "
             "convert it to one of these"
         )
     if path.is_dir() and any((path / mark).exists() for mark in _RUN):
@@ -289,6 +295,18 @@ def _named(given: str | Path, wanted: Wanted, flip: bool | None, cache: bool) ->
             "and test its set with condensery evaluate"
         )
     return _finish(_at(path, name, wanted, cache), name, spec, flip)
+
+
+def _shards(spec: str, files: list[Path]) -> PictureSource:
+    """The tar files of a pattern.
+
+    Raises:
+        DataError: where one of them is not there.
+    """
+    if (error := tar_files.missing(spec, files)) is not None:
+        raise error
+    root = Path(os.path.commonpath([path.absolute().parent for path in files]))
+    return folders.of_files([path.absolute() for path in files], root, root.name)
 
 
 def _at(path: Path, name: str, wanted: Wanted, cache: bool) -> Pair:
@@ -338,7 +356,7 @@ def _missing(spec: str) -> DataError:
             f"there is no file or folder '{spec}'; check the path, or write hub:{spec} for data "
             "of that name on the Hugging Face hub"
         )
-    if re.search(r"[/\\~]|\.(npz|parquet|arrow)$", spec):
+    if re.search(r"[/\\~]|\.(npz|parquet|arrow|tar|zip)$", spec):
         return DataError(f"there is no file or folder '{spec}'; check the path")
     asked = unknown_name("data set", spec, catalogue.known_names())
     return DataError(f"{asked}; or give a path to a folder or an .npz file, or hub:owner/name")

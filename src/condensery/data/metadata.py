@@ -44,6 +44,17 @@ def splits_in(root: Path) -> Splits | None:
     return Splits(train, test, None)
 
 
+def write(folder: Path, rows: Sequence[tuple[str, str]]) -> None:
+    """Write such a file.
+
+    Args:
+        folder: beside which pictures.
+        rows: the name of each, from that folder, and its label.
+    """
+    with (folder / NAME).open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([("file_name", "label"), *rows])
+
+
 def _rows(path: Path) -> Pictures | None:
     try:
         lines = csv.DictReader(text_of(path).splitlines(), strict=True)
@@ -65,11 +76,13 @@ def _rows(path: Path) -> Pictures | None:
     if not rows:
         raise DataError(f"'{path.name}' has no rows; a line for each picture is needed")
     files = [str(row[file]) for row in rows]
-    return Pictures(_labels([str(row[label]) for row in rows]), _picker(path.parent, files))
+    return Pictures(
+        numbers_or_names([str(row[label]) for row in rows]), _picker(path.parent, files)
+    )
 
 
-def _labels(values: Sequence[str]) -> Rows | np.ndarray[tuple[int], np.dtype[np.str_]]:
-    """Numbers where all are; otherwise names."""
+def numbers_or_names(values: Sequence[str]) -> Rows | np.ndarray[tuple[int], np.dtype[np.str_]]:
+    """Labels that were written as text: numbers where all are; otherwise names."""
     if all(v.isascii() and v.isdigit() and len(v) < 10 for v in values):
         return np.array([int(v) for v in values], dtype=np.int64)
     return np.array(values, dtype=np.str_)

@@ -1,4 +1,4 @@
-"""Which folders beside each other are splits, and which are classes."""
+"""Which folders beside each other are splits, and which are classes; and which files are."""
 
 from __future__ import annotations
 
@@ -125,3 +125,40 @@ def _either(split: Path, beside: Path) -> DataError:
         f"folder '{split.name}' is named and built as a split, but '{beside.name}' beside it holds "
         f"a class; put all class folders into train, or rename '{split.name}' if it is a class"
     )
+
+
+def split_files(
+    files: Sequence[Path], root: Path
+) -> tuple[list[Path], list[Path] | None, tuple[str, ...]]:
+    """Files of the training and of the test split: their names, or their folders', tell which.
+
+    Returns:
+        Those of training, those for testing if there are any, and notes.
+
+    Raises:
+        DataError: when there are several, and none is for training.
+    """
+    by_split: dict[str | None, list[Path]] = {}
+    for path in files:
+        relative = path.relative_to(root)
+        split = split_of(path.stem) or split_of(" ".join(relative.parts[:-1]))
+        by_split.setdefault(split, []).append(path)
+    notes: list[str] = []
+    unnamed = by_split.pop(None, [])
+    if "train" not in by_split:
+        if not unnamed:
+            if len(files) > 1:
+                raise DataError(
+                    f"folder '{root.name}' has no training files; name them "
+                    f"train-*{files[0].suffix.lower()}"
+                )
+            # One file is the whole data set, whatever it is called.
+            unnamed = by_split.pop(next(iter(by_split)))
+            notes.append(f"'{unnamed[0].name}' is the only file, so it was taken for training")
+        by_split["train"] = unnamed
+    elif unnamed:
+        notes.append(f"left out, in no known split: '{unnamed[0].name}' ({len(unnamed)} in all)")
+    test = by_split.get("test") or by_split.get("validation")
+    if "test" in by_split and "validation" in by_split:
+        notes.append("left out: the validation split")
+    return by_split["train"], test, tuple(notes)

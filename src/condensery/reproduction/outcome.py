@@ -48,7 +48,7 @@ class Outcome:
 
 def contents_for(experiment: Experiment, amount: Amount) -> dict[str, str]:
     """What the data of an experiment, or those in their place, hold before any whitening."""
-    data = load(amount.data or experiment.data)
+    data = load(amount.data or experiment.data, **amount.reading)
     key = (data.train.fingerprint, data.test.fingerprint)
     if key not in _contents:
         _contents[key] = contents(data)
@@ -111,6 +111,8 @@ def result_name(row: Published, experiment: Experiment, amount: Amount) -> Path:
     """Where the result of a row lies among results: a file for each way in which it was run."""
     departures = {
         "data": amount.data if amount.data != experiment.data else None,
+        "layout": amount.layout,
+        "range": amount.value_range,
         "scale": f"{amount.scale:g}" if amount.scale_of(experiment) != 1 else None,
         "sets": amount.sets if amount.sets_of(experiment) != experiment.sets else None,
         "nets": amount.nets if amount.nets_of(experiment) != experiment.nets else None,

@@ -161,13 +161,17 @@ def command(row: Published, amount: Amount, how: ReproductionSettings) -> str:
         "nets": amount.nets,
         "epochs": amount.epochs,
         "data": amount.data,
+        "layout": amount.layout,
+        "range": amount.value_range,
         "seed": amount.seed or None,
         "plan": how.plan if how.plan != "auto" else None,
         "device": how.device,
         "threads": how.threads,
     }
     for name, value in flags.items():
-        words += [f"--{name}", str(value)] if value is not None else []
+        if value is not None:
+            # -1,1 in a word of its own would be taken for a flag
+            words += [f"--range={value}"] if name == "range" else [f"--{name}", str(value)]
     return shlex.join(words)
 
 

@@ -64,8 +64,8 @@ def load_for(experiment: Experiment, amount: Amount) -> Data:
     use = experiment.use
     name, zca = amount.data or experiment.data, experiment.zca
     if use is None:
-        return load(name, zca=zca)
-    return load(name, zca=zca, size=use.size, channels=use.channels)
+        return load(name, zca=zca, **amount.reading)
+    return load(name, zca=zca, size=use.size, channels=use.channels, **amount.reading)
 
 
 def configuration(experiment: Experiment, amount: Amount, data: Data) -> RunConfig:
@@ -84,6 +84,7 @@ def folders_of(experiment: Experiment, amount: Amount, data: Data, out: Path) ->
     scale = amount.scale_of(experiment)
     parts = [data.name, experiment.method, f"ipc{experiment.ipc}"]
     parts += [f"{name}={value}" for name, value in over.items()]
+    parts += [f"{name}={value}" for name, value in amount.reading.items()]
     parts += ["zca"] if experiment.zca else []
     parts += [f"scale={scale:g}"] if scale != 1 else []
     home = out / "sets" / plain_name("-".join(parts))

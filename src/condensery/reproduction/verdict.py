@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from .experiment import Experiment
 from .published import Published
@@ -33,8 +33,18 @@ class Amount:
     """Epochs of every network."""
     data: str | None = None
     """Another data set in the published one's place."""
+    layout: Literal["NCHW", "NHWC"] | None = None
+    """Order of the axes of that one's arrays."""
+    value_range: str | None = None
+    """Black and white of that one's arrays of floating numbers."""
     seed: int = 0
     """Where every draw derives from."""
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How the data are read, as :func:`condensery.load` takes it."""
+        said = {"layout": self.layout, "value_range": self.value_range}
+        return {name: value for name, value in said.items() if value is not None}
 
     def sets_of(self, experiment: Experiment) -> int:
         """How many sets are made."""

@@ -145,7 +145,16 @@ class Plan:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Torch's global switches set as the plan says, and put back afterwards."""
+        """Torch's global switches set as the plan says, and put back afterwards.
+
+        Raises:
+            UsageError: where it compiles, and there is no compiler.
+        """
+        if self.compile and self.device == "cpu" and not _has_cxx():
+            raise UsageError(
+                "the plan compiles, and this machine has no C++ compiler (g++ or clang++); install "
+                "one, or leave --plan.compile out (a run that was started compiled needs one)"
+            )
         threads = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         # Upsampling and class means are products that must not be rounded.
@@ -184,14 +193,18 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def _has_cxx() -> bool:
+    """Whether there is what compiles on a CPU."""
+    return any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++")))
+
+
 @cache
 def has_compiler(device: str) -> bool:
     """Whether ``torch.compile`` works here, determined by compiling a sum.
 
     It needs a C++ compiler with its headers on a CPU, and Triton on a GPU.
     """
-    compilers = (os.environ.get("CXX", "g++"), "g++", "clang++")
-    if not device.startswith("cuda") and not any(shutil.which(name) for name in compilers):
+    if not device.startswith("cuda") and not _has_cxx():
         return False
 
     def line(x: torch.Tensor) -> torch.Tensor:

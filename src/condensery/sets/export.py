@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from condensery.data import metadata
 from condensery.data.spectrograms import MOST_RATE
+from condensery.data.tables import split_of
 from condensery.errors import UsageError, unknown_name
 from condensery.methods.formation import weights_of
 from condensery.utils.extras import needed
@@ -165,15 +167,24 @@ def _images(condensed: CondensedSet, folder: Path) -> Path:
 def _class_folders(
     condensed: CondensedSet, contents: Sequence[bytes], folder: Path, ending: str
 ) -> Path:
-    """A folder per class, and in it a file for each of its training images."""
+    """A folder per class, and in it a file for each of its training images.
+
+    Where every class has a name as splits have (train, test), a list beside the folders says that
+    they are classes.
+    """
     names = safe_names(condensed.about.class_names)
     counts = [0] * len(names)
+    listed: list[tuple[str, str]] = []
     with whole_folder(folder) as temporary:
         for label, content in zip(condensed.labels.tolist(), contents, strict=True):
             target = temporary / names[label]
             target.mkdir(exist_ok=True)
-            (target / f"{counts[label]:05d}.{ending}").write_bytes(content)
+            file = target / f"{counts[label]:05d}.{ending}"
+            file.write_bytes(content)
             counts[label] += 1
+            listed.append((f"{names[label]}/{file.name}", names[label]))
+        if all(split_of(name) is not None for name in names):
+            metadata.write(temporary, listed)
     return folder
 
 

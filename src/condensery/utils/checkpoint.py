@@ -142,6 +142,16 @@ class Checkpoints:
             raise complaints[0]
         return None, []
 
+    def prune(self) -> None:
+        """Remove the state before the newest one, if that is whole."""
+        if not self.before.exists():
+            return
+        try:
+            load_state(self.newest)
+        except DataError:
+            return
+        self.before.unlink()
+
     def remove(self) -> None:
         """Remove all of them."""
         for file in self.files:

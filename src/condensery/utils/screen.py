@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -91,6 +92,30 @@ def wrapped(lines: Sequence[str], width: int | None = None) -> list[str]:
         return plain
     how: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
     return [part for line in plain for part in textwrap.wrap(line, max(20, limit), **how) or [""]]
+
+
+def flowing(line: str, width: int | None = None) -> list[str]:
+    """A line of prose, broken at words to fit the terminal; what follows is indented.
+
+    A row of a table stays as it is, and so does a command that is to be pasted.
+
+    >>> flowing("note: no test split was given", 20)
+    ['note: no test split', '  was given']
+    >>> flowing("  source    12 images, 3000 kB", 25)
+    ['  source    12 images,', '            3000 kB']
+    >>> flowing("next: condensery show runs/digits", 20)
+    ['next: condensery show runs/digits']
+    """
+    limit = columns() if width is None else width
+    label = re.match(r"  \S+(?: \S+)* {2,}(?=\S)", line)
+    is_row = label is None and "  " in line.lstrip()
+    if limit is None or len(line) <= limit or is_row or line.startswith("next: "):
+        return [line]
+    indent = " " * (len(label[0]) if label else 2 + len(line) - len(line.lstrip()))
+    how: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+    return textwrap.wrap(
+        line, max(40, limit) if width is None else limit, subsequent_indent=indent, **how
+    )
 
 
 def _drawn(cells: Mapping[str, Sequence[str]]) -> str:

@@ -124,6 +124,20 @@ class Matcher:
         """
         return self.objective.single and not (self.plan.together and view.fixed)
 
+    def divides(self, network: nn.Module) -> bool:
+        """Whether classes are matched one by one, so that some of them tell the time of all."""
+        view = self._calls.view(network)
+        return self.objective.separable and not view.whole and self.alone(view)
+
+    def of_classes(self, classes: range) -> Matcher:
+        """The matcher of some classes alone, to be measured; its ``stored`` has these classes.
+
+        Only where a network :meth:`divides`.
+        """
+        part = copy.copy(self)
+        part.own = classes
+        return part
+
     def layout(self, view: View, sizes: list[int], chunks: int, most: int | None = None) -> Layout:
         """How a branch's classes are divided into calls, by chunks and by images."""
         if view.whole:
