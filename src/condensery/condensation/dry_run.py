@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-import sys
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from condensery.config.schema import RunConfig
 from condensery.data import Data
 from condensery.runtime.plan import Plan
+from condensery.runtime.usage import peak_memory
 
 from .loop import Condenser
 
@@ -80,7 +80,7 @@ def dry_run(data: Data, config: RunConfig, plan: Plan, *, compiles: bool = False
         network_seconds=a_network,
         steps=steps,
         seconds=max(0.0, first - fresh) + iterations * (steps * later + a_network),
-        memory_bytes=_peak(plan.device),
+        memory_bytes=peak_memory(plan.device),
         stored_bytes=result.stored_bytes,
         decoded_images=len(result),
     )
@@ -109,14 +109,3 @@ def _timed(run: Condenser) -> float:
     if run.task.device.type == "cuda":
         torch.cuda.synchronize(run.task.device)
     return time.perf_counter() - began
-
-
-def _peak(device: str) -> int:
-    if device.startswith("cuda"):
-        return int(torch.cuda.max_memory_allocated(device))
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return 0
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
