@@ -92,7 +92,10 @@ def test_a_run(run: Path, tmp_path: Path) -> None:
     words = " ".join(page.words)
     for told in ("dm of digits, 2 per class", "4 iterations", "Matching loss", "Nearest training"):
         assert told in words
-    assert f"--config {run}/recipe.yaml" in words
+    assert "--config run/recipe.yaml" in words
+    assert str(run.parent) not in text
+    assert "peak memory" in words
+    assert "(the process)" in words
     assert "kind: mean_features" in words
 
 
@@ -151,6 +154,27 @@ def test_a_file_alone_says_what_is_missing(run: Path, tmp_path: Path) -> None:
     for told in ("run.json: when", "metrics.jsonl: the loss", "condense with --evaluate-at"):
         assert told in words
     assert "Repeat it" not in words
+
+
+def test_a_page_names_no_folders_of_this_machine(run: Path, tmp_path: Path) -> None:
+    """Neither of the run, nor of its data, nor in results; what is relative stays as it was."""
+    place = tmp_path / "secret" / "own"
+    place.parent.mkdir()
+    place.mkdir()
+    for name in ("condensed.safetensors", "run.json"):
+        (place / name).write_bytes((run / name).read_bytes())
+    text = (run / "recipe.yaml").read_text(encoding="utf-8")
+    data = f"data: {tmp_path}/secret/photos\nsupply:\n  path: pools/a\n  list: ['C:\\secret\\b']\n"
+    (place / "recipe.yaml").write_text(
+        re.sub("(?m)^data: .*\n", "", text).split("supply:")[0] + data
+    )
+    rows = [{**ROW, "set": f"{place}"}, {**ROW, "set": "runs/b"}]
+    content = {"results": [{**row, "confusion": [[3, 1], [0, 4]]} for row in rows]}
+    report([place, written(tmp_path, "r.json", content)], tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "secret" not in page
+    for told in ("data: photos", "path: pools/a", "--data photos", "runs/b", "- b\n"):
+        assert told in page
 
 
 def test_words_from_elsewhere_stay_words(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from condensery import nets
 from condensery.data import Data, load
-from condensery.data.catalogue import lies_here
+from condensery.data.catalogue import as_meant_in, lies_here
 from condensery.errors import DataError, UsageError
 from condensery.runtime.randomness import fork_rng, stream
 
+from .names import shown
 from .pictures import png
 from .sources import SetPart
 
@@ -72,9 +73,12 @@ def neighbours(part: SetPart, spec: str | None) -> Neighbours:
     try:
         data = _loaded(part, named)
     except (DataError, UsageError, OSError) as error:
-        return Neighbours(missing=f"{named} could not be read: {error}")
+        why = str(error).replace(named, shown(named))
+        return Neighbours(missing=f"{shown(named)} could not be read: {why}")
     if data.train.fingerprint != part.condensed.about.source.fingerprint:
-        return Neighbours(missing=f"{named} holds other images than those that were condensed")
+        return Neighbours(
+            missing=f"{shown(named)} holds other images than those that were condensed"
+        )
     return _found(part, data)
 
 
@@ -82,6 +86,7 @@ def _local_spec(part: SetPart) -> str | None:
     """The data set that the run recorded, if reading it needs no network."""
     name = part.settings.get("data")
     name = name if isinstance(name, str) else part.condensed.about.source.name
+    name = as_meant_in(part.facts.get("started_in"), name)
     here = name == "digits" or lies_here(name) or Path(name).exists()
     return name if here else None
 

@@ -12,11 +12,13 @@ from condensery._version import __version__
 from condensery.errors import UsageError
 from condensery.utils.escape import printable
 from condensery.utils.files import check_writable, write_text
+from condensery.utils.plotting import Line, Point
 
 from . import charts
-from .charts import Chart, Line
+from .charts import Chart
 from .confusion import Confusion, confusions
 from .facts import command, making, summary
+from .names import recipe_text, shown
 from .neighbours import Neighbours, neighbours
 from .pictures import Gallery, factors, gallery
 from .sources import Part, ResultPart, SetPart, read_parts
@@ -121,7 +123,7 @@ def _title(parts: Sequence[Part]) -> str:
     if len(parts) == 1 and isinstance(parts[0], SetPart):
         about = parts[0].condensed.about
         return f"{about.method} of {about.source.name}, {about.ipc} per class"
-    return ", ".join(part.name for part in parts)
+    return ", ".join(shown(part.name) for part in parts)
 
 
 def _set_section(part: SetPart, data: str | None, sets: int) -> SetSection:
@@ -138,13 +140,13 @@ def _set_section(part: SetPart, data: str | None, sets: int) -> SetSection:
             "accuracies over time: condense with --evaluate-at, or add the JSON of evaluate"
         )
     return SetSection(
-        title=part.name,
+        title=shown(part.name),
         gallery=found,
         factors=factors(found.side),
         summary=summary(part),
         making=making(part),
         command=command(part),
-        recipe=part.recipe,
+        recipe=None if part.recipe is None else recipe_text(part.recipe, part.settings),
         charts=drawn,
         table=_over_time(part),
         neighbours=neighbours(part, data),
@@ -245,7 +247,9 @@ def _steps(part: ResultPart) -> Chart | None:
 def _points(part: ResultPart) -> list[Chart | None]:
     """Means with their spread, and curves over the budget where a method has several."""
     rows = [row for row in part.rows if isinstance(row.get("mean"), int | float)]
-    named = [(_label(row, rows), float(row["mean"]), float(row.get("std") or 0.0)) for row in rows]
+    named = [
+        Point(_label(row, rows), float(row["mean"]), float(row.get("std") or 0.0)) for row in rows
+    ]
     return [
         charts.bars("Accuracies, mean and standard deviation", named, "accuracy, %"),
         _budgets(rows),
@@ -254,7 +258,7 @@ def _points(part: ResultPart) -> list[Chart | None]:
 
 def _label(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     """What tells a row from the others: its name, and whatever differs."""
-    words = [str(row.get("set", row.get("method", row.get("proxy", ""))))]
+    words = [shown(str(row.get("set", row.get("method", row.get("proxy", "")))))]
     for name in ("ipc", "net", "protocol"):
         if len({str(other.get(name)) for other in rows}) > 1:
             words.append(str(row.get(name)))

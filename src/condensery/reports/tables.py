@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .names import shown
 from .sources import ResultPart
 
 
@@ -65,7 +66,7 @@ def _accuracies(part: ResultPart) -> Table:
     ]
     compared = any(row.get("difference") is not None for row in part.rows)
     if compared:
-        head += [f"difference to {part.about.get('reference')}", "p, corrected"]
+        head += [f"difference to {shown(str(part.about.get('reference')))}", "p, corrected"]
     rows = []
     for row in part.rows:
         cells = [*_words(row, "set", "recipe", "data", "ipc", "net", "protocol"), _n(row)]
@@ -138,7 +139,7 @@ def _searched(part: ResultPart) -> Table:
 
 
 def _words(row: Mapping[str, Any], *names: str) -> list[str]:
-    return ["–" if row.get(name) is None else str(row[name]) for name in names]
+    return ["–" if row.get(name) is None else shown(str(row[name])) for name in names]
 
 
 def _n(row: Mapping[str, Any]) -> str:
