@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,8 @@ from condensery.sets.condensed import CondensedSet, load_sets
 from condensery.sets.foreign import is_foreign
 from condensery.utils.facts import note_facts
 from condensery.utils.files import write_json, write_text
-from condensery.utils.output import put
+from condensery.utils.output import put, put_as_is
+from condensery.utils.terminal_pictures import in_terminal, terminal_kind
 
 #: What ``--json`` takes for standard output.
 STANDARD_OUTPUT = "-"
@@ -181,6 +185,15 @@ def printer(options: Any, speaks: bool = True) -> Callable[..., None]:
     # With --json - standard output is JSON alone.
     silent = options.quiet or options.json == STANDARD_OUTPUT
     return put if speaks and not silent else (lambda *lines: None)
+
+
+def show_picture(file: Path, options: Any) -> None:
+    """Show a PNG in the terminal, where that can and lines for people are printed."""
+    kind = terminal_kind(os.environ) if sys.stdout is not None and sys.stdout.isatty() else None
+    if kind is None or options.quiet or options.json == STANDARD_OUTPUT:
+        return
+    with suppress(OSError):  # the picture could not be written, or nobody reads any more
+        put_as_is(in_terminal(file.read_bytes(), kind))
 
 
 def conclude(

@@ -51,7 +51,7 @@ def picture(condensed: Drawn) -> Image:
     """
     about = condensed.about
     title = f"{about.method}: {about.source.name}, {about.ipc} per class"
-    return _labelled(bare_picture(condensed), title, about.class_names[:MOST_ROWS])
+    return labelled(bare_picture(condensed), title, about.class_names[:MOST_ROWS])
 
 
 def bare_picture(condensed: Drawn) -> Image:
@@ -73,7 +73,7 @@ def bare_picture(condensed: Drawn) -> Image:
     return made
 
 
-def _labelled(sheet: Image, title: str, names: Sequence[str]) -> Image:
+def labelled(sheet: Image, title: str, names: Sequence[str]) -> Image:
     """A sheet with a title above it, and the name of each row beside it."""
     from PIL import Image as Pillow
     from PIL import ImageDraw, ImageFont
