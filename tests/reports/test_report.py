@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import re
@@ -24,6 +25,7 @@ from condensery.reports.neighbours import neighbours
 from condensery.reports.pictures import gallery
 from condensery.reports.sources import SetPart, read_parts
 from condensery.reports.tables import interval
+from condensery.sets.picture import bare_picture
 
 EVIL = "<script>alert(1)</script>"
 ROW = {
@@ -219,6 +221,13 @@ def test_accuracies() -> None:
         ),
         (
             {
+                "results": [{**ROW, "difference": 2.0, "these_sets_only": True}],
+                "reference": "random",
+            },
+            ["+2.0 †", "speaks of these sets only"],
+        ),
+        (
+            {
                 "results": [
                     {
                         "method": "herding",
@@ -303,6 +312,19 @@ def test_recordings_can_be_heard(tmp_path: Path) -> None:
         sound = base64.b64decode(strip.sound.partition("base64,")[2])
         assert sound[:4] == b"RIFF"
         assert len(sound) == 44 + 2 * 2000
+
+
+def test_spectrograms_are_shown_as_pictures_of_sets_show_them(tmp_path: Path) -> None:
+    images = torch.rand(6, 1, 64, 64).numpy().astype(np.float32) * 2 - 5
+    one = select_random(load((images, np.arange(6) % 2)), ipc=1)
+    config = {**one.about.config, "sample_rate": 2000}
+    chosen = CondensedSet(one.stored, dataclasses.replace(one.about, config=config))
+    found = gallery(SetPart("x", chosen, 1, 0, ((0, chosen),)))
+    assert found.scale is not None
+    sheet = np.asarray(bare_picture(chosen))
+    for row, strip in enumerate(found.strips):
+        top = 2 + row * 66
+        np.testing.assert_array_equal(pixels_of(strip.frames[0]), sheet[top : top + 64, 2:66])
 
 
 def test_the_command(

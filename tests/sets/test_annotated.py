@@ -36,7 +36,7 @@ def test_the_bar_is_as_long_as_an_image_is_wide() -> None:
     row = page[page.shape[0] - 9]  # the middle of the last line of words
     dark = np.flatnonzero(row[: 8 + bare_picture(one).width // 3] < 128)
     assert dark[0] == 4
-    assert len(dark) - 1 == round(bare_picture(one).width / 3)
+    assert len(dark) - 1 == 56  # eight pixels, each enlarged to seven
     assert (np.diff(dark) == 1).all()
 
 

@@ -83,7 +83,8 @@ def evaluated(
 
 def drawn(results: Sequence[Mapping[str, Any]], options: Any, ranks: Ranks) -> list[str]:
     """Draw the accuracies of all sets of a command; a line about it."""
-    found = {Path(one["out"]).name: one["accuracy_at"] for one in results if one.get("accuracy_at")}
+    named = {Path(one["out"]).name: one.get("accuracy_at") for one in results}
+    found = {f"set {name}": rows for name, rows in named.items() if rows}
     if not options.evaluate_plot or not found or not ranks.first:
         return []
     draw_curves(found, Path(options.evaluate_plot))

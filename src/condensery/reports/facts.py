@@ -26,7 +26,8 @@ def summary(part: SetPart) -> Lines:
         ("method", about.method),
         (
             "stored",
-            f"{about.ipc} images' worth per class, {len(condensed.stored)} classes{decoded}",
+            f"the size of {plural(about.ipc, 'image')} per class, {len(condensed.stored)} classes"
+            f"{decoded}",
         ),
         ("images", f"{len(condensed.labels)} of {shape}"),
         (

@@ -13,6 +13,7 @@ from condensery.data import Data, load
 from condensery.data.catalogue import as_meant_in, lies_here
 from condensery.errors import DataError, UsageError
 from condensery.runtime.randomness import fork_rng, stream
+from condensery.sets.picture import is_sound
 
 from .names import shown
 from .pictures import png
@@ -132,7 +133,8 @@ def _pairs(
     usual = float((theirs - shuffled).norm(dim=1).median().clamp(min=1e-12))
     pairs = []
     for k, row in enumerate(distances.argmin(1).tolist()):
-        ours_, theirs_ = (png(_shown(image, part)) for image in (made[k], real[row]))
+        both = (_shown(image, part) for image in (made[k], real[row]))
+        ours_, theirs_ = (png(image, sound=is_sound(part.condensed)) for image in both)
         pairs.append(Neighbour(ours_, theirs_, float(distances[k, row]) / usual))
     return ClassNeighbours(name, tuple(pairs))
 

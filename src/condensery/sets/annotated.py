@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from condensery.data.spectrograms import HOP, SIDE
 from condensery.utils.files import whole_file
 
-from .picture import MOST_COLUMNS, MOST_ROWS, Drawn, bare_picture, labelled
+from .picture import GAP, MOST_COLUMNS, MOST_ROWS, Drawn, bare_picture, labelled
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,7 +37,7 @@ def annotated(condensed: Drawn) -> Image:
         title += f", {MOST_ROWS} of {len(about.class_names)} classes"
     font = ImageFont.load_default()
     each = len(condensed) // len(condensed.stored)
-    bar, scale = round(sheet.width / min(each, MOST_COLUMNS)), scale_of(condensed)
+    bar, scale = round((sheet.width - GAP) / min(each, MOST_COLUMNS)) - GAP, scale_of(condensed)
     width = sum(block.width + _GUTTER for block in blocks) - _GUTTER
     width = max(width, bar + 20 + int(font.getlength(scale)), 8 + 6 * len(title))
     height = max(block.height for block in blocks)
