@@ -265,6 +265,14 @@ def test_results(content: dict[str, Any], told: list[str], tmp_path: Path) -> No
         assert one in words
 
 
+def test_rows_without_a_budget_are_named_without_one(tmp_path: Path) -> None:
+    row = {"method": "none", "ipc": None, "mean": 50.0, "std": 1.0, "n": 5}
+    content = {"results": [row, {**row, "method": "dm", "ipc": 10}]}
+    report([written(tmp_path, "r.json", content)], tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "none 50.0 ± 1.0; dm, 10 50.0 ± 1.0" in text
+
+
 def test_confusion(tmp_path: Path) -> None:
     row = {**ROW, "confusion": [[3, 1], [0, 4]]}
     content = {"results": [row], "class_names": ["cat", "dog"]}

@@ -41,7 +41,7 @@ def _label(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     """What tells a row from the others: its name, and whatever differs."""
     words = [shown(str(row.get("set", row.get("method", row.get("proxy", "")))))]
     for name in ("ipc", "net", "protocol"):
-        if len({str(other.get(name)) for other in rows}) > 1:
+        if row.get(name) is not None and len({str(other.get(name)) for other in rows}) > 1:
             words.append(str(row.get(name)))
     return ", ".join(words)
 
