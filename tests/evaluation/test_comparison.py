@@ -19,8 +19,9 @@ import condensery
 from condensery import DataError, UsageError, compare, evaluate, select_random
 from condensery.cli.main import main
 from condensery.data import Data, load
+from condensery.evaluation.compared import Compared
 from condensery.evaluation.comparison import Comparer
-from condensery.evaluation.comparison_table import Compared, Comparison
+from condensery.evaluation.comparison_table import Comparison
 from condensery.evaluation.evaluator import Evaluator
 from condensery.evaluation.result import Result
 from condensery.evaluation.run import EvaluationSettings

@@ -63,6 +63,8 @@ def test_the_page_opens(width: int, browser: Any, page_file: Path) -> None:
     page.keyboard.press("Home")
     assert page.locator(".at").first.inner_text() == "after 0 iterations"
     assert strip.get_attribute("src") != last
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".at").first.inner_text() == "after 1 iterations"
     page.keyboard.press("End")
     assert strip.get_attribute("src") == last
     # Every picture is one, and can be enlarged.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import re
@@ -24,6 +25,7 @@ from condensery.reports.neighbours import neighbours
 from condensery.reports.pictures import gallery
 from condensery.reports.sources import SetPart, read_parts
 from condensery.reports.tables import interval
+from condensery.sets.picture import bare_picture
 
 EVIL = "<script>alert(1)</script>"
 ROW = {
@@ -92,7 +94,10 @@ def test_a_run(run: Path, tmp_path: Path) -> None:
     words = " ".join(page.words)
     for told in ("dm of digits, 2 per class", "4 iterations", "Matching loss", "Nearest training"):
         assert told in words
-    assert f"--config {run}/recipe.yaml" in words
+    assert "--config run/recipe.yaml" in words
+    assert str(run.parent) not in text
+    assert "peak memory" in words
+    assert "(the process)" in words
     assert "kind: mean_features" in words
 
 
@@ -153,6 +158,27 @@ def test_a_file_alone_says_what_is_missing(run: Path, tmp_path: Path) -> None:
     assert "Repeat it" not in words
 
 
+def test_a_page_names_no_folders_of_this_machine(run: Path, tmp_path: Path) -> None:
+    """Neither of the run, nor of its data, nor in results; what is relative stays as it was."""
+    place = tmp_path / "secret" / "own"
+    place.parent.mkdir()
+    place.mkdir()
+    for name in ("condensed.safetensors", "run.json"):
+        (place / name).write_bytes((run / name).read_bytes())
+    text = (run / "recipe.yaml").read_text(encoding="utf-8")
+    data = f"data: {tmp_path}/secret/photos\nsupply:\n  path: pools/a\n  list: ['C:\\secret\\b']\n"
+    (place / "recipe.yaml").write_text(
+        re.sub("(?m)^data: .*\n", "", text).split("supply:")[0] + data
+    )
+    rows = [{**ROW, "set": f"{place}"}, {**ROW, "set": "runs/b"}]
+    content = {"results": [{**row, "confusion": [[3, 1], [0, 4]]} for row in rows]}
+    report([place, written(tmp_path, "r.json", content)], tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "secret" not in page
+    for told in ("data: photos", "path: pools/a", "--data photos", "runs/b", "- b\n"):
+        assert told in page
+
+
 def test_words_from_elsewhere_stay_words(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 255, (12, 8, 8)).astype(np.uint8)
     names = np.array([EVIL, "a\"b'&c"])[np.arange(12) % 2]
@@ -195,6 +221,13 @@ def test_accuracies() -> None:
         ),
         (
             {
+                "results": [{**ROW, "difference": 2.0, "these_sets_only": True}],
+                "reference": "random",
+            },
+            ["+2.0 †", "speaks of these sets only"],
+        ),
+        (
+            {
                 "results": [
                     {
                         "method": "herding",
@@ -230,6 +263,14 @@ def test_results(content: dict[str, Any], told: list[str], tmp_path: Path) -> No
     words = " ".join(Tags((tmp_path / "r.html").read_text(encoding="utf-8")).words)
     for one in told:
         assert one in words
+
+
+def test_rows_without_a_budget_are_named_without_one(tmp_path: Path) -> None:
+    row = {"method": "none", "ipc": None, "mean": 50.0, "std": 1.0, "n": 5}
+    content = {"results": [row, {**row, "method": "dm", "ipc": 10}]}
+    report([written(tmp_path, "r.json", content)], tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "none 50.0 ± 1.0; dm, 10 50.0 ± 1.0" in text
 
 
 def test_confusion(tmp_path: Path) -> None:
@@ -279,6 +320,19 @@ def test_recordings_can_be_heard(tmp_path: Path) -> None:
         sound = base64.b64decode(strip.sound.partition("base64,")[2])
         assert sound[:4] == b"RIFF"
         assert len(sound) == 44 + 2 * 2000
+
+
+def test_spectrograms_are_shown_as_pictures_of_sets_show_them(tmp_path: Path) -> None:
+    images = torch.rand(6, 1, 64, 64).numpy().astype(np.float32) * 2 - 5
+    one = select_random(load((images, np.arange(6) % 2)), ipc=1)
+    config = {**one.about.config, "sample_rate": 2000}
+    chosen = CondensedSet(one.stored, dataclasses.replace(one.about, config=config))
+    found = gallery(SetPart("x", chosen, 1, 0, ((0, chosen),)))
+    assert found.scale is not None
+    sheet = np.asarray(bare_picture(chosen))
+    for row, strip in enumerate(found.strips):
+        top = 2 + row * 66
+        np.testing.assert_array_equal(pixels_of(strip.frames[0]), sheet[top : top + 64, 2:66])
 
 
 def test_the_command(

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from condensery.utils.escape import markdown, printable
-from condensery.utils.files import whole_file
-from condensery.utils.plotting import pyplot
+from condensery.utils.plotting import Line, curves, drawing
 from condensery.utils.text import size_text, table
 
 from .tables import csv_of, spread
@@ -108,22 +107,18 @@ class Adaptation:
         Raises:
             UsageError: where matplotlib is not installed.
         """
-        plt = pyplot()
-        figure, axes = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
+        lines = []
         for name in dict.fromkeys(one.name for one in self.rows if one.ipc is not None):
             held = [one for one in self.rows if one.name == name]
-            at = [one.ipc for one in held]
-            mean, std = (np.array([of(one.accuracies) for one in held]) for of in (np.mean, np.std))
-            axes.plot(at, mean, marker="o", label=name)
-            axes.fill_between(at, mean - std, mean + std, alpha=0.2)
-        for one in self.rows:
-            if one.ipc is None:
-                axes.axhline(np.mean(one.accuracies), linestyle="--", color="grey", linewidth=1)
-                axes.annotate(one.name, (axes.get_xlim()[0], np.mean(one.accuracies)), fontsize=8)
-        axes.set_xlabel("images of each class")
-        axes.set_ylabel("accuracy, %")
-        axes.set_title(f"{self.facts['source']} to {self.facts['target']}", fontsize=10)
-        axes.legend(fontsize=8)
-        with whole_file(path) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:] or "png", dpi=150)
-        plt.close(figure)
+            mean, std = ([float(f(one.accuracies)) for one in held] for f in (np.mean, np.std))
+            at = tuple(float(one.ipc or 0) for one in held)
+            lines.append(Line(name, at, tuple(mean), tuple(std)))
+        with drawing(path, 5.5, 3.8) as axes:
+            curves(axes, lines, "images of each class", "accuracy, %")
+            for one in self.rows:
+                if one.ipc is None:
+                    mean_ = np.mean(one.accuracies)
+                    axes.axhline(mean_, linestyle="--", color="grey", linewidth=1)
+                    axes.annotate(one.name, (axes.get_xlim()[0], mean_), fontsize=8)
+            axes.set_xticks(sorted({x for line in lines for x in line.x}))
+            axes.set_title(f"{self.facts['source']} to {self.facts['target']}")

@@ -10,8 +10,7 @@ import numpy as np
 
 from condensery._version import __version__
 from condensery.utils.escape import markdown, printable
-from condensery.utils.files import whole_file
-from condensery.utils.plotting import pyplot
+from condensery.utils.plotting import Line, curves, drawing
 from condensery.utils.text import size_text, table
 
 from .tables import csv_of
@@ -157,9 +156,8 @@ class Continual:
     def note(self) -> str:
         """What the numbers mean."""
         one = self.curves[0]
-        over = "tasks so far" if self.by_task else "classes seen"
         return (
-            f"{one.data}: accuracy in percent over all {over}, last epoch, mean ± std of n="
+            f"{one.data}: accuracy in percent over all {self._over}, last epoch, mean ± std of n="
             f"{len(one.runs)} ({one.seeds} {'runs' if self.by_task else 'orders'} × {one.nets} "
             f"networks), {one.memory} images of each class, {one.strategy}, {one.net}, seed "
             f"{one.seed}; forgetting in points, after the last step; {one.plan}"
@@ -192,21 +190,18 @@ class Continual:
         Raises:
             UsageError: where matplotlib is not installed.
         """
-        plt = pyplot()
-        figure, axes = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
-        for one in self.curves:
-            found = one.accuracies
-            at = np.arange(1, len(one.classes) + 1) if self.by_task else np.array(one.classes)
-            mean, std = found.mean(0), found.std(0)
-            axes.plot(at, mean, marker="o", markersize=3.5, label=one.name)
-            axes.fill_between(at, mean - std, mean + std, alpha=0.2)
-        axes.set_xticks(at)
-        if self.by_task:
-            axes.set_xticklabels([names[0] for names in self.orders[0]])
-        axes.set_xlabel("tasks so far" if self.by_task else "classes seen")
-        axes.set_ylabel("accuracy, %")
-        axes.set_title(f"{self.curves[0].data}, {self.curves[0].strategy}", fontsize=10)
-        axes.legend(fontsize=8)
-        with whole_file(path) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:] or "png", dpi=150)
-        plt.close(figure)
+        with drawing(path, 5.5, 3.8) as axes:
+            curves(axes, list(map(self._line, self.curves)), self._over, "accuracy, %")
+            axes.set_xticks(self._line(self.curves[0]).x)
+            if self.by_task:
+                axes.set_xticklabels([names[0] for names in self.orders[0]])
+            axes.set_title(f"{self.curves[0].data}, {self.curves[0].strategy}")
+
+    @property
+    def _over(self) -> str:
+        return "tasks so far" if self.by_task else "classes seen"
+
+    def _line(self, one: Curve) -> Line:
+        found = one.accuracies
+        at = range(1, len(one.classes) + 1) if self.by_task else one.classes
+        return Line(one.name, tuple(at), tuple(found.mean(0)), tuple(found.std(0)))

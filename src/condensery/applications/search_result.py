@@ -13,8 +13,7 @@ import numpy as np
 
 from condensery._version import __version__
 from condensery.utils.escape import markdown, printable
-from condensery.utils.files import whole_file
-from condensery.utils.plotting import pyplot
+from condensery.utils.plotting import COLOURS, drawing
 from condensery.utils.text import table, time_text
 
 from .tables import csv_of
@@ -179,21 +178,16 @@ class Search:
         Raises:
             UsageError: where matplotlib is not installed.
         """
-        plt = pyplot()
         shown = self.rows[:-1]
-        size = (3.2 * len(shown), 3.2)
-        figure, grid = plt.subplots(
-            1, len(shown), figsize=size, squeeze=False, layout="constrained"
-        )
-        for axes, one in zip(grid[0], shown, strict=True):
-            axes.scatter(one.test, self.whole.test, s=12)
-            best = one.best
-            axes.scatter([one.test[best]], [self.whole.test[best]], s=40, marker="*")
-            rho = self._row(one)["spearman_all"]
-            told = "-" if rho is None else f"{rho:.2f}"
-            axes.set_title(f"{one.name}, ρ = {told}", fontsize=9)
-            axes.set_xlabel("test accuracy on the proxy, %", fontsize=8)
-        grid[0][0].set_ylabel("on the whole split, %", fontsize=8)
-        with whole_file(path) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:] or "png", dpi=150)
-        plt.close(figure)
+        with drawing(path, 3.2 * len(shown), 3.2, ncols=len(shown), squeeze=False) as grid:
+            for axes, one in zip(grid[0], shown, strict=True):
+                axes.scatter(one.test, self.whole.test, s=12, color=COLOURS[0])
+                best = one.best
+                axes.scatter(
+                    [one.test[best]], [self.whole.test[best]], s=60, marker="*", color=COLOURS[1]
+                )
+                rho = self._row(one)["spearman_all"]
+                told = "-" if rho is None else f"{rho:.2f}"
+                axes.set_title(f"{one.name}, ρ = {told}")
+                axes.set_xlabel("test accuracy on the proxy, %")
+            grid[0][0].set_ylabel("on the whole split, %")

@@ -12,7 +12,7 @@ from condensery.data import Data, load
 from condensery.errors import UsageError
 from condensery.runtime.malloc import keep_memory
 from condensery.utils.output import put_error
-from condensery.utils.plotting import pyplot
+from condensery.utils.plotting import check_drawing
 from condensery.utils.progress import Progress
 from condensery.utils.signals import Interrupted, interruptible
 from condensery.utils.text import plural, time_text
@@ -28,10 +28,7 @@ def begin(options: Any) -> Running:
     keep_memory()
     if options.iterations is not None and options.iterations < 0:
         raise UsageError(f"--iterations must be at least 0, got {options.iterations}")
-    if options.picture:
-        if Path(options.picture).suffix.lower() not in (".png", ".svg", ".pdf"):
-            raise UsageError(f"--picture must end in .png, .svg or .pdf, got {options.picture}")
-        pyplot()
+    check_drawing(options.picture, "--picture")
     return Running(options.plan, options.device, options.threads, options.quiet, printer(options))
 
 

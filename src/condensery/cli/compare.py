@@ -11,6 +11,7 @@ from condensery.evaluation.run import EvaluationSettings, shown_by
 from condensery.runtime.distributed import Ranks, check_device, joined
 from condensery.runtime.malloc import keep_memory
 from condensery.utils.output import put_error
+from condensery.utils.plotting import check_drawing
 from condensery.utils.progress import Progress
 from condensery.utils.signals import interruptible
 
@@ -27,6 +28,7 @@ def _compare(options: Any, ranks: Ranks) -> int:
     """Train and test what is missing; print and write one table."""
     keep_memory()
     check_device(options.device, ranks)
+    check_drawing(options.plot, "--plot")
     names = list(options.set)
     out = folder_of(options.out, Path("runs") / "compare")
     how = EvaluationSettings(
@@ -65,5 +67,8 @@ def _compare(options: Any, ranks: Ranks) -> int:
             return 128 + (stops[0] if stops else signal.SIGINT)
     files = [(options.csv, found.csv), (options.markdown, found.markdown)]
     lines = found.text().splitlines()
+    if options.plot and ranks.first:
+        found.picture(options.plot)
+        lines.append(f"drawing: {options.plot}")
     conclude(options, found.as_dict(), lines, files, speaks=ranks.first)
     return 0

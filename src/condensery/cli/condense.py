@@ -34,13 +34,14 @@ from condensery.utils.checkpoint import Every
 from condensery.utils.facts import note_facts
 from condensery.utils.files import check_no_link
 from condensery.utils.output import put_error
+from condensery.utils.plotting import check_drawing
 from condensery.utils.signals import Interrupted
 from condensery.utils.text import minutes_text, plural, size_text, time_text
 
 from . import evaluate_at as curves
 from .found_out import FoundOut, found_out, recipe_for
 from .in_minutes import Asked, begun, default_out, ipc_for
-from .shared import conclude, facts_of_set, folder_of, next_line, printer
+from .shared import conclude, facts_of_set, folder_of, next_line, printer, show_picture
 
 #: What --dry-run tells the iterations of, where no time is given.
 _USUAL_MINUTES = 10.0
@@ -100,7 +101,7 @@ def condense_sets(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> 
                     f"so does: {_resume(out, config)}"
                 )
             return 128 + stop.number
-    lines = [] if options.dry_run else [next_line(out)]
+    lines = [] if options.dry_run else [*curves.drawn(results, options, ranks), next_line(out)]
     conclude(options, {"runs": results}, lines, speaks=ranks.first)
     return 0
 
@@ -114,6 +115,9 @@ def _check(options: Any, ranks: Ranks) -> None:
         raise UsageError(f"--sets must be at least 1, got {options.sets}")
     if options.minutes is not None and not 0 < options.minutes < float("inf"):
         raise UsageError(f"--minutes must be positive, got {options.minutes:g}")
+    if options.evaluate_plot and not options.evaluate_at:
+        raise UsageError("--evaluate-plot draws what --evaluate-at finds; add --evaluate-at 0,100")
+    check_drawing(options.evaluate_plot, "--evaluate-plot")
     if options.bytes is not None and options.ipc is not None:
         raise UsageError("--bytes and --ipc are mutually exclusive: give one of them")
     if options.dry_run and not ranks.alone:
@@ -270,6 +274,8 @@ def _condense_one(
         if ranks.first:
             _say_how_it_ended(folder, config, condensed, say)
     say(f"picture: {folder.path / 'images.png'}")
+    if options.picture and ranks.first:
+        show_picture(folder.path / "images.png", options)
     found = ranks.on_rank_zero(lambda: curves.evaluated(data, config, folder, options, curve, say))
     return {"out": str(folder.path), **facts_of_set(condensed), **(found or {})}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from condensery.condensation.run_folder import RunFolder
@@ -9,6 +11,8 @@ from condensery.config.schema import RunConfig
 from condensery.data import Data
 from condensery.errors import UsageError, unknown_name
 from condensery.evaluation.curve import accuracy_curve, kept_at, parse_iterations
+from condensery.evaluation.drawings import draw_curves
+from condensery.runtime.distributed import Ranks
 from condensery.runtime.malloc import keep_memory
 from condensery.training.protocol import protocol_names
 from condensery.utils.progress import Progress
@@ -75,6 +79,16 @@ def evaluated(
     ]
     say(*table(head, lines).splitlines())
     return {"accuracy_at": rows}
+
+
+def drawn(results: Sequence[Mapping[str, Any]], options: Any, ranks: Ranks) -> list[str]:
+    """Draw the accuracies of all sets of a command; a line about it."""
+    named = {Path(one["out"]).name: one.get("accuracy_at") for one in results}
+    found = {f"set {name}": rows for name, rows in named.items() if rows}
+    if not options.evaluate_plot or not found or not ranks.first:
+        return []
+    draw_curves(found, Path(options.evaluate_plot))
+    return [f"drawing: {options.evaluate_plot}"]
 
 
 def _where(folder: RunFolder, options: Any) -> dict[str, Any]:

@@ -111,10 +111,14 @@ class CondenseFlags(OutputFlags, PlanFlags, DataFlags, CheckpointFlags):
     """With --evaluate-at: networks per set."""
     evaluate_epochs: int | None = None
     """With --evaluate-at: fewer epochs than the protocol's."""
+    evaluate_plot: str | None = None
+    """With --evaluate-at: draw the accuracies into this file, .png, .svg or .pdf."""
     trust_imports: bool = False
     """Import the classes that a recipe file or --config names; their code runs here."""
     dry_run: bool = False
     """Estimate time and memory from a few measured steps, and write nothing."""
+    picture: bool = False
+    """Show the finished set in the terminal, where that is kitty, Ghostty, iTerm2 or WezTerm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,6 +288,8 @@ class ReproduceFlags(OutputFlags, PlanFlags):
     """Random seed."""
     out: str | None = None
     """Folder of sets and results (default runs/reproduce); the same command continues."""
+    plot: str | None = None
+    """Draw our numbers beside the published ones into this file, .png, .svg or .pdf."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,6 +322,8 @@ class CompareFlags(OutputFlags, PlanFlags, DataFlags):
     """Write the table to this file as comma-separated values."""
     markdown: str | None = None
     """Write the table to this file in Markdown."""
+    plot: str | None = None
+    """Draw the table into this file, .png, .svg or .pdf."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,7 +331,10 @@ class ShowFlags(OutputFlags):
     """Describe a condensed set: contents, size and origin; draw it."""
 
     picture: str | None = None
-    """Draw the picture into this PNG file; the run folder's images.png by default."""
+    """Draw the picture into this PNG file, with class names and a scale; by default the run
+    folder's images.png is named."""
+    plain: bool = False
+    """With --picture: the images alone, without names and scale."""
 
 
 @dataclass(frozen=True, kw_only=True)

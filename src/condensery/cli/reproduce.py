@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from condensery.data.catalogue import lies_here
 from condensery.errors import UsageError
 from condensery.reproduction import Experiment, Unmapped, experiment_of
+from condensery.reproduction.picture import Pair, draw_pairs
 from condensery.reproduction.published import Published, pick, table
 from condensery.reproduction.records import Record, read_records
 from condensery.reproduction.status import page, status_of, status_table, statuses, tried_table
@@ -18,6 +19,7 @@ from condensery.runtime.malloc import keep_memory
 from condensery.runtime.provenance import checkout
 from condensery.utils.files import check_writable
 from condensery.utils.output import put_error
+from condensery.utils.plotting import check_drawing
 from condensery.utils.screen import columns as screen_columns
 from condensery.utils.screen import fitting_table, wrapped
 from condensery.utils.text import plural, time_text
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 def reproduce(options: Any) -> int:
     """Run rows, list them, or tell what was reproduced."""
+    check_drawing(options.plot, "--plot")
+    if options.plot and options.list and not options.status:
+        raise UsageError("--plot draws numbers, and --list has none of ours; leave one of them out")
     if options.status:
         return _status(options)
     if options.markdown or options.results:
@@ -145,6 +150,8 @@ def _status(options: Any) -> int:
     tried = tried_table(found)
     lines += ["", *tried.splitlines()] if tried else []
     lines += [f"page: {options.markdown}"] if options.markdown else []
+    shown = [record for held in found.values() for one in held for record in one.records]
+    lines += _drawn([(r.row, r.mean, r.std) for r in shown], options)
     rows = [
         {"address": c.row.address, "status": c.status, "reason": c.reason}
         for held in found.values()
@@ -234,9 +241,21 @@ def _run_rows(options: Any, ranks: Ranks) -> int:
         *_summary(results).splitlines(),
         f"next: condensery reproduce --status --results {shlex.quote(str(out / 'results'))}",
     ]
+    if ranks.first:
+        lines += _drawn([(row, made["mean"], made["std"]) for row, made in results], options)
     made_all = {"results": [made for _, made in results]}
     conclude(options, made_all, lines, speaks=ranks.first)
     return 0
+
+
+def _drawn(pairs: list[Pair], options: Any) -> list[str]:
+    """Draw our numbers beside the published ones, if asked to; a line about it."""
+    if not options.plot:
+        return []
+    if not pairs:
+        return ["drawing: none, since no row was run"]
+    draw_pairs(pairs, Path(options.plot))
+    return [f"drawing: {options.plot}"]
 
 
 def _announce(row: Published, experiment: Experiment, amount: Amount, say: Any) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,9 @@ from condensery.sets.condensed import CondensedSet, load_sets
 from condensery.sets.foreign import is_foreign
 from condensery.utils.facts import note_facts
 from condensery.utils.files import write_json, write_text
-from condensery.utils.output import put
+from condensery.utils.output import put, put_as_is
 from condensery.utils.screen import flowing
+from condensery.utils.terminal_pictures import in_terminal, terminal_kind
 
 #: What ``--json`` takes for standard output.
 STANDARD_OUTPUT = "-"
@@ -187,6 +191,15 @@ def printer(options: Any, speaks: bool = True) -> Callable[..., None]:
     if silent or not speaks:
         return lambda *lines: None
     return lambda *lines: put(*(part for line in lines for part in flowing(line)))
+
+
+def show_picture(file: Path, options: Any) -> None:
+    """Show a PNG in the terminal, where that can and lines for people are printed."""
+    kind = terminal_kind(os.environ) if sys.stdout is not None and sys.stdout.isatty() else None
+    if kind is None or options.quiet or options.json == STANDARD_OUTPUT:
+        return
+    with suppress(OSError):  # the picture could not be written, or nobody reads any more
+        put_as_is(in_terminal(file.read_bytes(), kind))
 
 
 def conclude(

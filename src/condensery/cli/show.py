@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from condensery.errors import UsageError
+from condensery.sets.annotated import save_annotated
 from condensery.sets.condensed import load_sets
 from condensery.sets.picture import save_picture
 from condensery.sets.places import places_of_sets
@@ -25,10 +27,11 @@ def show(options: Any) -> int:
     extra = condensed.formation_bytes
     home = places_of_sets(path)[0]  # a picture of several sets is that of the one described
     picture = Path(options.picture) if options.picture else home / "images.png"
+    if options.plain and not options.picture:
+        raise UsageError("--plain says how --picture FILE is drawn; add --picture FILE")
     if options.picture:
         check_writable(picture, "--picture")
-    if options.picture:
-        save_picture(condensed, picture)
+        save_annotated(condensed, picture, plain=options.plain)
     elif home.is_dir() and not picture.exists():
         with suppress(OSError):  # the folder may be someone else's, who lets others read
             save_picture(condensed, picture)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ import torch
 from condensery.config.schema import RunConfig
 from condensery.data import Data
 from condensery.runtime.plan import Plan
+from condensery.runtime.usage import peak_memory
 
 from .loop import Condenser
 
@@ -95,7 +95,7 @@ def dry_run(data: Data, config: RunConfig, plan: Plan, *, compiles: bool = False
         network_seconds=a_network,
         steps=steps,
         seconds=max(0.0, first - fresh) + iterations * (steps * later + a_network),
-        memory_bytes=_peak(plan.device),
+        memory_bytes=peak_memory(plan.device),
         stored_bytes=result.stored_bytes,
         decoded_images=len(result),
         measured_classes=None if part is None else 1,
@@ -158,14 +158,3 @@ def _seconds(run: Condenser, action: Callable[[], _T]) -> tuple[_T, float]:
     if run.task.device.type == "cuda":
         torch.cuda.synchronize(run.task.device)
     return made, time.perf_counter() - began
-
-
-def _peak(device: str) -> int:
-    if device.startswith("cuda"):
-        return int(torch.cuda.max_memory_allocated(device))
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return 0
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

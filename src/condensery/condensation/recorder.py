@@ -12,6 +12,7 @@ from condensery.errors import (
     UsageError,
 )
 from condensery.runtime.distributed import Ranks
+from condensery.runtime.usage import Usage
 from condensery.utils.checkpoint import Every
 from condensery.utils.progress import Progress
 from condensery.utils.signals import Interrupted
@@ -56,12 +57,14 @@ class Recorder:
         minutes: float | None,
         keep: Collection[int],
         ranks: Ranks,
+        usage: Usage,
         warn: Callable[[str], None] | None = None,
     ) -> None:
         self.ranks = ranks
         self._warn = warn or (lambda text: progress.say(f"condensery: {text}"))
         held = folder.facts()
         self.folder = folder
+        self._usage = usage
         self.progress = progress
         self.stops = stops
         self.every = every
@@ -102,6 +105,7 @@ class Recorder:
             self._stalls = Stalls(run.plan.threads if run.plan.device == "cpu" else 1)
         if (notice := self._stalls.step()) is not None:
             self.warn(notice)
+        self._usage.look()
         # Clocks and signals differ from rank to rank: what one has seen all of them do.
         here = self.stops[0] if self.stops else 0, int(self._due(run)), int(self._over())
         stop, due, over = self.ranks.all_reduce_max(*here)
@@ -164,6 +168,7 @@ class Recorder:
                 seconds=self.seconds,
                 checkpoint_seconds=round(spent, 3),
                 loss_at_the_start=self.drift.start,
+                **self._usage.facts(),
                 **_traffic(run),
             )
 

@@ -31,8 +31,8 @@ Status = Literal["new", "unfinished", "timed", "grown", "finished"]
 Ended = Literal["iterations", "converged", "minutes"]
 #: Types of those facts in ``run.json`` that a run reads again.
 _FACTS: dict[str, tuple[type[Any], ...]] = {
-    **dict.fromkeys(("seconds", "checkpoint_seconds"), (int, float)),
-    **dict.fromkeys(("sets", "begun_ranks", "asked_threads"), (int,)),
+    **dict.fromkeys(("seconds", "checkpoint_seconds", "energy_joules"), (int, float)),
+    **dict.fromkeys(("sets", "begun_ranks", "asked_threads", "peak_memory_bytes"), (int,)),
     **dict.fromkeys(("ended", "fingerprint"), (str,)),
     **dict.fromkeys(("plan", "evaluate_at"), (dict,)),
     "loss_at_the_start": (list,),

@@ -18,6 +18,7 @@ from condensery.errors import (
 )
 from condensery.runtime.distributed import ALONE, Ranks
 from condensery.runtime.plan import Plan
+from condensery.runtime.usage import Usage
 from condensery.sets.condensed import CondensedSet
 from condensery.utils.checkpoint import Every
 from condensery.utils.locks import in_use
@@ -81,8 +82,10 @@ def carry_out(
         with Progress(
             config.iterations, "iterations", quiet=quiet, done=run.iteration, minutes=left
         ) as progress:
+            usage = Usage(plan.device, folder.facts())
+            at = every or Every()
             recorder = Recorder(
-                folder, config, progress, stops, every or Every(), minutes, keep, ranks, warn
+                folder, config, progress, stops, at, minutes, keep, ranks, usage, warn
             )
             condensed, ended = _guarded(run, recorder, folder, after_iteration)
             recorder.save(run)

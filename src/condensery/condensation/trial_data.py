@@ -12,8 +12,8 @@ from condensery import nets
 from condensery.config.schema import RunConfig
 from condensery.data import Data, LabelledSet
 from condensery.errors import DataError
+from condensery.methods.pools.networks import divide
 from condensery.methods.pools.store import Pool
-from condensery.methods.pools.train import divide
 
 #: Most images that are held out, of all classes together, and their largest share of a class.
 _HELD_OUT, _SHARE = 1000, 0.2

@@ -17,7 +17,8 @@ from condensery.utils.renamed import old_names
 from .cache import CELLS as CELLS
 from .cache import Keeper, KeptCells, store_folder
 from .cell import Cell
-from .comparison_table import Compared, Comparison
+from .compared import Compared
+from .comparison_table import Comparison
 from .result import Result
 from .rows import Row, rows_of
 from .run import (

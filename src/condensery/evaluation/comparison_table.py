@@ -6,14 +6,17 @@ import csv as csv_files
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from condensery.utils.escape import csv_text, markdown
 from condensery.utils.screen import fitting_table, wrapped
 from condensery.utils.text import plural, size_text, table, time_text
 
-from .result import Result, accuracy_text, frame, small_test_notes
-from .significance import CONFIDENCE, Difference
+from .compared import Compared
+from .drawings import draw_comparison
+from .result import accuracy_text, frame, small_test_notes
+from .significance import CONFIDENCE
 
 #: Marks what was tested on networks: it speaks of the sets at hand.
 _MARK = "†"
@@ -113,40 +116,6 @@ def _notes(comparison: Comparison) -> list[str]:
     return notes
 
 
-@dataclass(frozen=True)
-class Compared:
-    """One row of the table: a result, and what it is beside others of its network and protocol."""
-
-    result: Result
-    """Accuracies with n, mean and std."""
-    asked: str
-    """Protocol as it was requested; the result's says what was changed."""
-    relative: float | None = None
-    """Mean accuracy in percent of the whole training split's, where that is in the table."""
-    difference: Difference | None = None
-    """To the reference; None for the reference itself, and where there is none."""
-    p_corrected: float | None = None
-    """Corrected for the number of tests in the table (Holm)."""
-    bound: str | None = None
-    """How the whole training split was trained that ``relative`` is in percent of."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: those of :class:`Result`, and the comparison's."""
-        held = self.difference
-        return {
-            **self.result.as_dict(),
-            "relative": self.relative,
-            "relative_to": self.bound,
-            "difference": None if held is None else held.difference,
-            "interval": None if held is None or held.interval is None else list(held.interval),
-            "p": None if held is None else held.p,
-            "p_corrected": self.p_corrected,
-            "units": None if held is None else held.units,
-            "these_sets_only": None if held is None else held.these_sets_only,
-            "why_not_tested": None if held is None else held.why_not,
-        }
-
-
 @dataclass(frozen=True, repr=False)
 class Comparison:
     """The table of a comparison."""
@@ -202,6 +171,14 @@ class Comparison:
     def markdown(self) -> str:
         """The table in Markdown."""
         return markdown_table(self)
+
+    def picture(self, path: str | Path) -> None:
+        """Draw the rows, and the tested differences beside them, as PNG, SVG or PDF.
+
+        Raises:
+            UsageError: where matplotlib is not installed.
+        """
+        draw_comparison(self.rows, self.reference, self.tested_on, Path(path))
 
     def csv(self) -> str:
         """The table as comma-separated values, with unrounded numbers."""

@@ -10,23 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from condensery.errors import UsageError
-from condensery.utils.plotting import pyplot
+from condensery.utils.plotting import (
+    Line,
+    Point,
+    curves,
+    finite,
+    points,
+    points_height,
+    pyplot,
+    style,
+)
 
-#: Colours that colour-blind people tell apart (Okabe and Ito, 2008), readable on light and dark.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
 #: Stands for the page's text colour, until the drawing is in the page.
 _INK = "#010203"
-
-
-@dataclass(frozen=True)
-class Line:
-    """A curve: points, and their spread where there is one."""
-
-    name: str
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    spread: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,43 +53,34 @@ def chart(title: str, lines: Sequence[Line], x: str, y: str, *, log: bool = Fals
         y: what the vertical axis shows, with its unit.
         log: whether the vertical axis is logarithmic, where all values are positive.
     """
-    lines = [kept for line in lines if len((kept := _finite(line)).x) > 1]
+    lines = [kept for line in lines if len((kept := finite(line)).x) > 1]
     if not lines:
         return None
     plot = pyplot()
     with plot.rc_context(_style(title)):
         figure, axes = plot.subplots(figsize=(6.4, 3.2), layout="constrained")
-        for number, line in enumerate(lines):
-            _draw(axes, line, number)
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
+        curves(axes, lines, x, y)
         if log and all(value > 0 for line in lines for value in line.y):
             axes.set_yscale("log")
             # Words instead of formulas, which an SVG in a page does not set.
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}")
-        if len(lines) > 1:
-            axes.legend(frameon=False)
         svg = _svg(plot, figure)
     ends = "; ".join(f"{line.name} from {line.y[0]:.4g} to {line.y[-1]:.4g}" for line in lines)
     return Chart(title, svg, f"{title}: {y} over {x}. {ends}.")
 
 
-def bars(title: str, rows: Sequence[tuple[str, float, float]], x: str) -> Chart | None:
+def bars(title: str, rows: Sequence[Point], x: str) -> Chart | None:
     """A point with its spread for each row, the first on top; None where there is one row."""
-    rows = [row for row in rows if math.isfinite(row[1]) and math.isfinite(row[2])]
+    rows = [row for row in rows if math.isfinite(row.value) and math.isfinite(row.spread)]
     if len(rows) < 2:
         return None
     plot = pyplot()
     with plot.rc_context(_style(title)):
-        figure, axes = plot.subplots(figsize=(6.4, 0.8 + 0.32 * len(rows)), layout="constrained")
-        for place, (_, mean, spread) in enumerate(rows):
-            colour = COLOURS[0]
-            axes.errorbar(mean, -place, xerr=spread, fmt="o", color=colour, capsize=3)
-        axes.set_yticks([-place for place in range(len(rows))], [row[0] for row in rows])
-        axes.set_xlabel(x)
+        figure, axes = plot.subplots(figsize=(6.4, points_height(rows)), layout="constrained")
+        points(axes, rows, x)
         svg = _svg(plot, figure)
-    told = "; ".join(f"{name} {mean:.1f} ± {spread:.1f}" for name, mean, spread in rows)
+    told = "; ".join(f"{row.name} {row.value:.1f} ± {row.spread:.1f}" for row in rows)
     return Chart(title, svg, f"{title}: {x}. {told}.")
 
 
@@ -118,43 +105,12 @@ def supply_lines(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Line]:
     return found
 
 
-def _finite(line: Line) -> Line:
-    spread = line.spread or (0.0,) * len(line.x)
-    kept = [
-        point
-        for point in zip(line.x, line.y, spread, strict=True)
-        if all(math.isfinite(value) for value in point)
-    ]
-    x, y, s = (tuple(point[i] for point in kept) for i in range(3))
-    return Line(line.name, x, y, s if line.spread else ())
-
-
-def _draw(axes: Any, line: Line, number: int) -> None:
-    colour = COLOURS[number % len(COLOURS)]
-    marker = _MARKERS[number % len(_MARKERS)] if len(line.x) <= 30 else None
-    axes.plot(line.x, line.y, color=colour, marker=marker, markersize=4, label=line.name)
-    if line.spread:
-        low = [y - s for y, s in zip(line.y, line.spread, strict=True)]
-        high = [y + s for y, s in zip(line.y, line.spread, strict=True)]
-        axes.fill_between(line.x, low, high, color=colour, alpha=0.2, linewidth=0)
-
-
 def _style(title: str) -> dict[str, Any]:
-    names = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+    clear = ("figure.facecolor", "axes.facecolor", "savefig.facecolor")
     return {
-        **dict.fromkeys(names, _INK),
-        "figure.facecolor": "none",
-        "axes.facecolor": "none",
-        "savefig.facecolor": "none",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.alpha": 0.25,
-        "grid.color": _INK,
-        "font.size": 9,
-        "svg.fonttype": "none",  # words stay words
+        **style(_INK),
+        **dict.fromkeys(clear, "none"),
         "svg.hashsalt": title,  # the same drawing is the same bytes
-        "text.parse_math": False,  # a $ in a name is a $
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from .names import shown
 from .sources import ResultPart
 
 #: Classes of which a matrix can still be read.
@@ -38,7 +39,9 @@ def confusions(part: ResultPart) -> list[Confusion]:
         known = isinstance(names, list) and len(names) == len(counts)
         words = tuple(map(str, names)) if known else tuple(map(str, range(len(counts))))
         percent = tuple(tuple(100 * value / max(1, sum(line)) for value in line) for line in counts)
-        title = ", ".join(str(row[name]) for name in ("set", "net", "protocol") if name in row)
+        title = ", ".join(
+            shown(str(row[name])) for name in ("set", "net", "protocol") if name in row
+        )
         found.append(Confusion(title, words, percent))
     return found
 

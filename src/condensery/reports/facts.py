@@ -8,6 +8,7 @@ from typing import Any
 
 from condensery.utils.text import plural, shape_text, size_text, time_text
 
+from .names import shown
 from .sources import SetPart
 
 Lines = list[tuple[str, str]]
@@ -21,11 +22,12 @@ def summary(part: SetPart) -> Lines:
     each = len(condensed.labels) // len(condensed.stored)
     decoded = f", decoded to {each} training images per class" if each != about.ipc else ""
     return [
-        ("set", f"{part.name}{several}"),
+        ("set", f"{shown(part.name)}{several}"),
         ("method", about.method),
         (
             "stored",
-            f"{about.ipc} images' worth per class, {len(condensed.stored)} classes{decoded}",
+            f"the size of {plural(about.ipc, 'image')} per class, {len(condensed.stored)} classes"
+            f"{decoded}",
         ),
         ("images", f"{len(condensed.labels)} of {shape}"),
         (
@@ -66,7 +68,10 @@ def making(part: SetPart) -> Lines:
         lines.append(("machine", ", ".join(str(one) for one in told if one)))
     for name, unit in (("peak_memory_bytes", size_text), ("energy_joules", _joules)):
         if isinstance(facts.get(name), int | float):
-            lines.append((name.rpartition("_")[0].replace("_", " "), unit(facts[name])))
+            what = name.rpartition("_")[0]
+            whose = facts.get(f"{what}_of")
+            told_ = f"{unit(facts[name])}{f' ({whose})' if whose else ''}"
+            lines.append((what.replace("_", " "), told_))
     if versions:
         lines.append(("versions", ", ".join(f"{k} {v}" for k, v in versions.items())))
     if plan:
@@ -82,9 +87,9 @@ def command(part: SetPart) -> str | None:
     data = part.settings.get("data")
     if "select" in part.settings:
         return None
-    words = ["condensery", "condense", "--config", f"{part.name}/recipe.yaml"]
+    words = ["condensery", "condense", "--config", f"{shown(part.name)}/recipe.yaml"]
     if isinstance(data, str):
-        words += ["--data", data]
+        words += ["--data", shown(data)]
     return shlex.join([*words, "--out", "runs/again"])
 
 

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from condensery import nets
 from condensery.data import Data, load
-from condensery.data.catalogue import lies_here
+from condensery.data.catalogue import as_meant_in, lies_here
 from condensery.errors import DataError, UsageError
 from condensery.runtime.randomness import fork_rng, stream
+from condensery.sets.picture import is_sound
 
+from .names import shown
 from .pictures import png
 from .sources import SetPart
 
@@ -72,9 +74,12 @@ def neighbours(part: SetPart, spec: str | None) -> Neighbours:
     try:
         data = _loaded(part, named)
     except (DataError, UsageError, OSError) as error:
-        return Neighbours(missing=f"{named} could not be read: {error}")
+        why = str(error).replace(named, shown(named))
+        return Neighbours(missing=f"{shown(named)} could not be read: {why}")
     if data.train.fingerprint != part.condensed.about.source.fingerprint:
-        return Neighbours(missing=f"{named} holds other images than those that were condensed")
+        return Neighbours(
+            missing=f"{shown(named)} holds other images than those that were condensed"
+        )
     return _found(part, data)
 
 
@@ -82,6 +87,7 @@ def _local_spec(part: SetPart) -> str | None:
     """The data set that the run recorded, if reading it needs no network."""
     name = part.settings.get("data")
     name = name if isinstance(name, str) else part.condensed.about.source.name
+    name = as_meant_in(part.facts.get("started_in"), name)
     here = name == "digits" or lies_here(name) or Path(name).exists()
     return name if here else None
 
@@ -127,7 +133,8 @@ def _pairs(
     usual = float((theirs - shuffled).norm(dim=1).median().clamp(min=1e-12))
     pairs = []
     for k, row in enumerate(distances.argmin(1).tolist()):
-        ours_, theirs_ = (png(_shown(image, part)) for image in (made[k], real[row]))
+        both = (_shown(image, part) for image in (made[k], real[row]))
+        ours_, theirs_ = (png(image, sound=is_sound(part.condensed)) for image in both)
         pairs.append(Neighbour(ours_, theirs_, float(distances[k, row]) / usual))
     return ClassNeighbours(name, tuple(pairs))
 

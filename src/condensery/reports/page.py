@@ -12,13 +12,16 @@ from condensery._version import __version__
 from condensery.errors import UsageError
 from condensery.utils.escape import printable
 from condensery.utils.files import check_writable, write_text
+from condensery.utils.plotting import Line
 
 from . import charts
-from .charts import Chart, Line
+from .charts import Chart
 from .confusion import Confusion, confusions
 from .facts import command, making, summary
+from .names import recipe_text, shown
 from .neighbours import Neighbours, neighbours
 from .pictures import Gallery, factors, gallery
+from .result_charts import accuracies, steps
 from .sources import Part, ResultPart, SetPart, read_parts
 from .tables import Table, table_of
 
@@ -121,7 +124,7 @@ def _title(parts: Sequence[Part]) -> str:
     if len(parts) == 1 and isinstance(parts[0], SetPart):
         about = parts[0].condensed.about
         return f"{about.method} of {about.source.name}, {about.ipc} per class"
-    return ", ".join(part.name for part in parts)
+    return ", ".join(shown(part.name) for part in parts)
 
 
 def _set_section(part: SetPart, data: str | None, sets: int) -> SetSection:
@@ -138,13 +141,13 @@ def _set_section(part: SetPart, data: str | None, sets: int) -> SetSection:
             "accuracies over time: condense with --evaluate-at, or add the JSON of evaluate"
         )
     return SetSection(
-        title=part.name,
+        title=shown(part.name),
         gallery=found,
         factors=factors(found.side),
         summary=summary(part),
         making=making(part),
         command=command(part),
-        recipe=part.recipe,
+        recipe=None if part.recipe is None else recipe_text(part.recipe, part.settings),
         charts=drawn,
         table=_over_time(part),
         neighbours=neighbours(part, data),
@@ -221,59 +224,10 @@ def _over_time(part: SetPart) -> Table | None:
 def _result_section(part: ResultPart) -> ResultSection:
     drawn: list[Chart | None] = []
     if charts.available() is None:
-        drawn = [_steps(part)] if part.kind == "continual" else _points(part)
+        drawn = [steps(part)] if part.kind == "continual" else accuracies(part)
     return ResultSection(
         title=part.name,
         table=table_of(part),
         charts=[one for one in drawn if one is not None],
         confusions=confusions(part),
     )
-
-
-def _steps(part: ResultPart) -> Chart | None:
-    """Accuracy on everything seen, over the steps, a curve for each method."""
-    lines = []
-    for row in part.rows:
-        steps = [step for step in row["steps"] if isinstance(step, Mapping)]
-        seen = tuple(float(step.get("classes", k + 1)) for k, step in enumerate(steps))
-        y = tuple(float(step.get("mean", "nan")) for step in steps)
-        spread = tuple(float(step.get("std", 0.0)) for step in steps)
-        lines.append(Line(str(row.get("method")), seen, y, spread))
-    return charts.chart("Accuracy while classes arrive", lines, "classes seen", "accuracy, %")
-
-
-def _points(part: ResultPart) -> list[Chart | None]:
-    """Means with their spread, and curves over the budget where a method has several."""
-    rows = [row for row in part.rows if isinstance(row.get("mean"), int | float)]
-    named = [(_label(row, rows), float(row["mean"]), float(row.get("std") or 0.0)) for row in rows]
-    return [
-        charts.bars("Accuracies, mean and standard deviation", named, "accuracy, %"),
-        _budgets(rows),
-    ]
-
-
-def _label(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    """What tells a row from the others: its name, and whatever differs."""
-    words = [str(row.get("set", row.get("method", row.get("proxy", ""))))]
-    for name in ("ipc", "net", "protocol"):
-        if len({str(other.get(name)) for other in rows}) > 1:
-            words.append(str(row.get(name)))
-    return ", ".join(words)
-
-
-def _budgets(rows: Sequence[Mapping[str, Any]]) -> Chart | None:
-    methods: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        if isinstance(row.get("ipc"), int):
-            name = str(row.get("recipe", row.get("method")))
-            methods.setdefault(", ".join([name, str(row.get("net", ""))]).strip(", "), []).append(
-                row
-            )
-    lines = []
-    for name, found in methods.items():
-        found.sort(key=lambda row: row["ipc"])
-        if len({row["ipc"] for row in found}) == len(found):
-            points = [(float(r["ipc"]), float(r["mean"]), float(r.get("std") or 0)) for r in found]
-            x, y, spread = (tuple(p[i] for p in points) for i in range(3))
-            lines.append(Line(name, x, y, spread))
-    return charts.chart("Accuracy over the budget", lines, "images per class", "accuracy, %")

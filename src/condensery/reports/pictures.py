@@ -12,14 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from condensery.sets.annotated import scale_of
 from condensery.sets.condensed import CondensedSet
-from condensery.sets.picture import visible
+from condensery.sets.picture import as_spectrogram, is_sound, visible
 from condensery.sets.sound import griffin_lim
 
 from .sources import SetPart
 
 #: Classes, and images of each, that a page shows.
 MOST_CLASSES, MOST_IMAGES = 100, 20
+#: So few of a class are not made fewer to keep a picture of the past.
+FEW_IMAGES = 5
 #: Bytes of a page's pictures; what is beyond is left out, frames of the past first.
 MOST_BYTES = 1_500_000
 #: Iterations of Griffin-Lim for the sounds of a page.
@@ -54,6 +57,8 @@ class Gallery:
     """Of the set; a page shows some of very many."""
     each: int
     """Images per class of the set."""
+    scale: str | None = None
+    """What an image of a recording spans."""
 
 
 def gallery(part: SetPart, sets: int = 1) -> Gallery:
@@ -70,6 +75,8 @@ def gallery(part: SetPart, sets: int = 1) -> Gallery:
             break
         if len(frames) > 2:  # the first and the last say most
             frames = [frames[0], *frames[1:-1][1::2], frames[-1]]
+        elif len(frames) == 2 and shown >= 2 * FEW_IMAGES:
+            shown //= 2
         elif len(frames) == 2:
             frames = frames[1:]
         else:
@@ -80,7 +87,8 @@ def gallery(part: SetPart, sets: int = 1) -> Gallery:
         Strip(names[c], shown, tuple(row[c] for row in rows), sounds[c]) for c in range(classes)
     )
     moments = tuple(iteration for iteration, _ in frames)
-    return Gallery(strips, height, moments, len(condensed.stored), each)
+    scale = scale_of(condensed) if is_sound(condensed) else None
+    return Gallery(strips, height, moments, len(condensed.stored), each, scale)
 
 
 def _strips(condensed: CondensedSet, classes: int, shown: int) -> list[str]:
@@ -89,16 +97,19 @@ def _strips(condensed: CondensedSet, classes: int, shown: int) -> list[str]:
     each = len(pixels) // len(condensed.stored)
     grid = pixels.unflatten(0, (-1, each))[:classes, :shown]
     gap = torch.full((*grid.shape[2:4], 1), 0.5)
+    sound = is_sound(condensed)
     return [
-        png(torch.cat([part for image in row for part in (image, gap)][:-1], 2)) for row in grid
+        png(torch.cat([part for image in row for part in (image, gap)][:-1], 2), sound=sound)
+        for row in grid
     ]
 
 
-def png(image: Tensor) -> str:
-    """C×H×W on a scale of 0 to 1 as a data URI."""
+def png(image: Tensor, *, sound: bool = False) -> str:
+    """C×H×W on a scale of 0 to 1 as a data URI; a spectrogram as pictures of sets show it."""
     from PIL import Image
 
     values = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    values = as_spectrogram(values) if sound else values
     held = io.BytesIO()
     picture = Image.fromarray(values[..., 0] if values.shape[-1] == 1 else values)
     picture.save(held, format="PNG", optimize=True)

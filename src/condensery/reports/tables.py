@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .names import shown
 from .sources import ResultPart
 
 
@@ -65,7 +66,7 @@ def _accuracies(part: ResultPart) -> Table:
     ]
     compared = any(row.get("difference") is not None for row in part.rows)
     if compared:
-        head += [f"difference to {part.about.get('reference')}", "p, corrected"]
+        head += [f"difference to {shown(str(part.about.get('reference')))}", "p, corrected"]
     rows = []
     for row in part.rows:
         cells = [*_words(row, "set", "recipe", "data", "ipc", "net", "protocol"), _n(row)]
@@ -78,6 +79,11 @@ def _accuracies(part: ResultPart) -> Table:
         "mean ± std (ddof 0) over all networks, n = sets × networks. The interval is of the mean: "
         "over sets where there are several, else over the networks of that one set."
     )
+    if any(row.get("these_sets_only") for row in part.rows):
+        note += (
+            " †: a row has one set, so the difference was tested on networks; it speaks of these "
+            "sets only, not of the methods that made them."
+        )
     if isinstance(tested, int):
         note += f" Tested on {tested} images, of which one is worth {100 / tested:.2g} points."
     return Table(
@@ -138,7 +144,7 @@ def _searched(part: ResultPart) -> Table:
 
 
 def _words(row: Mapping[str, Any], *names: str) -> list[str]:
-    return ["–" if row.get(name) is None else str(row[name]) for name in names]
+    return ["–" if row.get(name) is None else shown(str(row[name])) for name in names]
 
 
 def _n(row: Mapping[str, Any]) -> str:
@@ -169,9 +175,10 @@ def _difference(row: Mapping[str, Any]) -> str:
     found, between = row.get("difference"), row.get("interval")
     if not isinstance(found, int | float):
         return "–"
+    mark = " †" if row.get("these_sets_only") else ""
     if isinstance(between, list) and len(between) == 2 and None not in between:
-        return f"{found:+.1f} ({between[0]:+.1f} to {between[1]:+.1f})"
-    return f"{found:+.1f}"
+        return f"{found:+.1f} ({between[0]:+.1f} to {between[1]:+.1f}){mark}"
+    return f"{found:+.1f}{mark}"
 
 
 def _number(value: Any, digits: int) -> str:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 #: A picture shows at most this many classes and images per class; larger ones cannot be looked at.
 MOST_ROWS, MOST_COLUMNS = 100, 50
-_GAP = 2
+#: Pixels between images.
+GAP = 2
 _PAPER = 255
 #: The longer side of a sheet without its labels, in pixels.
 LARGEST = 4096
@@ -51,7 +52,7 @@ def picture(condensed: Drawn) -> Image:
     """
     about = condensed.about
     title = f"{about.method}: {about.source.name}, {about.ipc} per class"
-    return _labelled(bare_picture(condensed), title, about.class_names[:MOST_ROWS])
+    return labelled(bare_picture(condensed), title, about.class_names[:MOST_ROWS])
 
 
 def bare_picture(condensed: Drawn) -> Image:
@@ -65,15 +66,15 @@ def bare_picture(condensed: Drawn) -> Image:
     bytes_ = (grid.clamp(0, 1) * 255).round().byte().permute(0, 1, 3, 4, 2).numpy()
     factor = max(1, round(_SIDE / max(bytes_.shape[2:4])))
     bytes_ = bytes_.repeat(factor, axis=2).repeat(factor, axis=3)
-    if condensed.about.config.get("sample_rate") is not None and bytes_.shape[-1] == 1:
-        bytes_ = _COLOURS[bytes_[:, :, ::-1, :, 0]]
+    if is_sound(condensed):
+        bytes_ = as_spectrogram(bytes_)
     sheet = _sheet(bytes_)
     made = Pillow.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet)
     made.thumbnail((LARGEST, LARGEST))
     return made
 
 
-def _labelled(sheet: Image, title: str, names: Sequence[str]) -> Image:
+def labelled(sheet: Image, title: str, names: Sequence[str]) -> Image:
     """A sheet with a title above it, and the name of each row beside it."""
     from PIL import Image as Pillow
     from PIL import ImageDraw, ImageFont
@@ -110,6 +111,19 @@ def _colours() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 _COLOURS = _colours()
 
 
+def is_sound(condensed: Drawn) -> bool:
+    """Whether the images are spectrograms of recordings."""
+    one_channel = condensed.images.shape[1] == 1
+    return condensed.about.config.get("sample_rate") is not None and one_channel
+
+
+def as_spectrogram(
+    grey: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
+) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """…×H×W×1 with colours, …×H×W×3, and the first row, the lowest frequency, at the bottom."""
+    return _COLOURS[grey[..., ::-1, :, 0]]
+
+
 def visible(condensed: Drawn) -> Tensor:
     """N×1 or 3×H×W on a scale of 0 to 1, for images of any channels and any scale."""
     pixels = condensed.pixels()
@@ -138,11 +152,11 @@ def _sheet(
     """rows × columns × H × W × C on one page, with gaps."""
     rows, columns, height, width, channels = images.shape
     page = np.full(
-        (rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, channels), _PAPER, np.uint8
+        (rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, channels), _PAPER, np.uint8
     )
     for r in range(rows):
         for c in range(columns):
-            top, left = _GAP + r * (height + _GAP), _GAP + c * (width + _GAP)
+            top, left = GAP + r * (height + GAP), GAP + c * (width + GAP)
             page[top : top + height, left : left + width] = images[r, c]
     return page
 

@@ -25,6 +25,13 @@ def put(*lines: str) -> None:
             _failures.append(failure)
 
 
+def put_as_is(text: str) -> None:
+    """Print what this program made itself, with the control characters in it, on a line."""
+    failure = _put(text, sys.stdout, plain=False)
+    if failure is not None:
+        _failures.append(failure)
+
+
 def put_error(line: str) -> None:
     """Print a line on standard error."""
     _put(line, sys.stderr)
@@ -37,17 +44,17 @@ def printing_failed() -> OSError | None:
     return first
 
 
-def _put(line: str, stream: TextIO | None) -> OSError | None:
+def _put(line: str, stream: TextIO | None, *, plain: bool = True) -> OSError | None:
     if stream is None:  # it was closed when the program was started
         return None
-    text = printable(line)
+    text = printable(line) if plain else line
     try:
         try:
             print(text, file=stream, flush=True)
         except UnicodeEncodeError:
             encoding = stream.encoding or "ascii"
-            plain = text.encode(encoding, "backslashreplace").decode(encoding)
-            print(plain, file=stream, flush=True)
+            known = text.encode(encoding, "backslashreplace").decode(encoding)
+            print(known, file=stream, flush=True)
     except OSError as error:
         # What waits to be written must not fail again when the program ends.
         with suppress(OSError, ValueError):
