@@ -23,7 +23,8 @@ from condensery.config.recipes import read_config
 from condensery.config.schema import RunConfig
 from condensery.data import Data, load
 from condensery.errors import DivergedError
-from condensery.methods.pools.train import divide, pool_settings, train_pool
+from condensery.methods.pools.networks import divide
+from condensery.methods.pools.train import pool_settings, train_pool
 from condensery.runtime.plan import exact_plan
 from condensery.training.trainer import Course
 
