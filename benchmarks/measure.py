@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from condensery.condensation.loop import Condenser
-from condensery.condensation.matching.draws import draw_step
+from condensery.condensation.matching.batches import RandomBatches
 from condensery.data import Data, load
 from condensery.nets.sizes import first_padding
 from condensery.runtime.provenance import commit, machine, versions
@@ -95,20 +95,11 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 def reference_gradients(reference: Condenser, rounds: int) -> list[tuple[Tensor, Tensor]]:
     """``exact``'s gradient, and the same network's with the real batch of another draw."""
-    out = []
-    for k in range(rounds):
-        matcher, stored = reference.matcher, reference.stored.detach()
-        other = dataclasses.replace(matcher.task, seed=matcher.task.seed + 1)
-        mixed = _with_rows_of(matcher, other, reference.supply.new(k), stored, k)
-        out.append((plan_step(reference, k), mixed))
-    return out
-
-
-def _with_rows_of(matcher: Any, other: Any, network: Any, stored: Tensor, k: int) -> Tensor:
-    def swapped(train: Any, augmentation: Any, task: Any, *address: Any) -> Any:
-        mine = draw_step(train, augmentation, task, *address)
-        rows = draw_step(train, augmentation, other, *address).rows
-        return dataclasses.replace(mine, rows=rows)
-
-    with mock.patch("condensery.condensation.matching.matcher.draw_step", swapped):
-        return matcher.gradient(network, stored, k, 0)[1]  # type: ignore[no-any-return]
+    other = copy.copy(reference.matcher)
+    reseeded = dataclasses.replace(other.task, seed=other.task.seed + 1)
+    other.batches = RandomBatches(reseeded, reference.train, other.real_batch)
+    stored = reference.stored.detach()
+    return [
+        (plan_step(reference, k), other.gradient(reference.supply.new(k), stored, k, 0)[1])
+        for k in range(rounds)
+    ]

@@ -14,6 +14,8 @@ from condensery.data import Data, load
 
 # Tests compare bytes and run side by side with other work: one thread is enough.
 torch.set_num_threads(1)
+# Nor is what they read broken to the width of whoever started them.
+os.environ.pop("COLUMNS", None)
 
 
 @pytest.fixture(autouse=True)
