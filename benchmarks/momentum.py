@@ -44,7 +44,7 @@ def class_by_class(run: Condenser) -> None:
                 buffer[turn] += slope[turn]
                 run.stored.sub_(rate * buffer)
 
-    run.optimizer.step = step  # type: ignore[assignment,method-assign]
+    run.optimizer.step = step  # type: ignore[method-assign]
 
 
 def condensed(data: Data, seed: int, steps: int, rate: float, by_class: bool) -> CondensedSet:

@@ -29,7 +29,7 @@ from .convergence import Convergence, window_of
 from .divergence import Break, FirstBreak, diverged, first_break
 from .matching.batches import batches_of
 from .matching.matcher import Matcher
-from .parameters import StoredParameters
+from .parameters import PixelSteps, StoredParameters
 from .supply_inputs import SupplyInputs
 
 
@@ -141,7 +141,7 @@ class Condenser:
         return self._parameters.stored
 
     @property
-    def optimizer(self) -> torch.optim.Optimizer:
+    def optimizer(self) -> PixelSteps:
         """What moves them."""
         return self._parameters.optimizer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,12 +17,15 @@ from condensery.methods.task import Task
 from condensery.runtime.devices import physical_memory
 from condensery.runtime.distributed import Ranks
 from condensery.runtime.torchrun import launched_here
+from condensery.training.momentum_sgd import MomentumSGD
 
+#: The pixel optimiser.
+PixelSteps: TypeAlias = MomentumSGD | torch.optim.Adam
 #: Adam's β₂.
 _SQUARES = 0.999
 #: What each optimiser remembers of a leaf: a suffix for checkpoints, and torch's name.
-_SLOTS: dict[type[torch.optim.Optimizer], dict[str, str]] = {
-    torch.optim.SGD: {"": "momentum_buffer"},
+_SLOTS: dict[type[PixelSteps], dict[str, str]] = {
+    MomentumSGD: {"": "momentum_buffer"},
     torch.optim.Adam: {"": "exp_avg", ".squares": "exp_avg_sq", ".steps": "step"},
 }
 
@@ -132,11 +135,11 @@ class StoredParameters:
         return {"momentum": self.stored, **weights_of(self.formation)}
 
 
-def _optimizer(groups: list[dict[str, Any]], chosen: PixelOptimizer) -> torch.optim.Optimizer:
+def _optimizer(groups: list[dict[str, Any]], chosen: PixelOptimizer) -> PixelSteps:
     """The pixel optimiser of a configuration."""
     if chosen.algorithm == "adam":
         return torch.optim.Adam(groups, lr=chosen.rate, betas=(chosen.momentum, _SQUARES))
-    return torch.optim.SGD(groups, lr=chosen.rate, momentum=chosen.momentum)
+    return MomentumSGD(groups, lr=chosen.rate, momentum=chosen.momentum)
 
 
 def _checked(tensor: Tensor, classes: int) -> Tensor:

@@ -48,5 +48,5 @@ class SGD:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What ``torch.optim.SGD`` takes."""
+        """What an optimiser takes."""
         return {"lr": self.rate, "momentum": self.momentum, "weight_decay": self.weight_decay}

@@ -30,6 +30,7 @@ from condensery.runtime.randomness import stream
 from .datasets import TrainingSet
 from .losses import Loss, loss_of, mixing
 from .minibatches import batches, evenly, plain_targets, several
+from .momentum_sgd import MomentumSGD
 from .trainer import Trainer
 
 #: The largest number of networks in one call: as many as the papers average over.
@@ -53,7 +54,7 @@ class StackedNetworks:
         self.weights = {name: w.detach().requires_grad_() for name, w in weights.items()}
         self.buffers = buffers
         protocol = trainer.protocol
-        self.optimizer = torch.optim.SGD(list(self.weights.values()), **protocol.sgd.arguments)
+        self.optimizer = MomentumSGD(self.weights.values(), **protocol.sgd.arguments)
 
     def train(
         self,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from condensery.runtime.graphs import Replay, record
 
+from .momentum_sgd import MomentumSGD
 from .protocol import Protocol
 
 Loss = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]
@@ -19,7 +20,7 @@ class Learning(Interface):
     """A network that is being trained."""
 
     network: nn.Module
-    optimizer: torch.optim.SGD
+    optimizer: MomentumSGD
 
 
 class StepGraph:

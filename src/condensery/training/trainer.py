@@ -27,6 +27,7 @@ from .datasets import TrainingSet as TrainingSet
 from .distillation import Teacher
 from .losses import Losses, mixing
 from .minibatches import batches, evenly, pieces_of, plain_targets
+from .momentum_sgd import MomentumSGD
 from .protocol import Protocol
 from .step_blocks import Block
 from .step_graph import StepGraph
@@ -207,7 +208,7 @@ class Course:
         self.split = not (trainer.ranks.alone or self.whole or drops)
         """Whether each rank takes a part of every batch."""
         self.weights = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-        self.optimizer = torch.optim.SGD(network.parameters(), **protocol.sgd.arguments)
+        self.optimizer = MomentumSGD(network.parameters(), **protocol.sgd.arguments)
         self._steps = 0
 
     def dropout(
