@@ -147,7 +147,8 @@ def test_the_plan_of_reported_numbers(tiny_data: Data, monkeypatch: pytest.Monke
     small = cell_of(row, tiny_data, "mlp", "dc", EvaluationSettings(2)).plan
     assert (small.processes, small.threads) == (1, 2)  # starting them would take longer
     # Five networks: three passes an image and epoch, and the test split.
-    work = 5 * (3 * len(tiny_data.train) + len(tiny_data.test)) * 64 / 1024
+    # Images of 8×8 count a quarter of those of 32×32, and a step as much as eight of these.
+    work = 5 * (3 * len(tiny_data.train) + len(tiny_data.test)) / 4 + 8 * 5 * 1
     monkeypatch.setattr("condensery.evaluation.plan._PROCESSES_PAY", work + 0.01)
     assert cell_of(row, tiny_data, "mlp", "dc", EvaluationSettings(2)).plan.processes == 1
     monkeypatch.setattr("condensery.evaluation.plan._PROCESSES_PAY", work)

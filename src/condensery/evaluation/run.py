@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,13 +98,15 @@ def cell_of(row: Row, data: Data, net: str, protocol: str, how: EvaluationSettin
     else:
         training = training.settled(decoded).changed(epochs=how.epochs)
     images = len(data.train) if row.whole else len(row.sets[0])
-    passes = _USUAL_NETWORKS * (3.0 * images * training.epochs + len(data.test))
-    passes = passes_in(how.minutes, passes, shape, how.threads)
+    whole_passes = _USUAL_NETWORKS * (3.0 * images * training.epochs + len(data.test))
+    passes = passes_in(how.minutes, whole_passes, shape, how.threads)
     where: dict[str, Any] = {"device": how.device, "threads": how.threads}
     plan = choose_plan(how.plan, shape=shape, images=passes, **where)
     code = code_of(network)
     cell = Cell(row, data, net, code, protocol, training, schedule, plan, how.seed)
-    plan = evaluation_plan(cell, how.plan, network, passes)
+    steps = _USUAL_NETWORKS * training.epochs * math.ceil(images / training.batch)
+    steps = math.ceil(steps * passes / whole_passes)
+    plan = evaluation_plan(cell, how.plan, network, passes, steps)
     return dataclasses.replace(cell, plan=plan, confusion=how.confusion)
 
 
