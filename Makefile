@@ -31,8 +31,8 @@ SOONER := --iterations 100 --real-batch 64 --optimizer.rate 3
 demo: $(CORE)
 	rm -rf runs/demo
 	$(BIN)/condensery condense --ipc 1 --sets 3 --iterations 60 --formation.start_from kmeans --out runs/demo/dm
-	$(BIN)/condensery select random --ipc 1 --sets 3 --out runs/demo/random
-	$(BIN)/condensery evaluate whole runs/demo/random runs/demo/dm --epochs 200 --nets 3
+	$(BIN)/condensery select random --ipc 1 --sets 5 --out runs/demo/random
+	$(BIN)/condensery evaluate whole runs/demo/random runs/demo/dm --epochs 200 --nets 2
 	@echo "picture: runs/demo/dm/0/images.png (rows are classes)"
 	@echo "The table: networks trained on ten learned images, beside ten random ones and all 1438."
 
