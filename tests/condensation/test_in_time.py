@@ -121,7 +121,7 @@ def test_the_command_plans_once_and_repeats_it(
     capsys.readouterr()
     limited[-4] = "2"
     assert main(["condense", *limited, "--out", str(tmp_path / "a")]) == 2
-    assert "holds another run (best, 1 images per class)" in capsys.readouterr().err
+    assert "holds another run (best, 1 image per class)" in capsys.readouterr().err
     again = ["--config", str(tmp_path / "a" / "recipe.yaml"), "--threads", "1", "--quiet"]
     assert main(["condense", *again, "--out", str(tmp_path / "b")]) == 0
     files = [tmp_path / name / "condensed.safetensors" for name in "ab"]

@@ -64,7 +64,7 @@ def test_the_page_opens(width: int, browser: Any, page_file: Path) -> None:
     assert page.locator(".at").first.inner_text() == "after 0 iterations"
     assert strip.get_attribute("src") != last
     page.keyboard.press("ArrowRight")
-    assert page.locator(".at").first.inner_text() == "after 1 iterations"
+    assert page.locator(".at").first.inner_text() == "after 1 iteration"
     page.keyboard.press("End")
     assert strip.get_attribute("src") == last
     # Every picture is one, and can be enlarged.

@@ -190,7 +190,8 @@ def _say_notes(
     held_ipc = base.get("ipc")
     if options.config and held_ipc not in (None, config.ipc):
         say(
-            f"note: settings that depend on the budget are those of {held_ipc} images per class, "
+            "note: settings that depend on the budget are those of "
+            f"{plural(held_ipc, 'image')} per class, "
             f"as {options.config} has them; --recipe {config.recipe} chooses them for {config.ipc}"
         )
     for note in notes_of(found.choices, config.ipc):
@@ -318,8 +319,8 @@ def _announce(order: _Order, config: RunConfig, plan: Plan) -> None:
 def _how_long(options: Any, config: RunConfig) -> str:
     """How long a run is: its time, where it has one."""
     if options.minutes is None:
-        return f"{config.iterations} iterations"
-    return f"for {minutes_text(options.minutes)} (at most {config.iterations} iterations)"
+        return plural(config.iterations, "iteration")
+    return f"for {minutes_text(options.minutes)} (at most {plural(config.iterations, 'iteration')})"
 
 
 def _seconds(folder: RunFolder) -> float:

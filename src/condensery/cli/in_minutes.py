@@ -18,7 +18,7 @@ from condensery.config.schema import RunConfig
 from condensery.data import Data
 from condensery.errors import UsageError
 from condensery.runtime.distributed import Ranks
-from condensery.utils.text import size_text
+from condensery.utils.text import plural, size_text
 
 #: Bytes of a stored number, and of an image's label.
 _NUMBER, _LABEL = 4, 8
@@ -45,7 +45,7 @@ def begun(
             continue
         held = read_config(folder)
         if (held["recipe"], held.get("ipc")) != (recipe, ipc):
-            there = f"{held['recipe']}, {held.get('ipc')} images per class"
+            there = f"{held['recipe']}, {plural(int(held.get('ipc', 0)), 'image')} per class"
             raise UsageError(f"--out {out} holds another run ({there}); choose another --out")
         return held
     return None

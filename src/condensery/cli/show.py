@@ -13,7 +13,7 @@ from condensery.sets.condensed import load_sets
 from condensery.sets.picture import save_picture
 from condensery.sets.places import places_of_sets
 from condensery.utils.files import check_writable
-from condensery.utils.text import size_text
+from condensery.utils.text import plural, size_text
 
 from .shared import conclude, facts_of_set
 
@@ -47,7 +47,8 @@ def show(options: Any) -> int:
         f"  source        {about.source.images} images, {size_text(about.source.bytes)}: "
         f"{condensed.shrinkage:.0f} times as many images, "
         f"{about.source.bytes / condensed.stored_bytes:.0f} times as many bytes",
-        f"  made by       {about.method}, {about.iterations} iterations, seed {about.seed}",
+        f"  made by       {about.method}, {plural(about.iterations, 'iteration')}, "
+        f"seed {about.seed}",
         *(f"  {name:<13} {_flat(about.config[name])}" for name in _CHOICES if name in about.config),
         *_seen_through(about.config),
         f"  classes       {', '.join(about.class_names[:20])}"

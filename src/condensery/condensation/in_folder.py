@@ -11,6 +11,7 @@ from condensery.data import Data
 from condensery.runtime.distributed import ALONE, Ranks
 from condensery.runtime.plan import Plan
 from condensery.sets.condensed import CondensedSet
+from condensery.utils.text import plural
 
 from .configure import plan_for
 from .run_folder import RunFolder
@@ -59,7 +60,8 @@ def condensed_in(
         chosen = plan_for(data, config, plan, device, threads)
     chosen = make(Plan, ranks.broadcast_object(chosen.as_dict()), "plan")
     verb = "continuing" if folder.checkpoints.files else "condensing"
-    say(f"{verb} {which}: {config.iterations} iterations, seed {config.seed}; {folder.path}")
+    length = plural(config.iterations, "iteration")
+    say(f"{verb} {which}: {length}, seed {config.seed}; {folder.path}")
     say(f"plan: {chosen.describe()}")
     made = carry_out(data, config, chosen, folder, quiet=quiet, ranks=ranks)
     ranks.wait()  # until its files are whole

@@ -25,7 +25,7 @@ from condensery.utils.files import write_text
 from condensery.utils.locks import in_use
 from condensery.utils.progress import Progress
 from condensery.utils.signals import Interrupted, stop_requests
-from condensery.utils.text import time_text
+from condensery.utils.text import plural, time_text
 
 from .crops import Realistic
 from .methods import about_selection, check_factor, select, trains
@@ -175,7 +175,7 @@ class Selections:
             accuracy = f"{about.config['train_accuracy']:.1f} %"
             through = f", by a network with {accuracy} in training, {time_text(seconds)}"
         self.say(
-            f"{about.method}: {about.ipc} images per class of {self.data.name}, seed "
+            f"{about.method}: {plural(about.ipc, 'image')} per class of {self.data.name}, seed "
             f"{about.seed}{through}: {folder}"
         )
 

@@ -10,7 +10,8 @@ for (const gallery of document.querySelectorAll(".gallery")) {
     slider.addEventListener("input", () => {
       const moment = Number(slider.value);
       for (const { image, frames } of strips) if (frames.length) image.src = frames[moment];
-      told.textContent = `after ${iterations[moment]} iterations`;
+      const count = iterations[moment];
+      told.textContent = `after ${count} iteration${count === "1" ? "" : "s"}`;
     });
   }
   const buttons = [...gallery.querySelectorAll(".zoom")];
