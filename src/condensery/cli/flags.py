@@ -118,7 +118,8 @@ class CondenseFlags(OutputFlags, PlanFlags, DataFlags, CheckpointFlags):
     dry_run: bool = False
     """Estimate time and memory from a few measured steps, and write nothing."""
     picture: bool = False
-    """Show the finished set in the terminal, where that is kitty, Ghostty, iTerm2 or WezTerm."""
+    """Show the finished set in the terminal, where that can: kitty, Ghostty, iTerm2, WezTerm, foot,
+    mlterm, contour, mintty."""
 
 
 @dataclass(frozen=True, kw_only=True)

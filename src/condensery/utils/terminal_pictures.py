@@ -6,8 +6,10 @@ import base64
 from collections.abc import Mapping
 from typing import Literal
 
-#: Protocols of terminals: kitty's, and the inline images of iTerm2.
-Kind = Literal["kitty", "iterm2"]
+#: Protocols of terminals: kitty's, the inline images of iTerm2, and sixel.
+Kind = Literal["kitty", "iterm2", "sixel"]
+#: How names of terminals with sixel begin; others that have it do not say so.
+_SIXEL = ("foot", "mlterm", "contour", "yaft", "xterm-sixel")
 
 #: Characters of a picture in one sequence of kitty's.
 _CHUNK = 4096
@@ -28,7 +30,9 @@ def terminal_kind(environment: Mapping[str, str]) -> Kind | None:
         return "kitty"
     if program == "ghostty":
         return "kitty"
-    return "iterm2" if program in ("iTerm.app", "WezTerm") else None
+    if program in ("iTerm.app", "WezTerm"):
+        return "iterm2"
+    return "sixel" if term.startswith(_SIXEL) or program == "mintty" else None
 
 
 def in_terminal(png: bytes, kind: Kind) -> str:
@@ -37,7 +41,14 @@ def in_terminal(png: bytes, kind: Kind) -> str:
     Args:
         png: content of a PNG file.
         kind: the terminal's protocol.
+
+    Raises:
+        OSError: where sixel is wanted, for content that is not a picture.
     """
+    if kind == "sixel":
+        from .sixel import sixel  # imports Pillow
+
+        return sixel(png)
     content = base64.b64encode(png).decode("ascii")
     if kind == "iterm2":
         return f"\x1b]1337;File=inline=1;size={len(png)};preserveAspectRatio=1:{content}\x07"
