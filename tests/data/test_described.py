@@ -87,6 +87,7 @@ def expected(said: dict[str, Any]) -> list[str]:
         f"images: {said['width']}×{said['height']} pixels, {channels}, {said['dtype']}",
         *([", ".join(asked)] if asked else []),
         f"size when decoded: train {sizes[0]}, test {sizes[1]}",
+        *([f"size of the files: {size_text(said['file_bytes'])}"] if said["file_bytes"] else []),
         f"normalisation: mean {numbers(said['mean'])}, std {numbers(said['std'])} ({how})",
         f"flip: {'yes' if said['flip'] else 'no'}",
         f"default network: {said['net']}",

@@ -270,6 +270,7 @@ def _condense_one(
                 "evaluate_at": curve or None,
                 "asked_threads": options.threads,
                 "rate_trials": trials and trials.as_dict(),
+                "source_file_bytes": data.file_bytes,
             },
         )
         if ranks.first:

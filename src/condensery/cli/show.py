@@ -12,6 +12,7 @@ from condensery.sets.annotated import save_annotated
 from condensery.sets.condensed import load_sets
 from condensery.sets.picture import save_picture
 from condensery.sets.places import places_of_sets
+from condensery.utils.facts import note_facts
 from condensery.utils.files import check_writable
 from condensery.utils.text import plural, size_text
 
@@ -46,7 +47,8 @@ def show(options: Any) -> int:
         f"  decoded       {len(condensed)} training images",
         f"  source        {about.source.images} images, {size_text(about.source.bytes)}: "
         f"{condensed.shrinkage:.0f} times as many images, "
-        f"{about.source.bytes / condensed.stored_bytes:.0f} times as many bytes",
+        f"{about.source.bytes / condensed.stored_bytes:.0f} times as many bytes"
+        + _of_files(home, condensed.stored_bytes),
         f"  made by       {about.method}, {plural(about.iterations, 'iteration')}, "
         f"seed {about.seed}",
         *(f"  {name:<13} {_flat(about.config[name])}" for name in _CHOICES if name in about.config),
@@ -61,6 +63,14 @@ def show(options: Any) -> int:
 
 
 _CHOICES = ("formation", "objective", "supply", "augmentation", "optimizer", "training")
+
+
+def _of_files(home: Path, stored: int) -> str:
+    """How the set compares with the files that it was made from, where its run noted them."""
+    held = note_facts(home).get("source_file_bytes") if home.is_dir() else None
+    if type(held) is not int or held < 1:
+        return ""
+    return f"; its files, {size_text(held)}, {held / stored:.2g} times"
 
 
 def _seen_through(config: Mapping[str, Any]) -> list[str]:

@@ -213,6 +213,7 @@ class _Work:
                     "sets": 1,
                     "asked_threads": where["threads"],
                     "rate_trials": self.trials and self.trials.as_dict(),
+                    "source_file_bytes": self.data.file_bytes,
                 },
                 after_iteration=self.after,
                 warn=_LOG.warning,

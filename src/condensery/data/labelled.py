@@ -328,6 +328,8 @@ class Data:
     """The order of the axes that was requested."""
     value_range: ValueRange | None = None
     """The range that was requested; float images of sets from elsewhere are read with it, too."""
+    file_bytes: int | None = None
+    """Bytes of the files that it was read from, all splits together; None where none are known."""
 
     def __repr__(self) -> str:
         """One line: how many images, of which size and classes."""

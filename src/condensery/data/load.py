@@ -23,6 +23,7 @@ from . import arrays, catalogue, folders, foreign, hub, idx, memory, tar_files
 from .axes import Layout, checked
 from .cache import decoded
 from .catalogue import Entry
+from .file_sizes import bytes_of_files
 from .labelled import Data, LabelledSet, default_net
 from .pictures import NoRecordingsError, Pair, PictureSource, Wanted
 from .ranges import RangeLike, ValueRange
@@ -121,6 +122,8 @@ def load(
     if rate is not None and made.rate is None:
         raise NoRecordingsError(made.name)
     made = _read_so(made, wanted)
+    if made.file_bytes is None:
+        made = replace(made, file_bytes=bytes_of_files(data))
     for note in made.notes:
         _LOG.warning("%s: %s", made.name, note)
     return _whitened(made) if zca else made
