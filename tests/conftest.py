@@ -34,8 +34,8 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """``torch.compile`` traces and differentiates as ever, and writes no C++, which takes longer.
 
-    Generated code is tested where a step is the simplest and where it is the deepest: in
-    ``test_matching.py`` and ``test_class_gradients.py``.
+    Generated code is tested where a step is the simplest, in ``test_matching.py``, and where it is
+    the deepest in the slow tests of ``test_class_gradients.py``.
     """
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
 

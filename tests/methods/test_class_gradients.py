@@ -593,14 +593,24 @@ def test_compiled_equals_eager(recipe: str, tiny_data: Data) -> None:
     assert apart(movement(tiny_data, fast, recipe, **one), expected) < 1e-3
 
 
-@pytest.mark.parametrize("recipe", [pytest.param("dc", marks=pytest.mark.slow), "gm_md"])
-def test_compiled_batches_of_classes_equal_a_loop(recipe: str, tiny_data: Data) -> None:
+def _batches_and_a_loop(tiny_data: Data, recipe: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """How far pixels move when classes are compiled as a batch, and one by one."""
     loop = Plan(chunk=36, compile=True, channels_last=True)
     batch = dataclasses.replace(loop, together=True)
     # Classes of 12, 7 and 9 images: the batch has to be filled.
     one = {"iterations": 1, "supply.steps": 1, "real_batch": 12, "optimizer.rate": 0.01}
-    expected = movement(tiny_data, loop, recipe, **one)
-    assert apart(movement(tiny_data, batch, recipe, **one), expected) < 1e-4
+    return movement(tiny_data, batch, recipe, **one), movement(tiny_data, loop, recipe, **one)
+
+
+@pytest.mark.usefixtures("traced_only")
+def test_traced_batches_of_classes_equal_a_loop(tiny_data: Data) -> None:
+    assert apart(*_batches_and_a_loop(tiny_data, "gm_md")) < 1e-4
+
+
+@pytest.mark.slow  # a minute of the C++ compiler, where nothing is cached
+@pytest.mark.parametrize("recipe", ["dc", "gm_md"])
+def test_compiled_batches_of_classes_equal_a_loop(recipe: str, tiny_data: Data) -> None:
+    assert apart(*_batches_and_a_loop(tiny_data, recipe)) < 1e-4
 
 
 def test_bfloat16_stays_close(tiny_data: Data) -> None:
