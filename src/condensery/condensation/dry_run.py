@@ -24,7 +24,7 @@ _Measured: TypeAlias = tuple[float, float, float]
 #: Steps that are measured after the first one, fewer where they take long.
 _STEPS = 3
 #: Seconds after which no further step is started.
-_PATIENCE = 6.0
+_PATIENCE = 4.0
 
 
 @dataclass(frozen=True)
