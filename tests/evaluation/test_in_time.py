@@ -18,7 +18,7 @@ from condensery.evaluation.fitting import expected, fitted, in_time
 from condensery.evaluation.result import Result
 from condensery.evaluation.run import EvaluationSettings
 from condensery.runtime.distributed import ALONE
-from condensery.runtime.plan import exact_plan
+from condensery.runtime.plan import Plan, exact_plan
 from condensery.selection import select_random
 from condensery.training.trainer import Trainer
 
@@ -79,6 +79,22 @@ def test_rounds_end_in_time_with_as_many_networks_for_every_row(tiny_data: Data)
     assert first is not None
     assert second is None
     assert len(asked) == 1
+
+
+def test_a_tight_time_begins_with_one_network_of_every_set(tiny_data: Data) -> None:
+    """Two processes would train two, and the rows at the end would get none."""
+    cells = table(tiny_data, select_random(tiny_data, ipc=1), "whole").cells
+    shared = [dataclasses.replace(c, plan=Plan(threads=1, processes=2)) for c in cells]
+    asked = list[int]()
+
+    def run(cell: Cell, n: int) -> Result:
+        asked.append(n)
+        return Result("x", "dm", 1, "d", "mlp", "dc", ((float(n),),), 0, 1, 10.0, "exact")
+
+    for tight, counts in ((True, [1, 1, 3, 3, 5, 5]), (False, [2, 2, 4, 4, 5, 5])):
+        asked.clear()
+        in_time(shared, 5, 1, run, ALONE, lambda: 0.0, tight=tight)
+        assert asked == counts
 
 
 def test_a_cut_evaluation_is_the_same_numbers_with_fewer_networks(tiny_data: Data) -> None:

@@ -106,4 +106,4 @@ def _estimated(ready: Evaluation, options: Any, quiet: bool) -> Any:
     text = ready.fit(keep_networks=options.nets is not None, keep_epochs=options.epochs is not None)
     if text:
         say(text)
-    return ready.n, [cell.training.epochs for cell in ready.cells]
+    return ready.n, [cell.training.epochs for cell in ready.cells], ready.tight

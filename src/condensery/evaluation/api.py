@@ -63,7 +63,7 @@ class Evaluation:
         if minutes is not None and not 0 < minutes < float("inf"):
             raise UsageError(f"--minutes must be positive, got {minutes:g}")
         self.data = load(data)
-        self.n, self.minutes = how.n, minutes
+        self.n, self.minutes, self.tight = how.n, minutes, False
         rows, chosen = rows_of(sets, self.data), networks(network, self.data)
         # Everything is checked before the first network is trained.
         self.cells = [cell_of(row, self.data, net, protocol, how) for row in rows for net in chosen]
@@ -106,6 +106,7 @@ class Evaluation:
         stay: dict[str, Any] = {"keep_networks": keep_networks, "keep_epochs": keep_epochs}
         found: Fitted = fitted(self.cells, costs_of(self.cells), self.n, self.minutes, **stay)
         self.cells, self.n = found.cells, found.n
+        self.tight = found.seconds > 60 * self.minutes
         names = [cell.training.name for cell in self.cells]
         shorter = [new for old, new in zip(before, names, strict=True) if new != old]
         cut = ", ".join(dict.fromkeys(shorter)) or "all epochs"
@@ -113,13 +114,13 @@ class Evaluation:
             f"time: about {time_text(found.seconds)}, with {plural(self.n, 'network')} per set "
             f"and {cut}"
         )
-        if found.seconds <= 60 * self.minutes:
+        if not self.tight:
             return text
         return f"{text}; at {self.minutes:g} minutes it ends with the rows that are ready"
 
-    def cut(self, n: int, epochs: Sequence[int]) -> None:
+    def cut(self, n: int, epochs: Sequence[int], tight: bool) -> None:
         """Take the networks and epochs that another rank has found to fit."""
-        self.n = n
+        self.n, self.tight = n, tight
         pairs = zip(self.cells, epochs, strict=True)
         self.cells = [with_epochs(cell, count) for cell, count in pairs]
 
@@ -157,7 +158,7 @@ class Evaluation:
 
         if self.minutes is None:
             return [one(cell, self.n) for cell in self.cells]
-        return in_time(self.cells, self.n, self.minutes, one, ranks)
+        return in_time(self.cells, self.n, self.minutes, one, ranks, tight=self.tight)
 
 
 @python_words

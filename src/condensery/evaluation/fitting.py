@@ -115,6 +115,8 @@ def in_time(
     run: Callable[[Cell, int], Result],
     ranks: Ranks,
     clock: Callable[[], float] = time.monotonic,
+    *,
+    tight: bool = False,
 ) -> list[Result | None]:
     """The results of a table that ends at a time: all rows with the same number of networks.
 
@@ -129,18 +131,21 @@ def in_time(
         run: the result of so many networks of a cell; it keeps them from one round to the next.
         ranks: that share the work; the clocks of all of them count.
         clock: seconds that pass.
+        tight: whether one network of every set is about all that there is time for; otherwise a
+            round has one for each process.
 
     Returns:
         A result for each cell; None for one that was not begun.
     """
     began, limit = clock(), 60 * minutes
     step = max(1, *(cell.plan.processes for cell in cells))
+    first = 1 if tight else step
     found: list[Result | None] = []
     for cell in cells:
         late = bool(found) and ranks.any(clock() - began >= limit)
-        found.append(None if late else run(cell, min(step, n)))
+        found.append(None if late else run(cell, min(first, n)))
     last = clock() - began
-    for count in range(2 * step, n + step, step):
+    for count in range(first + step, n + step, step):
         now = clock() - began
         if None in found or ranks.any(now + last > limit):
             break
