@@ -281,9 +281,9 @@ def test_names_and_paths_that_do_not_exist(tmp_path: Path) -> None:
         DataError, match=r"no data set 'cifar'; did you mean 'cifar10'\?.*hub:owner/"
     ):
         load("cifar")
-    with pytest.raises(DataError, match=r"no file or folder '\./photoz'; check the path"):
+    with pytest.raises(DataError, match=r"'\./photoz' does not exist; check the path"):
         load("./photoz")
-    with pytest.raises(DataError, match=r"no file or folder 'x.npz'"):
+    with pytest.raises(DataError, match=r"'x.npz' does not exist"):
         load("x.npz")
     (tmp_path / "x.csv").write_text("1,2")
     with pytest.raises(DataError, match=r"'x.csv' is neither a folder nor an .npz"):

@@ -10,8 +10,8 @@ from condensery.runtime.malloc import keep_memory
 from condensery.selection.folder import Selections
 from condensery.selection.methods import (
     check_budget,
-    check_factor,
     check_no_training,
+    packing_of,
     selection_named,
     trains,
 )
@@ -28,7 +28,7 @@ def select(options: Any) -> int:
     method = selection_named(options.method)
     training = {n: getattr(options, n) for n in ("net", "epochs", "rate", "batch", "augmentation")}
     training["network"] = training.pop("net")
-    check_factor(method, options.factor)
+    packing_of(method, options.factor)
     if not trains(method):
         check_no_training(method, training)
     if options.sets < 1:

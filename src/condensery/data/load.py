@@ -356,11 +356,11 @@ def _hub(spec: str) -> PictureSource:
 def _missing(spec: str) -> DataError:
     if re.fullmatch(r"[\w.-]+/[\w.-]+", spec) and not spec.startswith("."):
         return DataError(
-            f"there is no file or folder '{spec}'; check the path, or write hub:{spec} for data "
+            f"'{spec}' does not exist; check the path, or write hub:{spec} for data "
             "of that name on the Hugging Face hub"
         )
     if re.search(r"[/\\~]|\.(npz|parquet|arrow|tar|zip)$", spec):
-        return DataError(f"there is no file or folder '{spec}'; check the path")
+        return DataError(f"'{spec}' does not exist; check the path")
     asked = unknown_name("data set", spec, catalogue.known_names())
     return DataError(f"{asked}; or give a path to a folder or an .npz file, or hub:owner/name")
 

@@ -204,7 +204,7 @@ def splits_of(
     """Pictures, or recordings, and labels of tables whose columns are named or found.
 
     Raises:
-        DataError: when there is no image (or audio) or no label column, or more than one candidate.
+        DataError: when no column holds pictures (or recordings) or labels, or several could.
     """
     content, labels = columns = _columns(train, image, label)
     names = getattr(train.features[labels], "names", None)

@@ -27,8 +27,7 @@ from condensery.utils.progress import Progress
 from condensery.utils.signals import Interrupted, stop_requests
 from condensery.utils.text import plural, time_text
 
-from .crops import Realistic
-from .methods import about_selection, check_factor, select, trains
+from .methods import about_selection, packing_of, select, trains
 from .networks import Networks
 
 #: What a set's configuration says that is known only when it is made.
@@ -72,10 +71,8 @@ class Selections:
         self.data, self.method, self.ipc = data, method, ipc
         self.quiet, self.say = quiet, say
         self.read_as = {"size": size, "channels": channels}
-        self.packed: Realistic | None = None
-        check_factor(method, factor)
-        if method == "rded":
-            self.packed = Realistic() if factor is None else Realistic(factor)
+        self.packed = packing_of(method, factor)
+        if self.packed is not None:
             self.packed.check(data, ipc)
         self.progress: Progress | None = None
         self.stops: list[int] = []

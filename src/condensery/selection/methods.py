@@ -21,6 +21,7 @@ from condensery.utils.renamed import old_names
 from .about import about_selection as about_selection
 from .about import check_budget as check_budget
 from .about import networks_of
+from .crops import Realistic
 from .greedy import herding, k_center, most_forgettable, nearest
 from .networks import Networks
 from .rded import select_rded
@@ -200,6 +201,10 @@ SELECTIONS: dict[str, Callable[..., CondensedSet]] = {
 }
 
 
+#: Selections that pack what they keep, and how.
+_PACKINGS: dict[str, Callable[..., Realistic]] = {"rded": Realistic}
+
+
 def selection_named(name: str) -> str:
     """The canonical name of a selection; ``k-center`` is ``k_center``.
 
@@ -244,7 +249,7 @@ def select(
         UsageError: for a wrong name or value.
     """
     name = selection_named(method)
-    check_factor(name, training.get("factor"))
+    packing_of(name, training.get("factor"))
     if not trains(name):
         check_no_training(name, training)
         training = {}
@@ -252,14 +257,23 @@ def select(
     return SELECTIONS[name](data, ipc=ipc, seed=seed, **given)
 
 
-def check_factor(name: str, factor: int | None) -> None:
-    """Raise if a factor is given where nothing is packed.
+def packing_of(name: str, factor: int | None) -> Realistic | None:
+    """How a selection packs what it keeps; None where it keeps whole images.
+
+    Args:
+        name: of the selection.
+        factor: f×f in a stored image; the selection's own by default.
 
     Raises:
-        UsageError: naming the selection that packs.
+        UsageError: for a factor where nothing is packed, naming the selections that pack.
     """
-    if factor is not None and name != "rded":
-        raise UsageError(f"{name} keeps whole images; leave out --factor, or select rded")
+    made = _PACKINGS.get(name)
+    if made is not None:
+        return made() if factor is None else made(factor)
+    if factor is not None:
+        packing = " or ".join(_PACKINGS)
+        raise UsageError(f"{name} keeps whole images; leave out --factor, or select {packing}")
+    return None
 
 
 def check_no_training(name: str, given: dict[str, Any]) -> None:

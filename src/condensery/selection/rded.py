@@ -26,7 +26,7 @@ def select_rded(
     networks: Networks | None = None,
     **training: Any,
 ) -> CondensedSet:
-    """Crops of every class that a trained network is surest of, packed: see :func:`surest_crops`.
+    """Crops that a trained network is surest of, packed: see :class:`.crops.Realistic`.
 
     RDED (Sun et al., CVPR 2024) with hard labels: of 300 random images of a class five crops each,
     of which the one with the least cross-entropy is kept, and of these the best ipc·f².
