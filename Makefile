@@ -24,10 +24,6 @@ $(INSTALLED): $(CORE)
 	$(PIP) -e ".[dev]"
 	touch $(INSTALLED)
 
-# A quarter of the recipe's iterations, on fewer real images; the rate for it was chosen on images
-# held out from the training split (docs/benchmarks.md).
-SOONER := --iterations 100 --real-batch 64 --optimizer.rate 3
-
 demo: $(CORE)
 	rm -rf runs/demo
 	$(BIN)/condensery condense --ipc 1 --sets 3 --iterations 60 --formation.start_from kmeans --out runs/demo/dm
