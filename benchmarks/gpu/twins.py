@@ -1,8 +1,8 @@
 """Plain class-by-class float32 twins of the steps, on any device.
 
 The same work as the twins of the benchmarks beside this folder, with every tensor made on the
-device: eager, one class after another, and no needless work. Those that already ran on any device
-are taken from there.
+device: eager, one class after another, with ReLUs in place and no needless work. Those that already
+ran on any device are taken from there.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from cafe_step import layers_of
 from gradient_step import twin_distance
 
+from measure import in_place
+
 
 @contextmanager
 def plain(device: str, tf32: bool = False) -> Iterator[None]:
@@ -50,7 +52,7 @@ def labels_of(c: int, images: Tensor) -> Tensor:
 def dm_step(run: Condenser, k: int) -> Tensor:
     """DM, algorithm 1, with the pixels' update: a fresh network, class by class."""
     train, rate = run.train, run.config.optimizer.rate
-    network = run.supply.new(k)
+    network = in_place(run.supply.new(k))
     draws = draw_step(train, run.augmentation, run.task, run.config.real_batch, k, 0)
     losses, leaf = [], run.stored.detach().requires_grad_()
     for c, rows in enumerate(draws.rows):
@@ -69,7 +71,7 @@ def gradient_match(run: Condenser, network: nn.Module, k: int) -> Tensor:
     """DC's algorithm 1, lines 5 to 7 (GM's with the mean): the gradient to the pixels."""
     train, augmentation = run.train, run.augmentation
     draws = draw_step(train, augmentation, run.task, run.config.real_batch, k, 0)
-    network.requires_grad_(True)
+    in_place(network).requires_grad_(True)
     weights = [p for p in network.parameters() if p.dim() >= 2]
     settings = run.config.objective.settings
     norm, multi = "l2" in settings["distance"], settings["level"] == "multi"
@@ -112,7 +114,7 @@ def train_epochs(
     strategy: str | None = None,
 ) -> None:
     """A network's training on a small set: eager, one batch after another."""
-    network.train().requires_grad_(True)
+    in_place(network).train().requires_grad_(True)
     sgd = torch.optim.SGD(
         network.parameters(), lr=rate, momentum=momentum, weight_decay=weight_decay
     )
@@ -161,7 +163,7 @@ def idc_match(run: Condenser, network: nn.Module, k: int) -> Tensor:
     whole = run.formation.decoded(run.stored.shape[1])
     taken = min(whole, run.config.synthetic_batch or whole)
     rows = draws.with_synthetic(run.task, whole, taken, k, 0).synthetic if taken < whole else None
-    network.requires_grad_(True)
+    in_place(network).requires_grad_(True)
     weights = [p for p in network.parameters() if p.dim() == 4]
     out = []
     for c, members in enumerate(draws.rows):
@@ -182,7 +184,7 @@ def idc_match(run: Condenser, network: nn.Module, k: int) -> Tensor:
 def idc_update(run: Condenser, network: nn.Module, k: int) -> None:
     """The network's steps on real images."""
     settings, train = run.config.supply.settings, run.train
-    network.train().requires_grad_(True)
+    in_place(network).train().requires_grad_(True)
     sgd = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     rng = stream(0, "update-real", k, 0)
     count = min(settings["images"], len(train))
@@ -203,6 +205,7 @@ def idc_update(run: Condenser, network: nn.Module, k: int) -> None:
 
 def cafe_match(run: Condenser, network: nn.Module, k: int) -> Tensor:
     """Equations 1 to 4 and their gradient to the pixels."""
+    in_place(network)
     train, settings = run.train, run.config.objective.settings
     draws = draw_step(train, run.augmentation, run.task, run.config.real_batch, k, 0)
     means, rows, labels = [], [], []
@@ -229,6 +232,7 @@ def cafe_match(run: Condenser, network: nn.Module, k: int) -> Tensor:
 
 def cafe_check(run: Condenser, network: nn.Module, number: int) -> float:
     """The accuracy on some images a class, 256 at a time, read once."""
+    in_place(network)
     images, labels = run.context().query(run.config.supply.settings["query"], number).all()
     with torch.no_grad():
         pairs = zip(images.split(256), labels.split(256), strict=True)
