@@ -41,7 +41,15 @@ from condensery.utils.text import minutes_text, plural, size_text, time_text
 from . import evaluate_at as curves
 from .found_out import FoundOut, found_out, recipe_for
 from .in_minutes import Asked, begun, default_out, ipc_for
-from .shared import conclude, facts_of_set, folder_of, next_line, printer, show_picture
+from .shared import (
+    conclude,
+    facts_of_set,
+    folder_of,
+    in_eight_bits,
+    next_line,
+    printer,
+    show_picture,
+)
 
 #: What --dry-run tells the iterations of, where no time is given.
 _USUAL_MINUTES = 10.0
@@ -353,6 +361,8 @@ def _say_how_it_ended(
             f"with: {_resume(folder.path, config)} --minutes N, for N in all, or without it"
         )
     say(f"done in {time_text(_seconds(folder))}: {folder.path}")
+    offer = in_eight_bits(condensed, folder.path)
+    say(f"size: {size_text(condensed.stored_bytes)}; in 8 bits {offer}")
     kept = folder.checkpoints.files
     if len(kept) == 1:
         say(

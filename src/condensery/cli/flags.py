@@ -344,7 +344,8 @@ class ExportFlags(OutputFlags, PlanFlags, DataFlags):
 
     to: str = "npz"
     """npz (float32, exact), images (8-bit PNG class folders), parquet (8-bit PNG), wav (sound of
-    spectrograms, with estimated phases), or packed (a set whose images are shrunk afterwards)."""
+    spectrograms, with estimated phases); or another set: 8bit (a quarter of the size), packed
+    (images that are shrunk afterwards)."""
     out: str = "exported"
     """File or folder to write."""
     factor: int | None = None

@@ -16,7 +16,7 @@ from condensery.utils.facts import note_facts
 from condensery.utils.files import check_writable
 from condensery.utils.text import plural, size_text
 
-from .shared import conclude, facts_of_set
+from .shared import conclude, facts_of_set, in_eight_bits
 
 
 def show(options: Any) -> int:
@@ -39,11 +39,14 @@ def show(options: Any) -> int:
     drawn = picture if picture.exists() else "none; draw it with --picture FILE"
     shape = "×".join(str(s) for s in condensed.images.shape[1:])
     several = f" (the first of {len(found)} sets)" if len(found) > 1 else ""
+    offer = in_eight_bits(condensed, home)
     lines = [
         f"{path}{several}: {about.method} of {about.source.name}",
         f"  stored        {stored.shape[0] * stored.shape[1]} × {shape}, {about.ipc} per class in "
         f"{len(stored)} classes, {size_text(condensed.stored_bytes)}"
+        + (" in 8 bits" if condensed.eight else "")
         + (f", {size_text(extra)} of them the formation's weights" if extra else ""),
+        *([f"  in 8 bits     {offer}"] if offer else []),
         f"  decoded       {len(condensed)} training images",
         f"  source        {about.source.images} images, {size_text(about.source.bytes)}: "
         f"{condensed.shrinkage:.0f} times as many images, "
