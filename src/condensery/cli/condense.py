@@ -221,6 +221,7 @@ def _given(options: Any) -> dict[str, Any]:
         "until": options.until,
         "window": options.window,
         "real_batch": options.real_batch,
+        "synthetic_batch": options.synthetic_batch,
         "real_batches": options.real_batches,
         "real_batches_renewed": options.real_batches_renewed,
         "real_batches_of": options.real_batches_of,

@@ -92,9 +92,20 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
         """Its budget: full-size images' worth of stored numbers per class."""
         return self.about.ipc
 
-    def picture(self) -> Image:
-        """All decoded images on a sheet, a row per class."""
+    def picture(self, before: CondensedSet | None = None) -> Image:
+        """All decoded images on a sheet, a row per class.
+
+        Args:
+            before: the set at the start of its run, to be drawn beside it.
+
+        Raises:
+            UsageError: where ``before`` shows other classes, or images of another number or size.
+        """
+        from .annotated import before_and_after
         from .picture import picture
+
+        if before is not None:
+            return before_and_after(before, self)
 
         return picture(self)
 
