@@ -16,6 +16,7 @@ import yaml
 
 from condensery import CondensedSet
 from condensery.cli.main import COMMANDS, main, split_dotted
+from condensery.config.recipes import read_config
 
 QUICK = ["--supply.net", "convnet2:width=4", "--plan", "exact", "--threads", "1"]
 
@@ -406,3 +407,9 @@ def test_a_run_that_can_only_be_read_is_shown(
         assert main(["show", str(out), "--picture", str(out / "p.png")]) == 1
     assert main(["show", str(out)]) == 0
     assert (out / "images.png").exists()
+
+
+def test_a_step_takes_as_few_synthetic_images_as_were_asked_for(tmp_path: Path) -> None:
+    few = ["--iterations", "0", "--synthetic-batch", "1", "--out", str(tmp_path / "a")]
+    assert main(["condense", "--data", "digits", "--ipc", "2", *few]) == 0
+    assert read_config(tmp_path / "a")["synthetic_batch"] == 1

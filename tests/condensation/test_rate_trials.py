@@ -170,7 +170,7 @@ def test_the_command_writes_the_number_and_repeats_it(
     assert held["optimizer"]["rate"] == facts["rate"]
     assert f"rate: {facts['rate']:g} is taken; the recipe has 1 (" in told
     assert len(facts["trials"]) >= 5
-    monkeypatch.setattr(found_out, "try_rates", lambda *_, **__: pytest.fail("tried again"))
+    monkeypatch.setattr(found_out, "tried", lambda *_, **__: pytest.fail("tried again"))
     assert main(asked) == 0
     again = ["condense", "--config", str(tmp_path / "a"), "--threads", "1"]
     assert main([*again, "--out", str(tmp_path / "b")]) == 0

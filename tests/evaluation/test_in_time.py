@@ -40,13 +40,13 @@ def test_networks_are_cut_first_and_epochs_then(tiny_data: Data) -> None:
     some = fitted(cells, costs, 10, 10)
     assert some.n == 5  # 5 × 102 s are the most in 85 % of ten minutes
     assert [cell.training.epochs for cell in some.cells] == usual
-    few = fitted(cells, costs, 10, 3)
-    # 3 × 12 s of testing leave 117 s of 153 for training, which takes 270.
+    few = fitted(cells, costs, 10, 5)
+    # 3 × 12 s of testing leave 219 s of 255 for training, which takes 270.
     assert few.n == 3
     for cell, before in zip(few.cells, usual, strict=True):
-        assert 0.2 * before <= cell.training.epochs <= before * 117 / 270
+        assert 0.2 * before <= cell.training.epochs <= before * 219 / 270
         assert f"epochs={cell.training.epochs}" in cell.training.name
-    assert few.seconds <= 0.85 * 180
+    assert few.seconds <= 0.85 * 300
     whole = few.cells[1]
     assert whole.schedule is not None
     assert whole.schedule.protocol == whole.training
@@ -54,6 +54,24 @@ def test_networks_are_cut_first_and_epochs_then(tiny_data: Data) -> None:
     assert fitted(cells, costs, 10, 3, keep_networks=True).n == 10
     kept = fitted(cells, costs, 10, 3, keep_epochs=True)
     assert [cell.training.epochs for cell in kept.cells] == usual
+
+
+@pytest.mark.parametrize(("row", "epochs"), [("whole", 200), ("whole+batch=14", 100)])
+def test_the_whole_split_is_not_cut_below_200_steps(tiny_data: Data, row: str, epochs: int) -> None:
+    (cell,) = table(tiny_data, row).cells
+    (cut,) = fitted([cell], [Cost(600.0, 0.0)], 5, 0.1).cells
+    assert cut.training.epochs == epochs  # of 28 images, in batches of 128 and of 14
+    assert cut.schedule is not None
+    assert cut.schedule.steps == 200
+    assert cut.training.name.startswith(f"whole(epochs={epochs}")
+
+
+def test_a_short_schedule_for_whole_is_not_made_longer(
+    tiny_data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("condensery.training.whole_split._LEAST_STEPS", 30)
+    (cell,) = table(tiny_data, "whole").cells
+    assert fitted([cell], [Cost(600.0, 0.0)], 5, 0.1).cells == [cell]
 
 
 def test_epochs_that_were_typed_for_whole_stay(tiny_data: Data) -> None:

@@ -12,8 +12,9 @@ from PIL import Image
 
 from condensery.cli.main import main
 from condensery.data import load
+from condensery.errors import UsageError
 from condensery.selection import select_random
-from condensery.sets.annotated import annotated, scale_of
+from condensery.sets.annotated import annotated, before_and_after, scale_of
 from condensery.sets.condensed import CondensedSet
 from condensery.sets.picture import bare_picture
 
@@ -38,6 +39,50 @@ def test_the_bar_is_as_long_as_an_image_is_wide() -> None:
     assert dark[0] == 4
     assert len(dark) - 1 == 56  # eight pixels, each enlarged to seven
     assert (np.diff(dark) == 1).all()
+
+
+def test_the_start_stands_beside_the_end() -> None:
+    one = chosen(3, ipc=2)
+    end = CondensedSet(one.stored * 0.5, dataclasses.replace(one.about, iterations=7))
+    page = np.asarray(end.picture(before=one))
+    start_sheet, end_sheet = (np.asarray(bare_picture(x)) for x in (one, end))
+    assert not np.array_equal(start_sheet, end_sheet)
+    height, width = end_sheet.shape
+    assert np.array_equal(page[-height:, -width:], end_sheet)
+    left = np.asarray(one.picture())  # names as wide as in a picture of its own
+    first = left.shape[1] - width
+    assert np.array_equal(page[-height:, first : first + width], start_sheet)
+
+
+def test_both_halves_are_kept_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("condensery.sets.annotated.LARGEST", 200)
+    one = chosen(3, ipc=9)
+    page = before_and_after(one, one)
+    names = 2 * 60 + 12
+    assert page.width <= 200 + names
+    assert one.picture().width > 500
+
+
+def test_a_set_of_something_else_is_no_start() -> None:
+    with pytest.raises(UsageError, match="take both from one run"):
+        chosen(3).picture(before=chosen(2))
+
+
+def test_the_command_draws_the_start_that_a_run_keeps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    end, run = chosen(3), tmp_path / "run"
+    end.save(run)
+    asked = ["show", str(run), "--picture", str(tmp_path / "both.png"), "--before"]
+    assert main(asked) == 1
+    assert "does not hold the start of a run" in capsys.readouterr().err
+    start = CondensedSet(end.stored * 0.5, end.about)
+    start.save(run / "checkpoints" / "000000.safetensors")
+    assert main(asked) == 0
+    drawn = np.asarray(Image.open(tmp_path / "both.png"))
+    assert np.array_equal(drawn, np.asarray(end.picture(before=start)))
+    assert main(["show", str(run), "--before"]) == 2
+    assert main([*asked, "--plain"]) == 2
 
 
 def test_what_a_recording_spans() -> None:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from condensery import CondensedSet, DataError, UsageError, export, load_sets, select_random
 from condensery.cli.main import main
 from condensery.data import Data, load
-from condensery.sets.about import FORMAT
+from condensery.sets.about import FORMAT, FORMAT_8_BITS
 from condensery.sets.picture import picture
 from condensery.utils.files import safe_names, whole_file, whole_folder
 from tests.conftest import tiny
@@ -97,7 +97,7 @@ def rewritten(file: Path, change: Any) -> None:
 
 
 def future(facts: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    facts["format"] = FORMAT + 1
+    facts["format"] = FORMAT_8_BITS + 1
 
 
 def foreign(facts: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:

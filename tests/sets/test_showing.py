@@ -116,3 +116,12 @@ def test_a_file_that_is_left_out_is_logged(
     assert [record.getMessage() for record in caplog.records] == [
         f"{data.name}: {note}" for note in data.notes
     ]
+
+
+def test_all_images_of_a_figure_have_one_scale(tiny_data: Data) -> None:
+    made = select_random(tiny_data, ipc=2)
+    drawn = [place.get_images()[0] for place in made.plot().axes]
+    assert len(drawn) == len(made)
+    assert {one.get_clim() for one in drawn} == {(0.0, 1.0)}
+    for one, pixels in zip(drawn, made.pixels(), strict=True):
+        assert torch.allclose(torch.tensor(one.get_array()), pixels[0].clamp(0, 1))

@@ -25,7 +25,7 @@ def flags_of(settings: type[Any]) -> list[str]:
 
     >>> from .flags import ShowFlags
     >>> flags_of(ShowFlags)
-    ['--help', '--json', '--quiet', '--picture', '--plain']
+    ['--help', '--json', '--quiet', '--picture', '--plain', '--before']
     """
     return ["--help", *(f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(settings))]
 

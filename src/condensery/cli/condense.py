@@ -41,7 +41,15 @@ from condensery.utils.text import minutes_text, plural, size_text, time_text
 from . import evaluate_at as curves
 from .found_out import FoundOut, found_out, recipe_for
 from .in_minutes import Asked, begun, default_out, ipc_for
-from .shared import conclude, facts_of_set, folder_of, next_line, printer, show_picture
+from .shared import (
+    conclude,
+    facts_of_set,
+    folder_of,
+    in_eight_bits,
+    next_line,
+    printer,
+    show_picture,
+)
 
 #: What --dry-run tells the iterations of, where no time is given.
 _USUAL_MINUTES = 10.0
@@ -213,6 +221,7 @@ def _given(options: Any) -> dict[str, Any]:
         "until": options.until,
         "window": options.window,
         "real_batch": options.real_batch,
+        "synthetic_batch": options.synthetic_batch,
         "real_batches": options.real_batches,
         "real_batches_renewed": options.real_batches_renewed,
         "real_batches_of": options.real_batches_of,
@@ -353,6 +362,8 @@ def _say_how_it_ended(
             f"with: {_resume(folder.path, config)} --minutes N, for N in all, or without it"
         )
     say(f"done in {time_text(_seconds(folder))}: {folder.path}")
+    offer = in_eight_bits(condensed, folder.path)
+    say(f"size: {size_text(condensed.stored_bytes)}; in 8 bits {offer}")
     kept = folder.checkpoints.files
     if len(kept) == 1:
         say(

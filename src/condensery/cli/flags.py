@@ -97,6 +97,8 @@ class CondenseFlags(OutputFlags, PlanFlags, DataFlags, CheckpointFlags):
     """Steps after which centroids are computed anew (default 10)."""
     real_batches_of: int | None = None
     """Random images of each class that they are computed of (default 1024)."""
+    synthetic_batch: int | None = None
+    """Most training images per class that a step takes of the synthetic set."""
     sets: int = 1
     """Independent sets, with seeds seed … seed+N-1, in OUT/0 … OUT/N-1."""
     seed: int | None = None
@@ -336,6 +338,8 @@ class ShowFlags(OutputFlags):
     folder's images.png is named."""
     plain: bool = False
     """With --picture: the images alone, without names and scale."""
+    before: bool = False
+    """With --picture: the start of the run beside its end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -344,7 +348,8 @@ class ExportFlags(OutputFlags, PlanFlags, DataFlags):
 
     to: str = "npz"
     """npz (float32, exact), images (8-bit PNG class folders), parquet (8-bit PNG), wav (sound of
-    spectrograms, with estimated phases), or packed (a set whose images are shrunk afterwards)."""
+    spectrograms, with estimated phases); or another set: 8bit (a quarter of the size), packed
+    (images that are shrunk afterwards)."""
     out: str = "exported"
     """File or folder to write."""
     factor: int | None = None

@@ -8,23 +8,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from condensery.condensation.configure import facts_of, plan_for
+from condensery.condensation.configure import facts_of
+from condensery.condensation.found_rate import tried
 from condensery.condensation.in_time import together
 from condensery.condensation.rate_trials import (
     AUTO,
     RATE,
     SHARE_OF_TIME,
     RateTrials,
-    try_rates,
     wants_trials,
     without_rate,
 )
-from condensery.config.build import make
 from condensery.config.measured import advice
 from condensery.config.resolve import Resolved
 from condensery.data import Data
 from condensery.errors import UsageError
-from condensery.runtime.plan import Plan, default_device
+from condensery.runtime.plan import default_device
 
 from .in_minutes import Asked, in_minutes, plans
 
@@ -86,14 +85,13 @@ def _tried(asked: Asked, found: Resolved, left: float | None) -> RateTrials | No
     if options.dry_run:
         asked.say(f"note: rates are tried before the run; this is the recipe's, {usual:g}")
         return None
-    plan = plan_for(asked.data, found.config, options.plan, options.device, options.threads)
-    if asked.planned:
-        plan = make(Plan, {**plan.as_dict(), **asked.planned}, "plan")
-    return try_rates(
+    where = {"plan": options.plan, "device": options.device, "threads": options.threads}
+    return tried(
         asked.data,
-        found.config,
-        plan,
-        seconds=None if left is None else SHARE_OF_TIME * left,
-        quiet=options.quiet,
+        found,
+        where,
+        left=left,
         say=asked.say,
+        planned=asked.planned,
+        quiet=options.quiet,
     )

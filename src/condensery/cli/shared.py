@@ -20,12 +20,14 @@ from condensery.errors import DataError, UsageError
 from condensery.evaluation.rows import Row, check_not_runs, split_name, whole_epochs
 from condensery.selection import select_random
 from condensery.sets.condensed import CondensedSet, load_sets
+from condensery.sets.eight_bits import bytes_in_eight_bits
 from condensery.sets.foreign import is_foreign
 from condensery.utils.facts import note_facts
 from condensery.utils.files import write_json, write_text
 from condensery.utils.output import put, put_as_is
 from condensery.utils.screen import flowing
 from condensery.utils.terminal_pictures import in_terminal, terminal_kind
+from condensery.utils.text import size_text
 
 #: What ``--json`` takes for standard output.
 STANDARD_OUTPUT = "-"
@@ -50,6 +52,14 @@ def next_line(out: Path, *, draws: bool = False) -> str:
     beside = ["whole"] if draws else [RANDOM, "whole"]
     again = ["condensery", "evaluate", str(out), *beside, "--minutes", "5"]
     return f"next: {shlex.join(again)}"
+
+
+def in_eight_bits(condensed: CondensedSet, place: Path) -> str:
+    """What a set would take in 8 bits, and the command; empty where it is stored so."""
+    if condensed.eight is not None:
+        return ""
+    size = bytes_in_eight_bits(condensed.stored) + condensed.formation_bytes
+    return f"{size_text(size)}: {shlex.join(['condensery', 'export', str(place), '--to', '8bit'])}"
 
 
 def read(spec: str, options: Any) -> Data:

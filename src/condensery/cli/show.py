@@ -7,16 +7,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from condensery.errors import UsageError
+from condensery.errors import DataError, UsageError
 from condensery.sets.annotated import save_annotated
-from condensery.sets.condensed import load_sets
+from condensery.sets.condensed import CondensedSet, load_sets
 from condensery.sets.picture import save_picture
 from condensery.sets.places import places_of_sets
 from condensery.utils.facts import note_facts
 from condensery.utils.files import check_writable
 from condensery.utils.text import plural, size_text
 
-from .shared import conclude, facts_of_set
+from .shared import conclude, facts_of_set, in_eight_bits
 
 
 def show(options: Any) -> int:
@@ -27,23 +27,17 @@ def show(options: Any) -> int:
     about, stored = condensed.about, condensed.stored
     extra = condensed.formation_bytes
     home = places_of_sets(path)[0]  # a picture of several sets is that of the one described
-    picture = Path(options.picture) if options.picture else home / "images.png"
-    if options.plain and not options.picture:
-        raise UsageError("--plain says how --picture FILE is drawn; add --picture FILE")
-    if options.picture:
-        check_writable(picture, "--picture")
-        save_annotated(condensed, picture, plain=options.plain)
-    elif home.is_dir() and not picture.exists():
-        with suppress(OSError):  # the folder may be someone else's, who lets others read
-            save_picture(condensed, picture)
-    drawn = picture if picture.exists() else "none; draw it with --picture FILE"
+    drawn = _drawn(condensed, home, options)
     shape = "×".join(str(s) for s in condensed.images.shape[1:])
     several = f" (the first of {len(found)} sets)" if len(found) > 1 else ""
+    offer = in_eight_bits(condensed, home)
     lines = [
         f"{path}{several}: {about.method} of {about.source.name}",
         f"  stored        {stored.shape[0] * stored.shape[1]} × {shape}, {about.ipc} per class in "
         f"{len(stored)} classes, {size_text(condensed.stored_bytes)}"
+        + (" in 8 bits" if condensed.eight else "")
         + (f", {size_text(extra)} of them the formation's weights" if extra else ""),
+        *([f"  in 8 bits     {offer}"] if offer else []),
         f"  decoded       {len(condensed)} training images",
         f"  source        {about.source.images} images, {size_text(about.source.bytes)}: "
         f"{condensed.shrinkage:.0f} times as many images, "
@@ -60,6 +54,40 @@ def show(options: Any) -> int:
     ]
     conclude(options, {"run": str(path), **facts_of_set(condensed)}, lines)
     return 0
+
+
+def _drawn(condensed: CondensedSet, home: Path, options: Any) -> Path | str:
+    """Where the set's picture is, after it was drawn where that was asked for, or missing."""
+    picture = Path(options.picture) if options.picture else home / "images.png"
+    for name in ("plain", "before"):
+        if getattr(options, name) and not options.picture:
+            raise UsageError(f"--{name} says how --picture FILE is drawn; add --picture FILE")
+    if options.plain and options.before:
+        raise UsageError("--before needs words beside the images; leave --plain out")
+    if options.picture:
+        check_writable(picture, "--picture")
+        before = _start(home) if options.before else None
+        save_annotated(condensed, picture, plain=options.plain, before=before)
+    elif home.is_dir() and not picture.exists():
+        with suppress(OSError):  # the folder may be someone else's, who lets others read
+            save_picture(condensed, picture)
+    return picture if picture.exists() else "none; draw it with --picture FILE"
+
+
+def _start(home: Path) -> CondensedSet:
+    """The set that a run began with, which its folder keeps.
+
+    Raises:
+        DataError: where it is not there.
+    """
+    file = home / "checkpoints" / f"{0:06d}.safetensors"
+    if not file.is_file():
+        raise DataError(
+            f"{home} does not hold the start of a run ({file.name} in its checkpoints folder); "
+            "name the folder of the run, or make the start again with condensery condense --config "
+            "RUN --iterations 0 --out FOLDER"
+        )
+    return CondensedSet.load(file)
 
 
 _CHOICES = ("formation", "objective", "supply", "augmentation", "optimizer", "training")

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from condensery.config.build import make
 from condensery.config.recipes import flattened, read_config
 from condensery.config.resolve import Resolved
 from condensery.data import Data
+from condensery.runtime.plan import Plan
 from condensery.utils.signals import Interrupted
 
 from .configure import plan_for
@@ -49,10 +51,37 @@ def rate_found(
         rate = read_config(out).get("optimizer", {}).get("rate")
         return resolve({**fields, RATE: rate}), None
     found = resolve(fields)
-    plan = plan_for(data, found.config, **where, choices=found.choices)
-    seconds = None if minutes is None else SHARE_OF_TIME * 60 * minutes
+    left = None if minutes is None else 60 * minutes
     try:
-        trials = try_rates(data, found.config, plan, seconds=seconds, quiet=quiet, say=_LOG.info)
+        trials = tried(data, found, where, left=left, quiet=quiet, say=_LOG.info)
     except Interrupted as stop:
         raise KeyboardInterrupt from stop
     return resolve({**fields, RATE: trials.rate}), trials
+
+
+def tried(
+    data: Data,
+    found: Resolved,
+    where: Mapping[str, Any],
+    *,
+    left: float | None,
+    say: Callable[..., None],
+    planned: Mapping[str, Any] | None = None,
+    quiet: bool = False,
+) -> RateTrials:
+    """The trials of a run.
+
+    Args:
+        data: what is condensed.
+        found: its configuration, with the recipe's rate.
+        where: ``plan``, ``device`` and ``threads``.
+        left: seconds that the run has, of which trials take a quarter at most; None without limit.
+        say: told what comes of them.
+        planned: fields on top of the plan.
+        quiet: show no progress.
+    """
+    plan = plan_for(data, found.config, **where, choices=found.choices)
+    if planned:
+        plan = make(Plan, {**plan.as_dict(), **planned}, "plan")
+    seconds = None if left is None else SHARE_OF_TIME * left
+    return try_rates(data, found.config, plan, seconds=seconds, quiet=quiet, say=say)

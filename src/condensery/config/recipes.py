@@ -123,6 +123,11 @@ def read_config(path: Path) -> dict[str, Any]:
             f"--config {path} belongs to a set that was packed after training; name the run that "
             "it was packed from"
         )
+    if "stored_bits" in base:
+        raise UsageError(
+            f"--config {path} belongs to a set that was brought to 8 bits after training; name the "
+            "run that it was made from"
+        )
     lacking = [name for name in CHOICES if name not in base]
     if lacking:
         raise UsageError(f"--config {path} lacks {', '.join(lacking)}; give a run's recipe.yaml")

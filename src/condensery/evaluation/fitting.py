@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from .result import Result
 
 #: Fewer networks than this say little about the spread; fewer epochs, little about a set.
 _FEW_NETWORKS, _FEW_EPOCHS = 3, 20
+#: With fewer steps than this a network on the whole split is no bound, however few its images are.
+_WHOLE_STEPS = 200
 #: Part of the time that is planned for; the rest is for starting, and for what was not foreseen.
 _PLANNED = 0.85
 #: What epochs are cut to, times powers of ten: a busier machine mostly finds the same.
@@ -84,7 +87,9 @@ def _shorter(cell: Cell, factor: float) -> Cell:
     epochs, row = cell.training.epochs, cell.row
     if row.whole_epochs:
         return cell
-    fewest = 1 if row.whole else min(epochs, _FEW_EPOCHS)
+    fewest = _FEW_EPOCHS
+    if cell.schedule is not None:  # a bound that was hardly trained bounds nothing
+        fewest = math.ceil(_WHOLE_STEPS * epochs / cell.schedule.steps)
     return with_epochs(cell, min(epochs, max(fewest, _rounded(epochs * factor))))
 
 

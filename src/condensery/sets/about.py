@@ -11,8 +11,9 @@ from condensery.config.schema import Choice
 from condensery.errors import DataError
 from condensery.utils.reading import json_of
 
-#: The version of the file format that this program writes; it reads this one and older ones.
-FORMAT = 1
+#: The version of the file format that this program writes, and that of files in 8 bits, which
+#: older programs cannot read. It reads these and older ones.
+FORMAT, FORMAT_8_BITS = 1, 2
 #: The largest count in its metadata.
 _MOST_COUNT = 2**63 - 1
 #: The largest mean or std in it, which float32 holds.
@@ -60,23 +61,24 @@ class About:
     config: Mapping[str, Any]
     """The resolved configuration."""
 
-    def dump(self) -> str:
+    def dump(self, version: int = FORMAT) -> str:
         """One JSON string with sorted keys, so that the same set is the same bytes."""
         plain = {
             **self.__dict__,
             "formation": self.formation.as_dict(),
             "source": self.source.__dict__,
         }
-        return json.dumps({"format": FORMAT, **plain}, sort_keys=True, ensure_ascii=False)
+        return json.dumps({"format": version, **plain}, sort_keys=True, ensure_ascii=False)
 
     @classmethod
     def parse(cls, text: str) -> About:
         """Back from :meth:`dump`; raises ValueError, KeyError or TypeError for anything else."""
         raw = json_of(text)
         version = raw.pop("format")
-        if not isinstance(version, int) or version > FORMAT:
+        if not isinstance(version, int) or version > FORMAT_8_BITS:
             raise DataError(
-                f"it has format {version}, and this condensery reads up to {FORMAT}; upgrade it"
+                f"it has format {version}, and this condensery reads up to {FORMAT_8_BITS}; "
+                "upgrade it"
             )
         formation = dict(raw.pop("formation"))
         for name in ("class_names", "mean", "std"):

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from condensery.data.spectrograms import HOP, SIDE
+from condensery.errors import UsageError
 from condensery.utils.files import whole_file
+from condensery.utils.text import plural
 
-from .picture import GAP, MOST_COLUMNS, MOST_ROWS, Drawn, bare_picture, labelled
+from .picture import GAP, LARGEST, MOST_COLUMNS, MOST_ROWS, Drawn, bare_picture, labelled
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -56,6 +58,42 @@ def annotated(condensed: Drawn) -> Image:
     return page
 
 
+def before_and_after(start: Drawn, end: Drawn) -> Image:
+    """The start of a run beside its end: the same classes and places in both.
+
+    Its longer side has about :data:`condensery.sets.picture.LARGEST` pixels at most.
+
+    Raises:
+        UsageError: for sets that do not show as many images of the same size.
+    """
+    from PIL import Image as Pillow
+
+    about = end.about
+    if start.images.shape != end.images.shape or start.about.class_names != about.class_names:
+        raise UsageError(
+            "the set before and the one after differ in classes, or in number or size of images; "
+            "take both from one run"
+        )
+    half = LARGEST // 2
+    words = plural(about.iterations, "iteration")
+    title = f"{about.method}: {about.source.name}, {about.ipc} per class"
+    sheets = [bare_picture(one) for one in (start, end)]
+    for sheet in sheets:
+        sheet.thumbnail((half, LARGEST))
+    names = about.class_names[:MOST_ROWS]
+    before = labelled(sheets[0], f"{title}: {_when(start)}", names)
+    after = labelled(sheets[1], f"after {words}", [""] * len(names))
+    page = Pillow.new(before.mode, (before.width + _GUTTER + after.width, before.height), "white")
+    page.paste(before, (0, 0))
+    page.paste(after, (before.width + _GUTTER, 0))
+    return page
+
+
+def _when(start: Drawn) -> str:
+    done = start.about.iterations
+    return f"after {plural(done, 'iteration')}" if done else "start"
+
+
 def scale_of(condensed: Drawn) -> str:
     """What an image spans: pixels, or seconds and hertz of a recording.
 
@@ -69,10 +107,23 @@ def scale_of(condensed: Drawn) -> str:
     return f"{HOP * SIDE / rate:.3g} s (sound: the first 1 s), bottom to top 0 to {rate / 2:g} Hz"
 
 
-def save_annotated(condensed: Drawn, path: Path, *, plain: bool = False) -> None:
-    """Write the picture as PNG; a plain one has neither names nor title nor scale."""
+def save_annotated(
+    condensed: Drawn, path: Path, *, plain: bool = False, before: Drawn | None = None
+) -> None:
+    """Write the picture as PNG.
+
+    Args:
+        condensed: what is drawn.
+        path: of the file.
+        plain: without names, title and scale.
+        before: the set at its start, to be drawn beside it.
+    """
+    if before is not None:
+        made = before_and_after(before, condensed)
+    else:
+        made = (bare_picture if plain else annotated)(condensed)
     with whole_file(path) as temporary:
-        (bare_picture if plain else annotated)(condensed).save(temporary, format="PNG")
+        made.save(temporary, format="PNG")
 
 
 def _blocks(sheet: Image, classes: Sequence[str]) -> list[Image]:

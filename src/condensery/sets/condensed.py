@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -19,17 +18,15 @@ from condensery.config.schema import Choice
 from condensery.errors import DataError, UsageError
 from condensery.methods.formation import Formation, MultiFormation, weights_of
 from condensery.methods.formation.multi import pack
-from condensery.sets.about import About, Source
-from condensery.sets.checks import WRONG, by_class, check_decoded
+from condensery.sets.about import FORMAT, FORMAT_8_BITS, About, Source
+from condensery.sets.checks import WRONG, check_decoded
+from condensery.sets.eight_bits import EightBits
+from condensery.sets.opening import KEY, WEIGHTS, checked, opened
 from condensery.sets.places import FILE, places_of_sets, set_file
 from condensery.utils.files import whole_file
-from condensery.utils.reading import regular
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-_KEY = "condensery"
-_WEIGHTS = "formation."
 
 
 class CondensedSet(Dataset[tuple[Tensor, int]]):
@@ -40,6 +37,7 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
         images: N×C×H×W, decoded and normalised.
         labels: N, int64, sorted by class.
         about: where it comes from.
+        eight: the stored numbers in 8 bits, where the set's file holds them so; otherwise None.
     """
 
     def __init__(
@@ -48,7 +46,9 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
         about: About,
         formation: Formation | None = None,
         weights: dict[str, Tensor] | None = None,
+        eight: EightBits | None = None,
     ) -> None:
+        self.eight = eight
         self.stored = stored.detach().to(device="cpu", dtype=torch.float32).contiguous()
         self.about = about
         # A file may not name code to run: only built-in formations are built from its metadata.
@@ -92,9 +92,20 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
         """Its budget: full-size images' worth of stored numbers per class."""
         return self.about.ipc
 
-    def picture(self) -> Image:
-        """All decoded images on a sheet, a row per class."""
+    def picture(self, before: CondensedSet | None = None) -> Image:
+        """All decoded images on a sheet, a row per class.
+
+        Args:
+            before: the set at the start of its run, to be drawn beside it.
+
+        Raises:
+            UsageError: where ``before`` shows other classes, or images of another number or size.
+        """
+        from .annotated import before_and_after
         from .picture import picture
+
+        if before is not None:
+            return before_and_after(before, self)
 
         return picture(self)
 
@@ -111,7 +122,8 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
     @property
     def stored_bytes(self) -> int:
         """Size of the stored tensors, which the budget limits, and of what a formation learned."""
-        return self.stored.nbytes + self.formation_bytes
+        held = self.stored.nbytes if self.eight is None else self.eight.nbytes
+        return held + self.formation_bytes
 
     @property
     def formation_bytes(self) -> int:
@@ -139,6 +151,22 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
             UsageError: when the images are not whole ones, or cannot be divided among stored ones.
         """
         return pack_afterwards(self, factor)
+
+    def in_eight_bits(self) -> CondensedSet:
+        """This set as 8-bit numbers hold it: a quarter of the size.
+
+        Each stored number becomes one of 256 between the least and the largest of its channel, so
+        none is clipped, and none is off by more than 1/510 of that range. What a formation learned
+        beside them stays float32. Parts and unions of such sets are float32 again.
+
+        Returns:
+            The set with its rounded images, whose :meth:`save` writes 8 bits.
+        """
+        if self.eight is not None:
+            return self
+        eight = EightBits.of(self.stored.flatten(0, 1))
+        stored = eight.restored().unflatten(0, self.stored.shape[:2])
+        return CondensedSet(stored, self.about, self.formation, eight=eight)
 
     @classmethod
     def concat(
@@ -179,11 +207,13 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
         target = Path(path)
         if target.suffix != ".safetensors":
             target = target / FILE
-        labels = torch.arange(len(self.stored)).repeat_interleave(self.stored.shape[1])
-        tensors = {"stored": self.stored.flatten(0, 1), "labels": labels}
+        tensors = {"stored": self.stored.flatten(0, 1)} if self.eight is None else {}
+        tensors |= self.eight.tensors() if self.eight else {}
+        tensors["labels"] = torch.arange(len(self.stored)).repeat_interleave(self.stored.shape[1])
         for name, weight in weights_of(self.formation).items():
-            tensors[_WEIGHTS + name] = weight.detach().cpu().float().contiguous()
-        content = save(tensors, metadata={_KEY: self.about.dump()})
+            tensors[WEIGHTS + name] = weight.detach().cpu().float().contiguous()
+        version = FORMAT if self.eight is None else FORMAT_8_BITS
+        content = save(tensors, metadata={KEY: self.about.dump(version)})
         with whole_file(target) as temporary:
             temporary.write_bytes(content)
         return target
@@ -200,38 +230,19 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
             DataError: when it is not a condensed set, is damaged, or is from a newer version.
         """
         file = set_file(Path(path))
-        try:
-            with safe_open(regular(file), framework="pt") as opened:
-                about = About.parse((opened.metadata() or {})[_KEY])
-                stored, labels = opened.get_tensor("stored"), opened.get_tensor("labels")
-                found = [name for name in opened.keys() if name.startswith(_WEIGHTS)]  # noqa: SIM118
-                weights = {name.removeprefix(_WEIGHTS): opened.get_tensor(name) for name in found}
-        except OSError as error:
-            raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
-        except DataError as error:
-            raise DataError(f"{file} cannot be opened: {error}") from error
-        except SafetensorError as error:
-            raise DataError(f"{file} is not a condensed set, or it is damaged") from error
-        except WRONG as error:
-            raise DataError(f"{file} is not a condensed set, or it is damaged: {error}") from error
-        try:
-            held = by_class(stored, labels, about, file)
-        except DataError:
-            raise
-        except WRONG as error:  # numbers of an unusual type, or none at all
-            raise DataError(
-                f"{file} is damaged: its tensors are {stored.dtype} of shape "
-                f"{tuple(stored.shape)} and {labels.dtype} of shape {tuple(labels.shape)}"
-            ) from error
+        about, tensors = opened(file)
+        found = [name for name in tensors if name.startswith(WEIGHTS)]
+        weights = {name.removeprefix(WEIGHTS): tensors[name] for name in found}
+        held, eight = checked(about, tensors, file)
         if formation is None and (held.dim() != 5 or held.shape[2] != len(about.mean)):
             raise DataError(
-                f"{file} is damaged: {tuple(stored.shape)} numbers are not images with "
+                f"{file} is damaged: {tuple(tensors['stored'].shape)} numbers are not images with "
                 f"{len(about.mean)} channels"
             )
         if formation is None:
             check_decoded(held, about, file)
         try:
-            condensed = cls(held, about, formation, weights or None)
+            condensed = cls(held, about, formation, weights or None, eight)
         except UsageError as error:
             raise DataError(f"{file} cannot be decoded: {error}") from error
         except WRONG as error:

@@ -10,7 +10,7 @@ from typing import Any
 from condensery.utils.plotting import pyplot
 from condensery.utils.text import plural, shape_text, size_text
 
-from .picture import Drawn, picture
+from .picture import Drawn, picture, visible
 
 #: The largest side of a picture that goes into a page or a figure, in pixels.
 _SIDE = 1200
@@ -58,7 +58,7 @@ def figure(condensed: Drawn, title: str | None = None, *, most: int = 10) -> Any
         UsageError: where matplotlib is not installed.
     """
     plt = pyplot()
-    about, pixels = condensed.about, condensed.pixels()
+    about, pixels = condensed.about, visible(condensed).clamp(0, 1)  # one scale for all images
     classes = min(len(about.class_names), most)
     each = len(condensed) // len(about.class_names)
     shown = min(each, most)
@@ -69,9 +69,9 @@ def figure(condensed: Drawn, title: str | None = None, *, most: int = 10) -> Any
     for row in range(classes):
         for column in range(shown):
             place, image = axes[row][column], pixels[row * each + column]
-            one = image[0] if len(image) == 1 else image[:3].permute(1, 2, 0).clamp(0, 1)
+            one = image[0] if len(image) == 1 else image.permute(1, 2, 0)
             how = {"cmap": "magma", "origin": "lower"} if sound else {"cmap": "gray"}
-            place.imshow(one.numpy(), interpolation="nearest", aspect="auto", **how)
+            place.imshow(one.numpy(), interpolation="nearest", vmin=0, vmax=1, **how)
             place.set(xticks=[], yticks=[])
         axes[row][0].set_ylabel(about.class_names[row], rotation=0, ha="right", va="center")
     drawn.suptitle(title or f"{about.method}: {about.source.name}, {about.ipc} per class")

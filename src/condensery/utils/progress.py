@@ -79,7 +79,7 @@ class Progress:
         if self._bar is not None:
             self._draw()
         elif not self.quiet and self._due():
-            put_error(f"{self.line()}, {where} of the next")
+            put_error(self.line() + (f", {where} of the next" if where else ""))
 
     @property
     def _reached(self) -> float:
