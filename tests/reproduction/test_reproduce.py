@@ -109,7 +109,9 @@ def test_rows_are_picked_by_name_and_by_pattern() -> None:
 # Address: method, overrides, test network, protocol, sets × networks. Read off the papers by hand.
 BY_HAND: dict[str, tuple[str, dict[str, Any], str, str, str]] = {
     "dc/table1/mnist/1/random": ("random", {}, "convnet3", "dc", "5x20"),
-    "dc/table1/svhn/10/herding": ("herding", {}, "convnet3", "dc", "5x20"),
+    # DC's words for herding: "the closest samples to the cluster center".
+    "dc/table1/svhn/10/herding": ("nearest", {}, "convnet3", "dc", "5x20"),
+    "dm/table1/cifar10/10/herding": ("nearest", {}, "convnet3", "dc", "5x20"),
     "dc/table1/cifar10/10/dc": ("dc", {"net": "convnet3"}, "convnet3", "dc", "5x20"),
     "dc/table1/mnist/all/whole": ("whole", {}, "convnet3", "dc", "1x5"),
     "dc/table2/mnist/1/dc/test_net=vgg11,train_net=resnet18": (
@@ -171,6 +173,7 @@ BY_HAND: dict[str, tuple[str, dict[str, Any], str, str, str]] = {
         "gm_mdo",
         {"net": "convnet3", "objective.level": "intra", "objective.distance": "cosine"},
         "convnet3", "gm", "2x50"),
+    "idc/table1/cifar10/10/herding/test_net=convnet3": ("herding", {}, "convnet3", "idc", "1x3"),
     "idc/table1/cifar10/10/random/test_net=densenet121": (
         "random", {}, "densenet121", "idc", "1x3"),
     "idc/table1/cifar10/10/dsa/test_net=convnet3": (
@@ -246,6 +249,7 @@ def test_rows_are_mapped_as_the_papers_say(address: str) -> None:
 # Address: command, method, what it needs beside its data, sets × networks.
 APPLIED = {
     "dc/table4/svhn/10/dc": ("adapt", "dc", ("mnist",), "1x5"),
+    "dc/table4/mnist/10/herding": ("adapt", "nearest", ("svhn",), "1x5"),
     "dc/table4/mnist/all/no_adaptation": ("adapt", "none", ("svhn",), "1x5"),
     "dc/text-3.2/mnist/10/dc": ("adapt", "dc", ("svhn",), "1x5"),
     "dm/table5/cifar10/50/dsa/quantity=best_selected_model": ("search", "dsa", (), "1x5"),

@@ -30,7 +30,7 @@ def idc(row: Published, settings: Settings) -> Experiment:
     settings.expect("eval_aug", "strong")  # with CutMix, as the protocol has it
     fixed = settings.take("steps") == "fixed"
     found = replace(
-        quoted(row),
+        quoted(row, row.method),
         net=_tested(row),
         protocol="idc_steps" if fixed else "idc",
         sets=1,

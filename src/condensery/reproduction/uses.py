@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from .experiment import SELECTIONS, Experiment, Settings, Use
+from .experiment import DC_SELECTIONS, SELECTIONS, Experiment, Settings, Use
 from .published import Published
 
 #: Rows that are no set: what they are called here.
@@ -49,7 +49,7 @@ def _adapted(row: Published, settings: Settings) -> Experiment:
         row, net=row.test_net, protocol="finetune", sets=1, nets=5, assumptions=(assumed,), use=use
     )
     through = {"supply.net": row.train_net} if found.kind == "condense" else {}
-    return replace(found, overrides=through)
+    return replace(found, method=DC_SELECTIONS.get(found.method, found.method), overrides=through)
 
 
 def _learned(row: Published, settings: Settings) -> Experiment:
