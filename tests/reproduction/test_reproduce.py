@@ -506,7 +506,10 @@ def test_a_row_from_end_to_end(here: Path, capsys: pytest.CaptureFixture[str]) -
 def test_it_goes_on_where_it_was_stopped(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    small = tiny((12, 7, 9)).train
+    np.savez("small.npz", images=small.images.numpy(), labels=small.labels.numpy())
     wanted = ["reproduce", "dc/table1", "--row", "mnist/1/dc", *QUICK, "--sets", "2", "--nets", "2"]
+    wanted += ["--data", "small.npz"]
     assert main([*wanted, "--out", "whole", "--quiet"]) == 0
 
     # Ctrl-C in the first set, between two pixel steps.
@@ -550,7 +553,7 @@ def test_it_goes_on_where_it_was_stopped(
     # As evaluate numbers the networks of a folder of several sets.
     home = next(Path("parts/sets").iterdir())
     (row,) = evaluate(
-        str(home), "digits", network="convnet3", protocol="dc", repeats=2, epochs=2, threads=1
+        str(home), "small.npz", network="convnet3", protocol="dc", repeats=2, epochs=2, threads=1
     )
     assert [list(one) for one in row.sets] == first["sets"]
 
