@@ -51,11 +51,14 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/mypy
 
+# Tests start processes that import much: what Python has compiled is kept.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist loadgroup
+
 unit: $(INSTALLED)
-	$(BIN)/pytest -n auto --dist loadgroup
+	$(PYTEST)
 
 test-all: lint types
-	$(BIN)/pytest -n auto --dist loadgroup -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow" --nbmake tests examples
 
 clean:
 	rm -rf $(VENV) runs exported

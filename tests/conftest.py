@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +16,25 @@ from condensery.data import Data, load
 
 # Tests compare bytes and run side by side with other work: one thread is enough.
 torch.set_num_threads(1)
-# Nor is what they read broken to the width of whoever started them.
+# Nor does torch's compiler start processes of its own for what they compile.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+# What they read is not broken to the width of whoever started them.
 os.environ.pop("COLUMNS", None)
 
 
+@pytest.fixture(scope="session")
+def _caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Empty folders, one after the other; making them is quicker here than with the factory."""
+    place = tmp_path_factory.mktemp("caches")
+    return (place / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_cache(_caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's cache."""
-    monkeypatch.setenv("CONDENSERY_CACHE", str(tmp_path_factory.mktemp("cache")))
+    own = next(_caches)
+    own.mkdir()
+    monkeypatch.setenv("CONDENSERY_CACHE", str(own))
 
 
 @pytest.fixture(autouse=True)
@@ -40,12 +53,18 @@ def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
 
 
+@pytest.fixture(scope="session")
+def _decoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("decoded")
+
+
 @pytest.fixture
-def real_data() -> Path:
-    """The folder of extra real data sets."""
+def real_data(_decoded: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of extra real data sets, which are decoded once for all tests."""
     folder = os.environ.get("CONDENSERY_DATA")
     if not folder:
         pytest.skip("set CONDENSERY_DATA to a folder of real data sets to run this test")
+    monkeypatch.setenv("CONDENSERY_CACHE", str(_decoded))
     return Path(folder)
 
 

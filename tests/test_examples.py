@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import sys
@@ -68,3 +69,18 @@ def test_train_on_export(
     assert told.startswith("10 images of 10 classes: ")
     source = (EXAMPLES / "train_on_export.py").read_text(encoding="utf-8")
     assert not re.search(r"^(import|from) condensery", source, re.M)
+
+
+def test_first_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    """The notebook's cells, with fewer steps; `make test-all` runs it in Jupyter as it is."""
+    notebook = json.loads((EXAMPLES / "first_steps.ipynb").read_text("utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    short = "\n".join("".join(cell["source"]) for cell in cells)
+    for long, less in (("iterations=10", "iterations=2"), ("epochs=50", "epochs=2")):
+        assert long in short
+        short = short.replace(long, less)
+    exec(compile(short, "first_steps", "exec"), {"__name__": "__main__"})
+    told = capsys.readouterr().out.splitlines()
+    assert told[:2] == ["1438 training images of 10 classes", "10 images, 2560 bytes"]
+    for line, name in zip(told[2:], ("random", "condensed"), strict=True):
+        assert re.fullmatch(rf"{name} +\d+\.\d ± \d+\.\d % \(n=2, dsa\+epochs=2\)", line)

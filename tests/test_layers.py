@@ -29,29 +29,28 @@ def checked(folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow  # `make lint` checks it, and the tests below that it notices
 def test_imports_run_down(copy: Path) -> None:
     done = checked(copy)
     assert done.returncode == 0, done.stdout
     assert "0 broken" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("file", "line"),
-    [
-        ("utils/text.py", "from condensery.data import load"),
-        (
-            "methods/task.py",
-            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n"
-            "    from condensery.condensation.loop import Condenser",
-        ),
-    ],
-)
-def test_an_upward_import_is_noticed(copy: Path, file: str, line: str) -> None:
-    path = copy / "src" / "condensery" / file
-    path.write_text(f"{path.read_text('utf-8')}\n{line}\n", "utf-8")
+def test_upward_imports_are_noticed(copy: Path) -> None:
+    """Those that run, and those for types alone."""
+    lines = {
+        "utils/text.py": "from condensery.data import load",
+        "methods/task.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n"
+        "    from condensery.condensation.loop import Condenser",
+    }
+    for file, line in lines.items():
+        path = copy / "src" / "condensery" / file
+        path.write_text(f"{path.read_text('utf-8')}\n{line}\n", "utf-8")
     done = checked(copy)
     assert done.returncode == 1
     assert "Imports run down only BROKEN" in done.stdout
+    assert "condensery.utils is not allowed to import condensery.data" in done.stdout
+    assert "condensery.methods is not allowed to import condensery.condensation" in done.stdout
 
 
 def test_a_new_room_has_to_be_placed(copy: Path) -> None:

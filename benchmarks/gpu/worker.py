@@ -88,7 +88,8 @@ def _clean() -> None:
     """Leave nothing of a job to the next one: memory, and what was compiled for its shapes."""
     import torch
 
-    torch.compiler.reset()
+    if "torch._dynamo" in sys.modules:  # else nothing was compiled, and this imports it for seconds
+        torch.compiler.reset()
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -241,7 +241,7 @@ def test_data_says_what_it_understood(capsys: pytest.CaptureFixture[str], tmp_pa
         (["condense", "--device", "gpu9"], 2, "device 'gpu9' is not supported"),
         (["condense", "--threads", "0"], 2, "--threads"),
         (["condense", "--data", "mnisst"], 1, "mnist"),
-        (["condense", "--ipc", "500"], 1, "500"),
+        (["condense", "--ipc", "500", "--plan", "exact"], 1, "500"),
         (["select", "randm"], 2, "did you mean 'random'"),
         (["select", "random", "--optimizer.rate", "1"], 2, "only condense takes it"),
         (["evaluate"], 2, "evaluate"),

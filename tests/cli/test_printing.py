@@ -89,22 +89,27 @@ def test_numbers_are_printed_where_they_cannot_be_written(
     assert "No space left on device: r.json" in told.err
 
 
+PROGRAM = [sys.executable, "-m", "condensery", "data", "digits", "--json", "r.json"]
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")  # noqa: PTH110
-def test_a_program_whose_output_goes_nowhere(tmp_path: Path) -> None:
-    run = [sys.executable, "-m", "condensery", "data", "digits", "--json", "r.json"]
+def test_a_program_whose_output_finds_no_room(tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = subprocess.run(
-            run, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            PROGRAM, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "the output could not be printed (No space left on device)" in done.stderr
     assert json.loads((tmp_path / "r.json").read_text())["name"] == "digits"
-    (tmp_path / "r.json").unlink()
+
+
+@pytest.mark.slow  # as above, and the code for each error is tested without a process
+def test_a_program_whose_output_nobody_reads(tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
-        run, cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, text=True, check=False
+        PROGRAM, cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, text=True, check=False
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")

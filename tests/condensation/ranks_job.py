@@ -1,7 +1,7 @@
 """What two processes do together for ``test_ranks.py``, and each case's run in one process.
 
-``python -m tests.condensation.ranks_job FOLDER`` under torchrun's environment variables runs every
-case of :data:`CASES` and leaves what came out in the folder.
+:func:`main` under torchrun's environment variables runs every case of :data:`CASES` and leaves what
+came out in the folder.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from condensery.methods.formation import weights_of
 from condensery.runtime.distributed import ALONE, Ranks, joined
 from condensery.runtime.plan import Plan, exact_plan
 from condensery.utils.checkpoint import load_state, save_state
-from tests.condensation.test_conformance import BRIEF, DISTINCT, LONGER, SMALL
+from tests.condensation.small_runs import BRIEF, DISTINCT, LONGER, SMALL
 from tests.conftest import tiny
 
 FLOAT64 = exact_plan("cpu", 1, "float64")
@@ -200,7 +199,3 @@ def lose_one(ranks: Ranks, folder: Path) -> None:
     except RanksError as error:
         (folder / "lost").write_text(f"{ranks.speaks()} {ranks.speaks()} {error}")
     os._exit(0)  # there is nobody left to say goodbye to
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

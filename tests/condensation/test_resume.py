@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import random
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from condensery.runtime.plan import exact_plan
 from condensery.utils.checkpoint import Checkpoints, Every, load_state, save_state
 from condensery.utils.files import whole_file
 from condensery.utils.locks import in_use
+from tests.programs import Program
 
 SMALL = ["--ipc", "1", "--real-batch", "4", "--supply.net", "convnet1:width=4", "--plan", "exact"]
 SMALL += ["--threads", "1"]
@@ -45,9 +46,8 @@ KILLED = {
 ITERATIONS = 12
 
 
-def _command(arguments: list[str], slowly: bool) -> None:
+def _command(arguments: list[str], slowly: bool) -> int:
     """What a child process does: the command, with writing that takes long where it is asked."""
-    torch.set_num_threads(1)
     if slowly:
         from condensery.utils import checkpoint
 
@@ -61,7 +61,7 @@ def _command(arguments: list[str], slowly: bool) -> None:
                 yield temporary
 
         vars(checkpoint)["whole_file"] = torn
-    raise SystemExit(main(arguments))
+    return main(arguments)
 
 
 def _lines(out: Path) -> list[dict[str, Any]]:
@@ -78,22 +78,19 @@ def _killed(arguments: list[str], out: Path, until: int, writing: bool) -> int |
 
     The exit code where it ended before that, None where it was killed.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["condensery.cli.condense"])
-    process = context.Process(target=_command, args=(arguments, writing))
-    process.start()
+    process = Program(_command, arguments, writing)
     deadline = time.monotonic() + 120
-    while process.is_alive() and time.monotonic() < deadline:
+    while process.poll() is None and time.monotonic() < deadline:
         lines = _lines(out)
         if lines and lines[-1]["iteration"] >= until:
             half = list((out / "checkpoints").glob(".state*-writing-*/*"))
             if half or not writing:
                 process.kill()
-                process.join()
                 return None
-        time.sleep(0.002)
-    process.join(1)
-    return process.exitcode
+        time.sleep(0.01)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.communicate(1)
+    return process.returncode
 
 
 @pytest.fixture(scope="module")

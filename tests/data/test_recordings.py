@@ -472,6 +472,7 @@ def test_fsdd_that_is_not_there() -> None:
         load("fsdd")
 
 
+@pytest.mark.xdist_group("fsdd")
 def test_real_spoken_digits(real_data: Path) -> None:
     import pyarrow.parquet as pq
 

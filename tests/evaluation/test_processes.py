@@ -8,6 +8,7 @@ import inspect
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -85,30 +86,31 @@ def test_a_cell_comes_back_as_it_was(tiny_data: Data, tmp_path: Path) -> None:
             )
 
 
+@pytest.mark.parametrize(
+    "at_once", [True, pytest.param(False, marks=pytest.mark.slow, id="in its work")]
+)
 def test_a_worker_that_dies_is_told(
-    tiny_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    at_once: bool, tiny_data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cell = cell_of(
-        Row.named("x", _sets(tiny_data), tiny_data),
-        tiny_data,
-        "mlp",
-        "dc",
-        EvaluationSettings(2, plan=TOGETHER),
-    )
+    row = Row.named("x", _sets(tiny_data), tiny_data)
+    cell = cell_of(row, tiny_data, "mlp", "dc", EvaluationSettings(2, plan=TOGETHER))
     begun: list[Any] = []
     begin = subprocess.Popen
 
     def noting(*arguments: Any, **named: Any) -> Any:
-        begun.append(begin(*arguments, **named))
+        program = [[sys.executable, "-S", "-c", ""]] if at_once else arguments
+        begun.append(begin(*program, **named))
         return begun[-1]
 
     monkeypatch.setattr("condensery.evaluation.processes.subprocess.Popen", noting)
     results = measure_together(cell, [(0, k) for k in range(40)])
-    next(results)
-    for worker in begun:
-        os.kill(worker.pid, signal.SIGKILL)
+    if not at_once:
+        next(results)
+        for worker in begun:
+            os.kill(worker.pid, signal.SIGKILL)
     with pytest.raises(ResourceError, match="--threads 1 uses a single process"):
         list(results)
+    assert len(begun) == 2
     assert all(worker.poll() is not None for worker in begun)
 
 

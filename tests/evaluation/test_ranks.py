@@ -41,7 +41,7 @@ def test_evaluate_by_two_is_evaluate_by_one(sets: Path) -> None:
     words = ["evaluate", str(sets / "random"), *_words(sets, "--nets", "1")]
     apart = ["--out", str(sets / "kept")]  # two processes find nothing of it
     assert main([*words, *apart, "--json", str(one), "--quiet"]) == 0
-    results = ended(started(["-m", "condensery", *words, "--json", str(two)]))
+    results = ended(started(main, [*words, "--json", str(two)]))
     assert [code for code, *_ in results] == [0, 0], results
     assert "accuracy" in results[0][1]
     assert results[1][1] == ""  # the first process speaks for both
@@ -55,7 +55,7 @@ def test_compare_by_two_keeps_what_compare_by_one_finds_again(sets: Path) -> Non
     out = sets / "kept"
     names = [f"a={sets / 'random' / '0'}", f"b={sets / 'random' / '1'}"]
     words = ["compare", *names, *_words(sets, "--nets", "2"), "--out", str(out)]
-    results = ended(started(["-m", "condensery", *words, "--json", str(sets / "two.json")]))
+    results = ended(started(main, [*words, "--json", str(sets / "two.json")]))
     assert [code for code, *_ in results] == [0, 0], results
     kept = {file: file.read_bytes() for file in out.rglob("*.json")}
     assert kept
@@ -64,14 +64,14 @@ def test_compare_by_two_keeps_what_compare_by_one_finds_again(sets: Path) -> Non
     both = [json.loads((sets / f"{name}.json").read_text()) for name in ("one", "two")]
     assert both[0] == both[1]
     # And what one process kept, two take.
-    again = ended(started(["-m", "condensery", *words]))
+    again = ended(started(main, [*words]))
     assert "4 of 4 networks are already evaluated" in again[0][1], again
 
 
 @pytest.mark.slow  # the refusal, and that it is said once, are tested without processes
 def test_a_device_of_one_process_is_refused(sets: Path) -> None:
     words = ["evaluate", str(sets / "random"), *_words(sets), "--device", "cuda:0"]
-    results = ended(started(["-m", "condensery", *words]))
+    results = ended(started(main, [*words]))
     assert sorted(code for code, *_ in results) == [2, 2]
     told = "".join(errors for *_, errors in results)
     assert told.count("would put every process on one GPU") == 1
@@ -86,7 +86,7 @@ def test_reproduce_by_two_is_reproduce_by_one(tmp_path: Path, row: str) -> None:
     one = [*words, "--out", str(tmp_path / "1"), "--json", str(tmp_path / "1.json")]
     two = [*words, "--out", str(tmp_path / "2"), "--json", str(tmp_path / "2.json")]
     assert main([*one, "--quiet"]) == 0
-    results = ended(started(["-m", "condensery", *two]))
+    results = ended(started(main, [*two]))
     assert [code for code, *_ in results] == [0, 0], results
     assert "ours:" in results[0][1]
     assert results[1][1] == ""
@@ -97,5 +97,5 @@ def test_reproduce_by_two_is_reproduce_by_one(tmp_path: Path, row: str) -> None:
     assert made[0]["accuracies"] == pytest.approx(made[1]["accuracies"], abs=2.0)
     assert made[0]["n"] == made[1]["n"] == 3
     assert sorted(p.name for p in (tmp_path / "2").iterdir()) == ["results", "sets", "tested"]
-    again = ended(started(["-m", "condensery", *two]))
+    again = ended(started(main, [*two]))
     assert "condensing set" not in again[0][1]  # the set is there already

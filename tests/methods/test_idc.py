@@ -154,7 +154,7 @@ def test_networks_learn_with_each_augmentation(setting: str, tiny_data: Data) ->
 def test_compiled_and_narrow_stays_close() -> None:
     data = tiny((60, 60, 60))
     given = {**SMALL, **PLAIN, "real_batch": 16, "supply.steps": 2, "supply.images": 64}
-    given |= {"supply.batch": 32, "augmentation.kind": "none"}
+    given |= {"supply.batch": 32, "augmentation.kind": "none", "supply.net": "convnet1:width=4"}
     config = configure(data, "idc", given)
     plain = Condenser(data, config, exact_plan("cpu", 1))
     fast = Plan(
@@ -246,6 +246,7 @@ def test_constants_of_larger_images() -> None:
     assert resolve(raw, half).config.optimizer.rate == pytest.approx(0.006 / 4)
 
 
+@pytest.mark.xdist_group("fsdd")
 def test_constants_of_speech(real_data: Path) -> None:
     data = load("fsdd")
     config = configure(data, "idc", {"ipc": 20})

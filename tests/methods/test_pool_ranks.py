@@ -39,7 +39,7 @@ def test_two_processes_continue_each_others_networks(tmp_path: Path) -> None:
     assert main([*words, "--out", str(one), "--quiet"]) == 0
     _stopped_by_two(two)
     kept = written(two)
-    results = ended(started(["-m", "condensery", *words, "--out", str(two)]))
+    results = ended(started(main, [*words, "--out", str(two)]))
     assert [code for code, *_ in results] == [0, 0], results
     assert "6 snapshots" in results[0][1]
     assert results[1][1] == ""  # the first process speaks for both

@@ -6,8 +6,6 @@ import dataclasses
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -36,6 +34,7 @@ from condensery.training.trainer import Subset
 from condensery.utils.checkpoint import Every, load_state, save_state
 from condensery.utils.signals import Interrupted
 from tests.conftest import tiny
+from tests.programs import Program
 
 FLOAT64 = exact_plan("cpu", 1, "float64")
 EXACT = exact_plan("cpu", 1)
@@ -574,12 +573,7 @@ def test_a_rate_that_diverges_is_named(tmp_path: Path, capsys: pytest.CaptureFix
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     out = tmp_path / "pool"
     long = [*COMMAND[:2], NET, "--count", "1", "--epochs", "100000", "--plan", "exact"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "condensery", *long, "--out", str(out)],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
+    process = Program(main, [*long, "--out", str(out)])
     until = time.monotonic() + 60
     while not (out / "run.json").exists() and time.monotonic() < until:
         time.sleep(0.1)

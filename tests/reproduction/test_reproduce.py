@@ -507,10 +507,19 @@ def test_a_row_from_end_to_end(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert file.read_text() == before
 
 
+@pytest.fixture
+def small(here: Path) -> list[str]:
+    """Flags that name three classes of images, lying here; a fifth of them is for testing."""
+    train = tiny((80, 80, 80)).train
+    np.savez(here / "small.npz", images=train.images.numpy(), labels=train.labels.numpy())
+    return ["--data", "small.npz"]
+
+
 def test_it_goes_on_where_it_was_stopped(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wanted = ["reproduce", "dc/table1", "--row", "mnist/1/dc", *QUICK, "--sets", "2", "--nets", "2"]
+    wanted += small
     assert main([*wanted, "--out", "whole", "--quiet"]) == 0
 
     # Ctrl-C in the first set, between two pixel steps.
@@ -554,16 +563,16 @@ def test_it_goes_on_where_it_was_stopped(
     # As evaluate numbers the networks of a folder of several sets.
     home = next(Path("parts/sets").iterdir())
     (row,) = evaluate(
-        str(home), "digits", network="convnet3", protocol="dc", repeats=2, epochs=2, threads=1
+        str(home), "small.npz", network="convnet3", protocol="dc", repeats=2, epochs=2, threads=1
     )
     assert [list(one) for one in row.sets] == first["sets"]
 
 
 def test_rows_that_differ_in_their_test_share_their_sets(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    small: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = [f"mnist/1/dc/test_net={net},train_net=convnet3" for net in ("convnet1", "convnet2")]
-    wanted = ["reproduce", "dc/tableT6", "--row", names[0], "--row", names[1], *QUICK]
+    wanted = ["reproduce", "dc/tableT6", "--row", names[0], "--row", names[1], *QUICK, *small]
     assert main([*wanted, "--sets", "1", "--nets", "1"]) == 0
     out = capsys.readouterr().out
     assert out.count("condensing set") == 1
@@ -571,7 +580,7 @@ def test_rows_that_differ_in_their_test_share_their_sets(
     assert len(list(Path("runs/reproduce/sets").iterdir())) == 1
     assert len(list(Path("runs/reproduce/results/dc/tableT6").iterdir())) == 2
     # Another table takes the same set.
-    assert main([*SHORT]) == 0
+    assert main([*SHORT, *small]) == 0
     assert "condensing set" not in capsys.readouterr().out
 
 
@@ -595,9 +604,10 @@ def test_selections_and_the_whole_data_are_rows_too(
 
 
 def test_a_table_without_a_row_takes_what_can_be_run(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    taken = ["reproduce", "dm/tableT6", *QUICK, "--scale", "0.0001", "--sets", "1", "--nets", "1"]
+    taken = ["reproduce", "dm/tableT6", *QUICK, *small, "--sets", "1", "--nets", "1"]
+    taken += ["--scale", "0.0001"]
     assert main(taken) == 0
     out = capsys.readouterr().out
     assert "left out: 9 of 18 rows: cifar10/1/gmmn (no recipe: generative" in out

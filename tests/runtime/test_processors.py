@@ -94,6 +94,7 @@ def test_torchruns_own_1_is_no_wish(
     assert default_threads() == expected
 
 
+@pytest.mark.slow  # the test above asks without a process
 def test_the_variable_is_honoured() -> None:
     line = "from condensery.runtime.plan import choose_plan as c;"
     line += "print(c('exact', shape=(1, 8, 8), images=1.0, device='cpu').threads)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from typing import Any
 
@@ -10,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from condensery import condense, evaluate
 from condensery.training.momentum_sgd import MomentumSGD
+from tests.programs import Program
 
 SETTINGS: list[dict[str, Any]] = [
     {"lr": 0.1},
@@ -70,13 +71,17 @@ def test_a_group_has_settings_of_its_own() -> None:
         assert torch.equal(a, b)
 
 
+def _trains() -> bool:
+    """Whether a program that condenses and evaluates has imported torch's compiler."""
+    how: dict[str, Any] = {"network": "convnet1:width=4", "epochs": 1, "repeats": 1}
+    given = {"supply.net": "convnet1:width=4", "real_batch": 8}
+    made = condense("digits", "dsa", ipc=1, iterations=1, plan="exact", overrides=given)
+    evaluate(made, "digits", plan="exact", **how)
+    return "torch._dynamo" in sys.modules
+
+
 def test_training_imports_no_compiler() -> None:
     """Which would cost every command that trains seconds of its start."""
-    code = (
-        "import sys; from condensery import condense, evaluate\n"
-        "made = condense('digits', 'dsa', ipc=1, iterations=1, plan='exact',\n"
-        "    overrides={'supply.net': 'convnet1:width=4', 'real_batch': 8})\n"
-        "evaluate(made, 'digits', network='convnet1:width=4', epochs=1, repeats=1, plan='exact')\n"
-        "sys.exit('torch._dynamo' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    program = Program(_trains)
+    program.communicate(60)
+    assert program.returncode == 0

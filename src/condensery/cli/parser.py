@@ -9,7 +9,8 @@ import shutil
 import textwrap
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import cache
+from typing import Any, TypeAlias
 
 from . import flags
 from .examples import EXAMPLES
@@ -23,6 +24,8 @@ networks almost as well.
 _END = """condensery COMMAND --help says more; condensery list recipes says what there is to
 choose from."""
 
+#: A command's flags, its positional arguments and their help.
+_Command: TypeAlias = tuple[type[Any], str | None, str]
 #: Types of flags that take several values → what each of them is.
 _LISTS: dict[Any, type] = {
     list[str] | None: str,
@@ -56,14 +59,22 @@ class _Words(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=26)
 
 
-def parser_for(
-    arguments: Sequence[str], commands: Mapping[str, tuple[type[Any], str | None, str]]
-) -> Any:
+def parser_for(arguments: Sequence[str], commands: Mapping[str, _Command]) -> Any:
     """The parser of all commands; of flags, it has those of the command that is used.
 
     Args:
         arguments: what is to be parsed.
         commands: name → its flags, its positional arguments and their help.
+    """
+    used = tuple(name for name in commands if name in arguments)
+    return _parser(used, tuple(commands.items()), shutil.get_terminal_size().columns)
+
+
+@cache
+def _parser(used: tuple[str, ...], commands: tuple[tuple[str, _Command], ...], width: int) -> Any:
+    """The parser with the flags of these commands, whose help is that many columns wide.
+
+    Making it takes longer than parsing, and a program may run several commands.
     """
     import jsonargparse
 
@@ -81,19 +92,19 @@ def parser_for(
         formatter_class=_Words,
     )
     subcommands = main.add_subcommands(dest="command", required=True, title="commands")
-    for name, (settings, positionals, help_text) in commands.items():
+    for name, (settings, positionals, help_text) in commands:
         summary, _, _ = (settings.__doc__ or "").partition("\n")
         names = (positionals or "").split()
         shown = "".join(f" {_shown(one)}" for one in names)
         parser = jsonargparse.ArgumentParser(
             usage=f"condensery {name}{shown} [options]",
-            description=_description(settings),
+            description=_description(settings, width),
             exit_on_error=False,
             allow_abbrev=False,
             formatter_class=_Words,
         )
         # Only the command that is used needs its flags: the others are there for the overview.
-        if name in arguments:
+        if name in used:
             for one in names:
                 many = one[-1] if one[-1] in "+?" else None
                 parser.add_argument(one.rstrip("+?"), help=help_text, nargs=many)
@@ -108,9 +119,9 @@ def _shown(positional: str) -> str:
     return {"+": f"{word} …", "?": f"[{word}]"}.get(positional[-1], word)
 
 
-def _description(settings: type[Any]) -> str:
+def _description(settings: type[Any], columns: int) -> str:
     """What a command does, and examples of it."""
-    width = min(shutil.get_terminal_size().columns - 2, 100)
+    width = min(columns - 2, 100)
     text = inspect.cleandoc(settings.__doc__ or "")
     paragraphs = [textwrap.fill(each, width) for each in text.split("\n\n")]
     lines = [f"  condensery {line}" for line in EXAMPLES.get(settings, ())]

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -365,6 +366,7 @@ def _missing(spec: str) -> DataError:
     return DataError(f"{asked}; or give a path to a folder or an .npz file, or hub:owner/name")
 
 
+@cache
 def _digits_table() -> np.ndarray[Any, np.dtype[np.float64]]:
     """A row for each digit: 64 pixels of 0 to 16, and the label.
 
