@@ -225,7 +225,11 @@ def readers(seeds: Path, data: Data) -> dict[str, Callable[[Path], object]]:
 
 
 def _shown(file: Path) -> object:
-    return show(SimpleNamespace(run=str(file), picture=None, plain=False, json=None, quiet=True))
+    return show(
+        SimpleNamespace(
+            run=str(file), picture=None, before=False, plain=False, json=None, quiet=True
+        )
+    )
 
 
 def _run(file: Path) -> object:
