@@ -43,6 +43,14 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("condensery.runtime.plan.default_threads", lambda: 1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One worker has all that is compiled: importing torch's compiler costs five seconds."""
+    for item in items:
+        traced = "traced_only" in getattr(item, "fixturenames", ())
+        if traced or item.name.startswith("test_compiled"):
+            item.add_marker(pytest.mark.xdist_group("compiled"))
+
+
 @pytest.fixture
 def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """``torch.compile`` traces and differentiates as ever, and writes no C++, which takes longer.
