@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from condensery.methods.task import Task
 from condensery.sets.export import export
 from tests.conftest import tiny
 
-EXACT = {"rtol": 1e-10, "atol": 1e-10}
+same = partial(torch.testing.assert_close, rtol=1e-10, atol=1e-10)
 
 
 @pytest.fixture
@@ -72,8 +73,8 @@ def test_decoding_is_torchs_upsampling_of_three_tiles(side: int, factor: int, sp
             cells = [cell(held[plane], factor, tile)]
             cells += [cell(held[2], 2 * factor, 2 * place + axis) for axis in range(2)]
             size = (side, side + 1)
-            full = [interpolate(x[None, None], size, mode="bilinear")[0, 0] for x in cells]
-            torch.testing.assert_close(found[c, number], to_rgb(*full, space), **EXACT)
+            luma, a, b = (interpolate(x[None, None], size, mode="bilinear")[0, 0] for x in cells)
+            same(found[c, number], to_rgb(luma, a, b, space))
 
 
 @pytest.mark.parametrize("space", ["unit", "normalised"])
@@ -93,28 +94,28 @@ def test_packing_fills_every_cell_with_means_of_luma_and_chroma(space: Any) -> N
             sums = (red + green + blue, red - blue, 2 * green - red - blue)[axis]
             scale = (3, 2, 6)[axis] ** 0.5 if space == "normalised" else (3, 2, 4)[axis]
             shift = 0.5 if space == "unit" and axis else 0.0
-            torch.testing.assert_close(tile, sums / scale + shift, **EXACT)
+            same(tile, sums / scale + shift)
 
 
 def test_grey_and_even_colours_come_back() -> None:
     torch.manual_seed(0)
     even = torch.rand(8, 3, 1, 1, dtype=torch.float64).expand(-1, -1, 16, 16)
     for space in ("unit", "normalised"):
-        stored = pack_subsampled(even, 2, space)  # type: ignore[arg-type]
-        back = unpack_subsampled(stored[None], 2, space)[0]  # type: ignore[arg-type]
-        torch.testing.assert_close(back, even, **EXACT)
+        stored = pack_subsampled(even, 2, space)
+        back = unpack_subsampled(stored[None], 2, space)[0]
+        same(back, even)
 
 
 def test_normalised_pixels_are_rotated_and_colours_stay_between_0_and_1() -> None:
     like = torch.zeros(1, dtype=torch.float64)
     axes, added = basis("normalised", like)
-    torch.testing.assert_close(axes @ axes.T, torch.eye(3, dtype=torch.float64), **EXACT)
+    same(axes @ axes.T, torch.eye(3, dtype=torch.float64))
     assert not added.any()
     axes, added = basis("unit", like)
     corners = torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * 3)
     reached = corners @ axes.T + added.flatten()
-    torch.testing.assert_close(reached.amin(0), torch.zeros(3, dtype=torch.float64), **EXACT)
-    torch.testing.assert_close(reached.amax(0), torch.ones(3, dtype=torch.float64), **EXACT)
+    same(reached.amin(0), torch.zeros(3, dtype=torch.float64))
+    same(reached.amax(0), torch.ones(3, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("space", ["unit", "normalised"])
@@ -124,7 +125,7 @@ def test_some_rows_are_those_of_all_and_have_gradients(space: Any) -> None:
     rows = torch.tensor([[3, 15, 8], [0, 0, 9]])
     whole = unpack_subsampled(stored, 2, space)
     some = unpack_subsampled(stored, 2, space, rows)
-    torch.testing.assert_close(some, torch.stack([whole[c, rows[c]] for c in range(2)]), **EXACT)
+    same(some, torch.stack([whole[c, rows[c]] for c in range(2)]))
     assert torch.autograd.gradcheck(lambda x: unpack_subsampled(x, 2, space, rows[:, :1]), stored)
 
 
