@@ -52,6 +52,13 @@ def test_an_adaptation_gives_the_rows_own_accuracies(
     few = applied.applied(row, amount, target, how)
     none = applied.applied(experiment("dc/table4", "mnist/all/no_adaptation"), amount, target, how)
     assert given == [("svhn", {"size": 32, "channels": 3})] * 2
+    condensed = experiment("dc/table4", "mnist/1/dc")
+    job = applied.job_of(condensed, Amount(sets=2, nets=1, scale=0.1), target, how)
+    condensing, training = job.seconds()
+    assert job.sets == 2
+    assert condensing > 0
+    assert training > 0
+    assert applied.job_of(row, amount, target, how).seconds()[0] == 0  # a selection is not counted
     assert [len(one) for one in few.accuracies] == [2]
     assert few.protocol.endswith("after source(epochs=1)")
     assert [len(one) for one in none.accuracies] == [2]

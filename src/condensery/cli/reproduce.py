@@ -303,24 +303,29 @@ def _estimate(
     wanted: list[tuple[Published, Experiment]], amount: Amount, how: ReproductionSettings
 ) -> None:
     """Say how long it may take."""
+    from condensery.reproduction.applied import job_of
     from condensery.reproduction.estimate import estimate
     from condensery.reproduction.sets import load_for
 
     condensing: dict[Path, float] = {}
     tests: dict[Any, float] = {}
-    for _, experiment in wanted:
-        if experiment.use is not None:
-            how.say(f"no estimate: {experiment.describe()}")
-            continue
+    made, count = 0.0, 0
+    for row, experiment in wanted:
         data = load_for(experiment, amount)
+        if experiment.use is not None:
+            job = job_of(experiment, amount, data, how)
+            once, tests[row.name] = job.seconds()
+            made, count = made + once, count + (job.sets if once else 0)
+            continue
         found = estimate(experiment, amount, data, how.out, device=how.device, threads=how.threads)
         condensing |= found.condensing
         # Rows of several tables may share a test, as well as their sets.
         tests[experiment.data, experiment.ipc, experiment.describe()] = found.testing
-    sets, networks = sum(condensing.values()), sum(tests.values())
+    sets, networks = made + sum(condensing.values()), sum(tests.values())
+    count += len(condensing)
     parts = [f"{time_text(networks)} for networks"]
-    if condensing:
-        parts.insert(0, f"{time_text(sets)} for {plural(len(condensing), 'set')} to condense")
+    if count:
+        parts.insert(0, f"{time_text(sets)} for {plural(count, 'set')} to condense")
     how.say(
         f"{plural(len(wanted), 'row')}, about {time_text(sets + networks)} estimated from plain "
         f"passes on this machine: {', '.join(parts)}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from condensery.applications.adaptation import AdaptJob, AdaptSettings
@@ -21,6 +23,22 @@ from .verdict import Amount
 _PROXY = 50
 
 
+#: Accuracies by set and network, the protocol's name, and the plan's.
+_Reached = tuple[tuple[tuple[float, ...], ...], str, str]
+
+
+@dataclass(frozen=True)
+class Applied:
+    """An application as a row has it, before it is carried out."""
+
+    seconds: Callable[[], tuple[float, float]]
+    """Measures what condensing and training will take, about."""
+    sets: int
+    """How many memories or proxies are made."""
+    run: Callable[[], _Reached]
+    """Carries it out; what already exists is taken."""
+
+
 def applied(
     experiment: Experiment, amount: Amount, data: Data, how: ReproductionSettings
 ) -> Outcome:
@@ -30,13 +48,7 @@ def applied(
         UsageError: under torchrun, or for another data set in the published one's place.
         Interrupted: when a signal asked to stop.
     """
-    if not how.ranks.alone:
-        raise UsageError("rows of applications run in one process; run them without torchrun")
-    assert experiment.use is not None
-    if amount.data not in (None, experiment.data):
-        raise UsageError("rows of applications take their own data sets; leave --data out")
-    run = {"adapt": _adapted, "continual": _learned, "search": _chosen}[experiment.use.command]
-    accuracies, protocol, plan = run(experiment, amount, data, how)
+    accuracies, protocol, plan = job_of(experiment, amount, data, how).run()
     return Outcome(
         accuracies=accuracies,
         protocol=protocol,
@@ -47,7 +59,21 @@ def applied(
     )
 
 
-_Reached = tuple[tuple[tuple[float, ...], ...], str, str]
+def job_of(
+    experiment: Experiment, amount: Amount, data: Data, how: ReproductionSettings
+) -> Applied:
+    """What is run for a row of an application.
+
+    Raises:
+        UsageError: under torchrun, or for another data set in the published one's place.
+    """
+    if not how.ranks.alone:
+        raise UsageError("rows of applications run in one process; run them without torchrun")
+    assert experiment.use is not None
+    if amount.data not in (None, experiment.data):
+        raise UsageError("rows of applications take their own data sets; leave --data out")
+    make = {"adapt": _adapted, "continual": _learned, "search": _chosen}[experiment.use.command]
+    return make(experiment, amount, data, how)
 
 
 def _running(how: ReproductionSettings) -> Running:
@@ -69,7 +95,7 @@ def _methods(experiment: Experiment, amount: Amount, data: Data) -> list[Method]
 
 def _adapted(
     experiment: Experiment, amount: Amount, data: Data, how: ReproductionSettings
-) -> _Reached:
+) -> Applied:
     use = experiment.use
     assert use is not None
     source = load(use.needs[0], size=use.size, channels=use.channels)
@@ -82,15 +108,20 @@ def _adapted(
         seed=amount.seed,
     )
     methods, out = _methods(experiment, amount, data), how.out / "adapt"
-    found = AdaptJob(source, data, methods, settings, out, _running(how)).run()
-    row = next(one for one in found.rows if one.method == experiment.method)
-    named = f"{found.facts['protocol']} after {found.facts['source_protocol']}"
-    return row.sets, named, found.facts["plan"]
+    job = AdaptJob(source, data, methods, settings, out, _running(how))
+
+    def run() -> _Reached:
+        found = job.run()
+        row = next(one for one in found.rows if one.method == experiment.method)
+        named = f"{found.facts['protocol']} after {found.facts['source_protocol']}"
+        return row.sets, named, found.facts["plan"]
+
+    return Applied(job.seconds, job.memories, run)
 
 
 def _learned(
     experiment: Experiment, amount: Amount, data: Data, how: ReproductionSettings
-) -> _Reached:
+) -> Applied:
     use = experiment.use
     assert use is not None
     settings = ContinualSettings(
@@ -104,23 +135,32 @@ def _learned(
     )
     methods, steps = _methods(experiment, amount, data), int(use.settings["steps"])
     out = how.out / "continual"
-    (curve,) = ContinualJob([data], steps, methods, settings, out, _running(how)).run().curves
-    final = curve.accuracies[:, -1].reshape(settings.seeds, settings.nets)
-    return tuple(tuple(float(a) for a in order) for order in final), curve.strategy, curve.plan
+    job = ContinualJob([data], steps, methods, settings, out, _running(how))
+
+    def run() -> _Reached:
+        (curve,) = job.run().curves
+        final = curve.accuracies[:, -1].reshape(settings.seeds, settings.nets)
+        reached = tuple(tuple(float(a) for a in order) for order in final)
+        return reached, curve.strategy, curve.plan
+
+    return Applied(job.seconds, job.memories, run)
 
 
 def _chosen(
     experiment: Experiment, amount: Amount, data: Data, how: ReproductionSettings
-) -> _Reached:
+) -> Applied:
     given: dict[str, Any] = {} if amount.epochs is None else {"epochs": amount.epochs}
     settings = SearchSettings(
         ipc=experiment.ipc or _PROXY, repeats=amount.nets_of(experiment), seed=amount.seed, **given
     )
-    how.say("all 720 networks are trained on the proxy and on the whole split; this takes days")
     methods, early = _methods(experiment, amount, data), experiment.kind == "whole"
     out, running = how.out / "search", _running(how)
     job = SearchJob(data, methods, settings, out, running, early=early)
-    found = job.run()
-    one = found.whole if experiment.method == "whole" else found.rows[0]
-    reached = found.whole.accuracies[one.best][1]
-    return (tuple(reached),), one.protocol, "auto"
+
+    def run() -> _Reached:
+        found = job.run()
+        one = found.whole if experiment.method == "whole" else found.rows[0]
+        reached = found.whole.accuracies[one.best][1]
+        return (tuple(reached),), one.protocol, "auto"
+
+    return Applied(job.seconds, job.memories, run)
