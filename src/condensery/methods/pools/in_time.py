@@ -100,7 +100,7 @@ def pool_in_time(
     settings = pool_settings(data, wanted.net, epochs=1, **given)
     folder = _folder(data, settings, wanted.early)
     likely = min(wanted.most_epochs, seconds * _LIKELY / len(data.train))
-    chosen = pool_plan(data, settings, max(1, int(likely)), plan, device, threads)
+    chosen = pool_plan(data, settings, max(1, math.ceil(likely)), plan, device, threads)
     kept = _longest(folder)
     if kept is not None and _length(kept) >= wanted.most_epochs:
         say(f"networks: the pool {kept.path} is long enough")
