@@ -256,8 +256,8 @@ def automatic(device: str, threads: int, shape: tuple[int, int, int], images: fl
     """
     pixels = shape[1] * shape[2]
     gpu = device.startswith("cuda")
-    together = _GPU_PIXELS if gpu else _CACHE_PIXELS * min(threads, _SHARING)
-    chunk = max(4, together // pixels)
+    at_once = _GPU_PIXELS if gpu else _CACHE_PIXELS * min(threads, _SHARING)
+    chunk = max(4, at_once // pixels)
     pays = images * pixels / 1024 >= COMPILE_PAYS
     compiles = pays and not gpu and has_compiler(device)
     half = fast_bfloat16(device)
