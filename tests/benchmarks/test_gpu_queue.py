@@ -22,6 +22,8 @@ from jobs import Job, jobs, tiny  # noqa: E402
 from run import left, work_through  # noqa: E402
 from working import Clock  # noqa: E402
 
+from tests.programs import FORKING  # noqa: E402
+
 sys.path.remove(str(ROOT / "benchmarks" / "gpu"))
 
 #: Objectives of the tests' own: one that fails, and one that is slow until a file says otherwise.
@@ -82,6 +84,7 @@ def _records(out: Path) -> dict[str, dict[str, Any]]:
     return {one["job"]: one for one in state.read_records(out / "results.jsonl")}
 
 
+@pytest.mark.xdist_group("forked")
 def test_the_queue_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "planned.py").write_text(OBJECTIVES, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -110,6 +113,8 @@ def test_the_queue_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert not any(name.startswith("cache/data") for name in names)
 
     (tmp_path / "quick").touch()
+    # The second visit's worker need not be started as the first one's was.
+    monkeypatch.setattr("processes.subprocess", FORKING)
     listed[1] = dataclasses.replace(slow, limit_s=120)
     more = work_through(
         listed,
