@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import runpy
 import shutil
@@ -21,6 +22,11 @@ import torch
 #: The processes' parent: it is started with the first of them, and lives as long as the tests do.
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload([f"condensery.cli.{name}" for name in ("condense", "evaluate")])
+
+
+def end() -> None:
+    """End the programs' parent and wait for it, so that its time counts as the tests'."""
+    vars(multiprocessing.forkserver)["_forkserver"]._stop()
 
 
 class Program:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,19 @@ from tests.condensation.small_runs import (
 )
 from tests.conftest import tiny
 
-RECIPES = pytest.mark.parametrize("recipe", recipe_names())
+
+def together(recipe: str) -> pytest.MarkDecorator:
+    """One worker has all tests of a recipe, and what they share."""
+    return pytest.mark.xdist_group(recipe)
+
+
+def each(recipes: Iterable[str]) -> pytest.MarkDecorator:
+    """A test for each of these recipes."""
+    values = [pytest.param(recipe, marks=together(recipe)) for recipe in recipes]
+    return pytest.mark.parametrize("recipe", values)
+
+
+RECIPES = each(recipe_names())
 EXACT, CHUNKED = exact_plan("cpu", 1), Plan(name="chunked", chunk=5, real_dtype="bfloat16")
 
 
@@ -52,11 +65,14 @@ def planned() -> list[Any]:
     """
     pairs = [(recipe, EXACT) for recipe in DISTINCT]
     pairs += [(recipe, CHUNKED) for recipe in COMPARED]
-    return [pytest.param(*pair, id=f"{pair[0]}-{pair[1].name}") for pair in pairs]
+    return [
+        pytest.param(recipe, plan, id=f"{recipe}-{plan.name}", marks=together(recipe))
+        for recipe, plan in pairs
+    ]
 
 
 PLANNED = pytest.mark.parametrize(("recipe", "plan"), planned())
-EACH_KIND = pytest.mark.parametrize("recipe", DISTINCT)
+EACH_KIND = each(DISTINCT)
 
 
 def configured(data: Data, recipe: str, **overrides: object) -> RunConfig:
@@ -213,7 +229,7 @@ def test_gradients_reach_every_pixel(recipe: str, tiny_data: Data) -> None:
     assert moved == 1
 
 
-@pytest.mark.parametrize("recipe", LOWERED)
+@each(LOWERED)
 def test_the_loss_falls(recipe: str, tiny_data: Data) -> None:
     third = {"fresh": 10, "trained_on_synthetic": 8}.get(kinds(recipe)[2], 6)
     many: dict[str, Any] = {"supply.net": "convnet2:width=8", "formation.start_from": "noise"}
@@ -269,7 +285,7 @@ def test_shapes(recipe: str) -> None:
     assert condensed.images.shape == (3 * per_class, 3, 12, 12)
 
 
-@pytest.mark.parametrize("recipe", {kind[2]: name for name, kind in KINDS.items()}.values())
+@each({kind[2]: name for name, kind in KINDS.items()}.values())
 def test_python_api(recipe: str, tiny_data: Data) -> None:
     from condensery import condense
 
