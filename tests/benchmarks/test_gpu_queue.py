@@ -108,6 +108,9 @@ def test_the_queue_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert found[row.name]["torch"]
     with tarfile.open(tmp_path / "first" / "state-1.tar") as held:
         names = held.getnames()
+        metrics = held.extractfile("runs/slow/metrics.jsonl")
+        assert metrics is not None
+        begun = metrics.read().decode().splitlines()
     assert "runs/slow/checkpoints/state.safetensors" in names
     assert any(name.startswith("reproduce/results/dc/table1/") for name in names)
     assert not any(name.startswith("cache/data") for name in names)
@@ -133,9 +136,9 @@ def test_the_queue_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     lines = (tmp_path / "work" / "runs" / "slow" / "metrics.jsonl").read_text().splitlines()
     seen = [json.loads(line) for line in lines]
     assert [one["iteration"] for one in seen] == list(range(1, 61))
-    # It was gone on with, not begun again: the first iterations were slow.
-    assert seen[0]["seconds"] > 0.5
-    assert seen[-1]["seconds"] - seen[-11]["seconds"] < 10 * 0.5
+    # It was gone on with, not begun again.
+    assert lines[: len(begun)] == begun
+    assert 0 < len(begun) < 60
     known = state.read_records(tmp_path / "work" / state.RECORDS)
     assert [one["job"] for one in known].count("slow") == 2
     assert [job.name for job in left(listed, known, "cpu")] == ["broken"]
