@@ -21,7 +21,7 @@ import torch
 
 #: The processes' parent: it is started with the first of them, and lives as long as the tests do.
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload([f"condensery.cli.{name}" for name in ("condense", "evaluate")])
+_SERVER.set_forkserver_preload(["pytest", "condensery.cli.condense", "condensery.cli.evaluate"])
 
 
 def end() -> None:
