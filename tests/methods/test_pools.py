@@ -277,6 +277,7 @@ def test_the_test_split_cannot_leak(tiny_data: Data, tmp_path: Path) -> None:
     assert files_of(tmp_path / "clean") == files_of(tmp_path / "poisoned")
 
 
+@pytest.mark.slow  # test_compiled_crowds compiles the same step, and test_idc's test narrows it
 @pytest.mark.usefixtures("traced_only")
 def test_compiled_and_narrow_training_stays_close(tmp_path: Path) -> None:
     data = tiny((60, 60, 60))
@@ -631,6 +632,7 @@ def test_a_rate_that_diverges_is_named(tmp_path: Path, capsys: pytest.CaptureFix
     assert "lower --rate (it is 1e+30)" in capsys.readouterr().err
 
 
+@pytest.mark.xdist_group("forked")
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     out = tmp_path / "pool"
     long = [*COMMAND[:2], NET, "--count", "1", "--epochs", "100000", "--plan", "exact"]
