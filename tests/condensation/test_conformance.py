@@ -231,7 +231,7 @@ def test_gradients_reach_every_pixel(recipe: str, tiny_data: Data) -> None:
 
 @each(LOWERED)
 def test_the_loss_falls(recipe: str, tiny_data: Data) -> None:
-    third = {"fresh": 10, "trained_on_synthetic": 8}.get(kinds(recipe)[2], 6)
+    third = {"fresh": 10, "trained_on_synthetic": 10}.get(kinds(recipe)[2], 6)
     many: dict[str, Any] = {"supply.net": "convnet2:width=8", "formation.start_from": "noise"}
     many |= {"iterations": 3 * third}
     if kinds(recipe)[2] == "trained_on_synthetic":

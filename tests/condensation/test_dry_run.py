@@ -10,6 +10,7 @@ from torch import nn
 
 from condensery.condensation import dry_run as dry
 from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
 from condensery.condensation.matching.matcher import Matcher
 from condensery.data import Data
 from condensery.methods.supply.trained_on_real import TrainedOnReal
@@ -91,7 +92,7 @@ def test_what_the_first_step_compiles_is_not_taken_for_a_later_one(
         found = dry.dry_run(tiny_data, config, plan, compiles=True)
         assert (found.start_seconds, found.step_seconds) == (30.0, later)
     else:
-        run = dry.Condenser(tiny_data, config, plan)
+        run = Condenser(tiny_data, config, plan)
         assert dry._measured(run, 1, compiles) == (30.0, later, later)
 
 
