@@ -58,7 +58,7 @@ unit: $(INSTALLED)
 	$(PYTEST)
 
 test-all: lint types
-	$(PYTEST) -m "slow or not slow" --nbmake tests examples
+	$(PYTEST) -m "slow or not slow" -p nbmake --nbmake tests examples
 
 clean:
 	rm -rf $(VENV) runs exported

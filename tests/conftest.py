@@ -1,25 +1,44 @@
-"""Shared fixtures: tiny data made in memory, and the extra real data where there is any."""
+"""Shared fixtures: tiny data made in memory, and the extra real data where there is any.
+
+Nothing here imports torch at once: the process that shares the tests out never needs it.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-import torch
 
-from condensery.data import Data, load
+if TYPE_CHECKING:
+    from condensery.data import Data
 
-# Tests compare bytes and run side by side with other work: one thread is enough.
-torch.set_num_threads(1)
-# Nor does torch's compiler start processes of its own for what they compile.
+# Torch's compiler starts no processes of its own for what tests compile.
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 # What they read is not broken to the width of whoever started them.
 os.environ.pop("COLUMNS", None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _narrow() -> None:
+    """Tests compare bytes and run side by side with other work: one thread is enough."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_parent_is_left() -> Iterator[None]:
+    """The process that programs are forked from ends with the tests, where there is one."""
+    yield
+    programs = sys.modules.get("tests.programs")
+    if programs is not None:
+        programs.end()
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +77,8 @@ def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
     Generated code is tested where a step is the simplest, in ``test_matching.py``, and where it is
     the deepest in the slow tests of ``test_class_gradients.py``.
     """
+    import torch
+
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
 
 
@@ -78,6 +99,10 @@ def real_data(_decoded: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def tiny(counts: tuple[int, ...] = (12, 7, 9), channels: int = 1, side: int = 8) -> Data:
     """Random images whose classes differ in brightness, unequal in number."""
+    import numpy as np
+
+    from condensery.data import load
+
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(len(counts)), counts)
     base = 40 + 60 * labels[:, None, None, None]

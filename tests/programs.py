@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.forkserver
 import os
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 #: The processes' parent: it is started with the first of them, and lives as long as the tests do.
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload([f"condensery.cli.{name}" for name in ("condense", "evaluate")])
+_SERVER.set_forkserver_preload(["pytest", "condensery.cli.condense", "condensery.cli.evaluate"])
+
+
+def end() -> None:
+    """End the programs' parent and wait for it, so that its time counts as the tests'."""
+    vars(multiprocessing.forkserver)["_forkserver"]._stop()
 
 
 class Program:
@@ -67,6 +76,82 @@ class Program:
         out, err = (file.read_text("utf-8") if file.exists() else "" for file in said)
         shutil.rmtree(self._said, ignore_errors=True)
         return out, err
+
+
+class Forked(Program):
+    """``subprocess.Popen`` of ``python SCRIPT`` or ``python -m MODULE``, begun with torch imported.
+
+    For programs that are talked to through pipes. What Python itself does at the start and at the
+    end is not what an interpreter of its own does.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        text: bool = False,
+        **_: Any,
+    ) -> None:
+        taken, given = os.pipe()
+        heard, said = os.pipe()
+        ends = Connection(taken, writable=False), Connection(said, readable=False)
+        super().__init__(_python, list(words), *ends, env=env)
+        for end in ends:
+            end.close()
+        mode = "" if text else "b"
+        self.stdin: Any = open(given, f"w{mode}")  # noqa: PTH123, SIM115
+        self.stdout: Any = open(heard, f"r{mode}")  # noqa: PTH123, SIM115
+
+    def communicate(self, timeout: float) -> tuple[str, str]:
+        self.stdin.close()
+        with self.stdout:
+            told = str(self.stdout.read())
+        return told, super().communicate(timeout)[1]
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        self._process.join(timeout)
+        if self.returncode is not None:
+            shutil.rmtree(self._said, ignore_errors=True)
+        return self.returncode
+
+
+#: In place of ``subprocess``, in a module that starts workers.
+FORKING = SimpleNamespace(Popen=Forked, PIPE=subprocess.PIPE)
+
+
+def _python(words: list[str], taken: Connection, said: Connection) -> None:
+    """What an interpreter does with these words, its input and output being pipes."""
+    os.setsid()
+    for end, number in ((taken, 0), (said, 1)):
+        os.dup2(end.fileno(), number)
+        end.close()
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    rest = [word for word in words[1:] if word != "-P"]
+    if rest[0] == "-m":
+        sys.argv = rest[1:]
+        runpy.run_module(rest[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = rest
+        sys.path.insert(0, str(Path(rest[0]).parent))
+        runpy.run_path(rest[0], run_name="__main__")
+
+
+def imported() -> int:
+    """Whether the command's packages brought what reads pictures and tables along; the exit code.
+
+    For a child: its parent imported the command, and nothing else.
+    """
+    assert "condensery.data" in sys.modules
+    heavy = {"datasets", "sklearn", "PIL", "pyarrow"} & set(sys.modules)
+    print(sorted(heavy))
+    return len(heavy)
 
 
 def _within(

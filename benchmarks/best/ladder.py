@@ -29,6 +29,7 @@ _NARROW = ("--supply.net", "convnet3:width=64")
 _NO_POOL = ("--supply.kind", "fresh", "--objective.classification", "0")
 _ADAM = ("--optimizer.algorithm", "adam", "--optimizer.rate", "0.1")
 _ALL_OPS = ("--augmentation.kind", "siamese_sequence")
+_CHROMA = ("--formation.chroma", "half")
 RUNGS: dict[str, tuple[str, ...]] = {
     "random": ("select", "random"),
     "dm": ("condense", "--recipe", "dm"),
@@ -36,12 +37,15 @@ RUNGS: dict[str, tuple[str, ...]] = {
     "tiles": ("condense", "--recipe", "dm_mf", *_TILES),
     "batches": ("condense", "--recipe", "dm_mf", *_TILES, *_SMALL),
     "narrow": ("condense", "--recipe", "dm_mf", *_TILES, *_SMALL, *_NARROW),
+    "all_ops": ("condense", "--recipe", "dm_mf", *_TILES, *_SMALL, *_NARROW, *_ALL_OPS),
+    "chroma": ("condense", "--recipe", "dm_mf", *_TILES, *_SMALL, *_NARROW, *_ALL_OPS, *_CHROMA),
     "decay": ("condense", "--recipe", "best", *_NO_POOL, *_NARROW),
     "snapshots": ("condense", "--recipe", "best", "--objective.classification", "0"),
     "best": ("condense", "--recipe", "best"),
     "best_16_tiles": ("condense", "--recipe", "best", "--formation.factor", "4"),
     "best_adam": ("condense", "--recipe", "best", *_ADAM),
-    "best_all_ops": ("condense", "--recipe", "best", *_ALL_OPS),
+    "best_full_chroma": ("condense", "--recipe", "best", "--formation.chroma", "full"),
+    "best_kmeans": ("condense", "--recipe", "best", "--formation.start_from", "kmeans"),
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import yaml
 from condensery import CondensedSet
 from condensery.cli.main import COMMANDS, main, split_dotted
 from condensery.config.recipes import read_config
+from tests.programs import Program
 
 QUICK = ["--supply.net", "convnet2:width=4", "--plan", "exact", "--threads", "1"]
 
@@ -318,26 +318,22 @@ for arguments in [["--help"], *([command, "--help"] for command in {list(COMMAND
         assert "--json" in text
 
 
+@pytest.mark.xdist_group("forked")
 def test_a_signal_stops_between_iterations_and_the_same_command_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    environment = {**os.environ, "CONDENSERY_CACHE": str(tmp_path / "cache")}
-
-    def command(out: str) -> list[str]:
+    def command(out: Path) -> list[str]:
         return [
-            sys.executable, "-m", "condensery", "condense", "--ipc", "1", "--iterations", "12",
-            "--real-batch", "64", "--out", out, *QUICK,
+            "condense", "--ipc", "1", "--iterations", "12", "--real-batch", "64",
+            "--out", str(out), *QUICK,
         ]  # fmt: skip
 
     stopped = tmp_path / "stopped"
-    process = subprocess.Popen(
-        command(str(stopped)), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
-    )  # fmt: skip
+    process = Program(main, command(stopped))
     metrics = stopped / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while not (metrics.exists() and len(metrics.read_text().splitlines()) >= 3):
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, process.communicate(1)
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
@@ -345,10 +341,10 @@ def test_a_signal_stops_between_iterations_and_the_same_command_goes_on(
     assert process.returncode == 143, (out, err)
     assert "the same command continues" in out + err
     assert not (stopped / "condensed.safetensors").exists()
-    assert main(command(str(stopped))[3:]) == 0
+    assert main(command(stopped)) == 0
     assert "continuing" in capsys.readouterr().out
     whole = tmp_path / "whole"
-    assert main(command(str(whole))[3:]) == 0
+    assert main(command(whole)) == 0
     sets = [(p / "condensed.safetensors").read_bytes() for p in (stopped, whole)]
     assert sets[0] == sets[1]
     reports = [

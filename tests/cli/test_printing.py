@@ -13,6 +13,7 @@ import pytest
 
 from condensery.cli.main import main
 from condensery.utils.output import put, put_error
+from tests.utils.test_search_path import plant, ran_in
 
 FEW = ["--net", "mlp", "--nets", "1", "--epochs", "1", "--plan", "exact", "--threads", "1"]
 
@@ -94,10 +95,20 @@ PROGRAM = [sys.executable, "-m", "condensery", "data", "digits", "--json", "r.js
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")  # noqa: PTH110
 def test_a_program_whose_output_finds_no_room(tmp_path: Path) -> None:
+    """In a folder that someone else made: none of its modules runs."""
+    plant(tmp_path)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), ""])}
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = subprocess.run(
-            PROGRAM, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            PROGRAM,
+            cwd=tmp_path,
+            env=env,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
+    assert ran_in(tmp_path) == ""
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "the output could not be printed (No space left on device)" in done.stderr

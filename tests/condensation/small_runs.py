@@ -36,7 +36,7 @@ LOWERED = list({(kind[0], kind[1], kind[4]): recipe for recipe, kind in KINDS.it
 #: One of each objective.
 COMPARED = list({(kind[1], kind[4]): recipe for recipe, kind in KINDS.items()}.values())
 
-SMALL = {"ipc": 2, "iterations": 3, "real_batch": 6, "supply.net": "convnet2:width=4"}
+SMALL = {"ipc": 2, "iterations": 3, "real_batch": 6, "supply.net": "convnet1:width=4"}
 #: Shorter lives of networks, so that a tiny run is over in a moment.
 BRIEF: dict[str, dict[str, Any]] = {
     "dynamic": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 
 from condensery.condensation import dry_run as dry
 from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
 from condensery.condensation.matching.matcher import Matcher
 from condensery.data import Data
 from condensery.methods.supply.trained_on_real import TrainedOnReal
@@ -75,6 +77,23 @@ def test_what_ties_classes_is_measured_whole(
     batch_norm = measured(tiny_data, **{"supply.net": "convnet1:width=4,norm=batch"})
     assert batch_norm.measured_classes is None
     assert batch_norm.start_seconds == 3 * MATCHING + LEARNING + PRETRAINING
+
+
+@pytest.mark.parametrize(("compiles", "later"), [(True, 2.0), (False, 30.0)])
+def test_what_the_first_step_compiles_is_not_taken_for_a_later_one(
+    compiles: bool, later: float, tiny_data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    took = [2.0, 2.0, 2.0, 2.0, 30.0]
+    monkeypatch.setattr(dry, "_timed", lambda run: took.pop())
+    monkeypatch.setattr(dry, "_by_a_class", lambda *_: pytest.fail("compiled for a class"))
+    config = configure(tiny_data, "dm", {"ipc": 1, "supply.net": "convnet1:width=4"})
+    plan = dataclasses.replace(exact_plan("cpu", 1), compile=True)
+    if compiles:
+        found = dry.dry_run(tiny_data, config, plan, compiles=True)
+        assert (found.start_seconds, found.step_seconds) == (30.0, later)
+    else:
+        run = Condenser(tiny_data, config, plan)
+        assert dry._measured(run, 1, compiles) == (30.0, later, later)
 
 
 def test_a_part_of_a_matcher_gives_the_gradient_of_its_classes(tiny_data: Data) -> None:

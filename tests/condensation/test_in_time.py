@@ -25,6 +25,7 @@ from condensery.runtime.plan import exact_plan
 NET = "convnet1:width=4"
 #: Larger images have larger tiles, and these are 8×8.
 SMALL: dict[str, Any] = {"supply.net": NET, "ipc": 1, "real_batch": 5}
+PLAIN = TimeBudget(pool=0.2, batch=2)
 
 
 @pytest.fixture(autouse=True)
@@ -37,13 +38,18 @@ def _known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "monotonic", lambda: 0.0)
 
 
-def chosen(data: Data, seconds: float, given: dict[str, Any] | None = None) -> dict[str, Any]:
+def chosen(
+    data: Data,
+    seconds: float,
+    given: dict[str, Any] | None = None,
+    budget: TimeBudget = PLAIN,
+) -> dict[str, Any]:
     typed = {**SMALL, **(given or {})}
     base = read_recipe("best")
     where = Where(plan=exact_plan("cpu", 1))
     return fitted(
         data,
-        TimeBudget(pool=0.2, batch=2),
+        budget,
         seconds,
         typed,
         lambda fields: resolved(data, base, fields),
@@ -60,6 +66,20 @@ def test_pool_and_iterations_fit_the_time(tiny_data: Data) -> None:
     assert found["iterations"] == int(0.88 * 40)
     assert found["optimizer.falls_until"] == found["iterations"]
     assert "objective.classification" not in found, "the recipe's own"
+
+
+def test_a_falling_rate_ends_with_the_time_and_early_networks_are_left_out(
+    tiny_data: Data,
+) -> None:
+    budget = TimeBudget(pool=0.2, batch=2, schedule="linear", average=0.5, early=0.5)
+    found = chosen(tiny_data, 40.0, budget=budget)
+    pool = Pool.read(Path(found["supply.path"]))
+    # 8 seconds at 10 an epoch, with room: .68 epochs, so .6, at five points.
+    assert [one.epoch for one in pool.snapshots] == [0.36, 0.48, 0.6]
+    assert pool.settings["schedule"] == "linear"
+    assert pool.settings["average"] == 0.5
+    plain = chosen(tiny_data, 40.0)
+    assert plain["supply.path"] != found["supply.path"]
 
 
 def test_a_pool_is_taken_again(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ from tests.conftest import tiny
 from tests.programs import Program
 
 #: One worker starts the processes that all of these tests look at.
-pytestmark = pytest.mark.xdist_group("ranks")
+pytestmark = pytest.mark.xdist_group("forked")
 
 
 def started(does: Callable[..., Any], *given: Any, **more: str) -> list[Program]:

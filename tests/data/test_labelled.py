@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from condensery.data.classes import hold_out
 from condensery.data.labelled import default_net, measure
 from condensery.errors import UsageError
 from condensery.nets import build
+from tests.programs import Program, imported
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -167,15 +166,11 @@ def test_the_held_out_fifth_is_stratified(sizes: list[int]) -> None:
         assert (labels[test] == c).sum() == (0 if n < 2 else max(1, round(n / 5)))
 
 
+@pytest.mark.xdist_group("forked")
 def test_importing_the_data_room_leaves_the_heavy_readers_alone() -> None:
-    program = (
-        "import sys, condensery.data;"
-        "print(sorted({'datasets', 'sklearn', 'PIL', 'pyarrow'} & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    program = Program(imported)
+    said, errors = program.communicate(60)
+    assert (program.returncode, said) == (0, "[]\n"), errors
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -16,8 +16,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import ClassLabel, Features
-from datasets import Image as ImageFeature
 from PIL import EpsImagePlugin, Image
 
 from condensery import DataError, load
@@ -44,6 +42,9 @@ def _folders(root: Path, classes: tuple[str, ...] = ("cat", "dog"), ending: str 
 
 
 def _table(rows: list[dict[str, Any]], labels: list[int] | None = None) -> pa.Table:
+    from datasets import ClassLabel, Features
+    from datasets import Image as ImageFeature
+
     features = Features({"image": ImageFeature(), "label": ClassLabel(names=["a", "b"])})
     numbers = [n % 2 for n in range(len(rows))] if labels is None else labels
     schema = features.arrow_schema

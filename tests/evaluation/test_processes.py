@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,9 @@ from condensery.evaluation.run import EvaluationSettings, cell_of
 from condensery.runtime.plan import Plan, exact_plan
 from condensery.runtime.randomness import fork_rng, stream
 from condensery.training.protocol import Protocol
+from condensery.utils.search_path import without_current_folder
+from tests.programs import FORKING, Forked
+from tests.utils.test_search_path import plant
 
 ALONE = exact_plan("cpu", 1)
 TOGETHER = dataclasses.replace(ALONE, processes=2)
@@ -52,8 +56,10 @@ class Own(nn.Module):
         return out
 
 
-def test_processes_change_no_number(tiny_data: Data) -> None:
+@pytest.mark.xdist_group("forked")
+def test_processes_change_no_number(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     # Cells of the whole split are written and read below.
+    monkeypatch.setattr("condensery.evaluation.processes.subprocess", FORKING)
     rows: dict[str, Any] = {"picked": _sets(tiny_data)}
     alone = evaluate(rows, tiny_data, plan=ALONE, **SHORT)
     told: list[float] = []
@@ -114,31 +120,44 @@ def test_a_worker_that_dies_is_told(
     assert all(worker.poll() is not None for worker in begun)
 
 
-def test_a_network_of_the_current_folder_is_found_and_leaving_early_ends_the_workers(
+def test_a_worker_takes_the_network_of_the_current_folder_and_nothing_else(
     tiny_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Started as users start it; modules of the folder that it imports would tell."""
+    plant(tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
     lines = [line for line in inspect.getsource(Own).splitlines() if "torch.Tensor" not in line]
     code = "\n".join(lines[:-1]) + "\n    def forward(self, images):\n"
     code += "        return self.classifier(images.flatten(1))\n"
     (tmp_path / "net_of_this_folder.py").write_text(f"from torch import nn\n\n\n{code}")
-    begun: list[Any] = []
-    begin = subprocess.Popen
-
-    def noting(*arguments: Any, **named: Any) -> Any:
-        begun.append(begin(*arguments, **named))
-        return begun[-1]
-
-    monkeypatch.setattr("condensery.evaluation.processes.subprocess.Popen", noting)
     row = Row.named("x", _sets(tiny_data), tiny_data)
-    how = EvaluationSettings(2, plan=TOGETHER)
-    cell = cell_of(row, tiny_data, "net_of_this_folder:Own", "dc", how)
+    with without_current_folder():  # as the command has it
+        how = EvaluationSettings(2, plan=TOGETHER)
+        cell = cell_of(row, tiny_data, "net_of_this_folder:Own", "dc", how)
+        ((job, measured),) = measure_together(cell, [(0, 0)])
+        assert measured.accuracy == Evaluator(cell).measure(*job).accuracy
+    assert not (tmp_path / "RAN").exists()
+
+
+@pytest.mark.xdist_group("forked")
+def test_leaving_early_ends_the_workers(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Forked] = []
+
+    class Noted(Forked):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            begun.append(self)
+
+    forking = SimpleNamespace(Popen=Noted, PIPE=subprocess.PIPE)
+    monkeypatch.setattr("condensery.evaluation.processes.subprocess", forking)
+    row = Row.named("x", _sets(tiny_data), tiny_data)
+    cell = cell_of(row, tiny_data, "mlp", "dc", EvaluationSettings(2, plan=TOGETHER))
     results = measure_all(cell, [(0, k) for k in range(9)])
     (number, network), measured = next(results)
     results.close()  # type: ignore[attr-defined]
+    assert [worker.poll() for worker in begun] == 2 * [-signal.SIGKILL]
     assert measured.accuracy == Evaluator(cell).measure(number, network).accuracy
-    assert len(begun) == 2
-    assert all(worker.poll() is not None for worker in begun)
 
 
 def test_the_plan_of_reported_numbers(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,9 @@ from condensery.cli.main import main
 from condensery.data import load
 from tests.condensation.test_ranks import ended, started
 
+#: One worker has the parent that programs are forked from.
+pytestmark = pytest.mark.xdist_group("forked")
+
 
 @pytest.fixture
 def sets(tmp_path: Path) -> Path:

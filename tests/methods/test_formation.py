@@ -19,7 +19,8 @@ from condensery.condensation.configure import configure
 from condensery.condensation.loop import Condenser
 from condensery.data import Data, load
 from condensery.methods.formation import MultiFormation, Pixels
-from condensery.methods.formation.multi import pack, tiles, unpack
+from condensery.methods.formation.grid import tiles
+from condensery.methods.formation.multi import pack, unpack
 from condensery.methods.formation.resize import area, bilinear
 from condensery.methods.task import Task
 from condensery.runtime.plan import Plan, exact_plan

@@ -19,7 +19,7 @@ from condensery.condensation.loop import Condenser
 from condensery.data import Data
 from condensery.errors import DivergedError
 from condensery.methods.formation import Fsrcnn, MultiFormation
-from condensery.methods.formation.multi import tiles
+from condensery.methods.formation.grid import tiles
 from condensery.methods.task import Task
 from condensery.runtime.plan import exact_plan
 from condensery.utils.checkpoint import load_state, save_state

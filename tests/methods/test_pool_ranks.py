@@ -21,6 +21,9 @@ from condensery.utils.progress import Progress
 from condensery.utils.signals import Interrupted
 from tests.condensation.test_ranks import ended, started
 
+#: One worker has the parent that programs are forked from.
+pytestmark = pytest.mark.xdist_group("forked")
+
 _WORDS = ["--net", "convnet2:width=4", "--epochs", "2", "--snapshots", "1", "2", "--batch", "256"]
 _HOW = ["--data", "digits", "--plan", "exact", "--threads", "1"]
 
@@ -31,7 +34,6 @@ def files_of(pool: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in held}
 
 
-@pytest.mark.xdist_group("ranks")
 def test_two_processes_continue_each_others_networks(tmp_path: Path) -> None:
     """Three networks: two were stopped where two processes had got to, and one was not begun."""
     one, two = tmp_path / "one", tmp_path / "two"

@@ -50,7 +50,7 @@ def made(data: Data, out: Path, count: int = 2, plan: Plan = EXACT, **given: Any
 
 
 def plain_training(
-    data: Data, settings: PoolSettings, number: int, steps: int
+    data: Data, settings: PoolSettings, number: int, steps: int, last: int = 1
 ) -> tuple[nn.Module, Tensor]:
     """The network after some steps of SGD, and the rows that are held out, in float64."""
     rows, held_out = divide(data.train, settings.held_out, settings.seed)
@@ -68,6 +68,8 @@ def plain_training(
         order = stream(settings.seed, "pool", number, epoch).permutation(len(rows))
         some = rows[torch.from_numpy(order)].split(settings.batch)[within]
         sgd.zero_grad()
+        if settings.schedule == "linear":
+            sgd.param_groups[0]["lr"] = settings.rate * min(step + 1, 1 - step / last)
         images = data.train.normalised(some, dtype=torch.float64)
         cross_entropy(network(images), data.train.labels[some]).backward()
         sgd.step()
@@ -94,6 +96,58 @@ def test_networks_are_trained_as_a_plain_loop_does(tiny_data: Data, tmp_path: Pa
         images = tiny_data.train.normalised(held_out, dtype=torch.float64)
         right = network(images).argmax(1) == tiny_data.train.labels[held_out]
         assert one.accuracy == pytest.approx(100 * float(right.double().mean()), abs=1e-4)
+
+
+def test_a_linear_rate_rises_and_falls_to_zero(tiny_data: Data) -> None:
+    constant = settings_of(tiny_data, rate=0.2)
+    assert {constant.rate_at(step, 40) for step in range(40)} == {0.2}
+    linear = settings_of(tiny_data, rate=0.2, schedule="linear")
+    found = [linear.rate_at(step, 40) for step in range(41)]
+    wanted = [0.2 * min((step + 1) / 2, 1 - step / 40) for step in range(41)]
+    assert found == pytest.approx(wanted)
+    assert found[0] == 0.1
+    assert max(found) == found[1] == pytest.approx(0.2 * 39 / 40)
+    assert found[40] == 0
+    assert linear.rate_at(0, 1) == 0.2, "a single step has the whole rate"
+
+
+def test_a_linear_rate_is_that_of_a_plain_loop(tiny_data: Data, tmp_path: Path) -> None:
+    settings = settings_of(tiny_data, rate=0.3, schedule="linear", snapshots=[1, 2])
+    pool = train_pool(tiny_data, settings, 1, tmp_path / "pool", plan=FLOAT64)
+    for one in pool.snapshots:
+        steps = round(one.epoch * 3)
+        network, _ = plain_training(tiny_data, settings, 0, steps, last=6)
+        for name, value in network.state_dict().items():
+            torch.testing.assert_close(pool.weights(one)[name], value, rtol=1e-9, atol=1e-11)
+
+
+def test_averages_are_those_of_the_weights_of_every_step(tiny_data: Data, tmp_path: Path) -> None:
+    marks = [step / 3 for step in range(10)]
+    own = train_pool(
+        tiny_data, settings_of(tiny_data, snapshots=marks), 1, tmp_path / "own", plan=FLOAT64
+    )
+    settings = settings_of(tiny_data, snapshots=marks, average=0.3)
+    pool = train_pool(tiny_data, settings, 1, tmp_path / "average", plan=FLOAT64)
+    mean = own.weights(own.snapshots[0])
+    for step, (one, kept) in enumerate(zip(own.snapshots, pool.snapshots, strict=True)):
+        share = min(0.3, step / (step + 9)) if step else 1.0  # of the average itself
+        weights = own.weights(one)
+        mean = {name: share * mean[name] + (1 - share) * weights[name] for name in mean}
+        for name, value in pool.weights(kept).items():
+            torch.testing.assert_close(value, mean[name], rtol=1e-9, atol=1e-11)
+    images = tiny_data.train.normalised(divide(tiny_data.train, 0.25, 0)[1], dtype=torch.float64)
+    network = build(NET, tiny_data.train.shape, 3).double()
+    network.load_state_dict(mean)
+    right = network(images).argmax(1) == tiny_data.train.labels[divide(tiny_data.train, 0.25, 0)[1]]
+    assert pool.snapshots[-1].accuracy == pytest.approx(
+        100 * float(right.double().mean()), abs=1e-4
+    )
+
+
+def test_what_came_later_is_not_written_while_it_is_off(tiny_data: Data, tmp_path: Path) -> None:
+    made(tiny_data, tmp_path / "pool", 1)
+    held = json.loads((tmp_path / "pool" / "pool.json").read_text())["settings"]
+    assert not {"schedule", "average"} & set(held)
 
 
 def test_what_is_held_out_is_never_trained_on(tiny_data: Data) -> None:
@@ -144,13 +198,20 @@ class StopError(Exception):
     """Ends a training from within."""
 
 
-@pytest.mark.parametrize("net", [NET, "convnet1:width=4,norm=batch"])
+@pytest.mark.parametrize(
+    ("net", "more"),
+    [(NET, {}), ("convnet1:width=4,norm=batch", {"schedule": "linear", "average": 0.8})],
+)
 def test_a_stopped_pool_goes_on_to_the_same_bytes(
-    net: str, tiny_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    net: str,
+    more: dict[str, Any],
+    tiny_data: Data,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from condensery.methods.pools import networks as pooling
 
-    given: dict[str, Any] = {"epochs": 4, "snapshots": [0, 1.5, 2, 4], "batch": 8}
+    given: dict[str, Any] = {"epochs": 4, "snapshots": [0, 1.5, 2, 4], "batch": 8, **more}
     settings = pool_settings(tiny_data, net, **given)
     train_pool(tiny_data, settings, 2, tmp_path / "whole", plan=EXACT)
     seen: list[Any] = []
@@ -216,6 +277,7 @@ def test_the_test_split_cannot_leak(tiny_data: Data, tmp_path: Path) -> None:
     assert files_of(tmp_path / "clean") == files_of(tmp_path / "poisoned")
 
 
+@pytest.mark.slow  # test_compiled_crowds compiles the same step, and test_idc's test narrows it
 @pytest.mark.usefixtures("traced_only")
 def test_compiled_and_narrow_training_stays_close(tmp_path: Path) -> None:
     data = tiny((60, 60, 60))
@@ -570,6 +632,7 @@ def test_a_rate_that_diverges_is_named(tmp_path: Path, capsys: pytest.CaptureFix
     assert "lower --rate (it is 1e+30)" in capsys.readouterr().err
 
 
+@pytest.mark.xdist_group("forked")
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     out = tmp_path / "pool"
     long = [*COMMAND[:2], NET, "--count", "1", "--epochs", "100000", "--plan", "exact"]

@@ -103,15 +103,18 @@ SIZES = [
 
 
 @pytest.mark.parametrize(("name", "norm"), SIZES)
+@pytest.mark.usefixtures("shapes_alone")
 def test_every_size_and_norm(name: str, norm: str) -> None:
     with torch.device("meta"):
         for shape in [(3, 64, 64), (1, 96, 70), LARGE]:
-            network, batch = build(f"{name}:norm={norm}", shape, 7), torch.empty(2, *shape)
-            assert network(batch).shape == (2, 7), shape
+            network = build(f"{name}:norm={norm}", shape, 7)
+            found = embed(network, torch.empty(2, *shape))
             wide = 512 if name == "resnetap10" else WIDTHS[name]  # above 32 pixels
-            assert embed(network, batch).shape == (2, wide), shape
+            assert found.shape == (2, wide), shape
+            assert network.get_submodule("classifier")(found).shape == (2, 7), shape
 
 
+@pytest.mark.usefixtures("shapes_alone")
 @pytest.mark.parametrize(
     ("name", "shape"),
     [
@@ -153,6 +156,7 @@ def test_what_is_refused(spec: str, shape: Shape, message: str) -> None:
         build(spec, shape, 10)
 
 
+@pytest.mark.usefixtures("shapes_alone")
 @pytest.mark.parametrize(("side", "stem"), [(224, 56), (129, 32), (128, 64), (65, 32), (64, 64)])
 def test_stem_of_resnetap10(side: int, stem: int) -> None:
     with torch.device("meta"):
@@ -160,6 +164,7 @@ def test_stem_of_resnetap10(side: int, stem: int) -> None:
     assert [found[name].shape[-1] for name in STAGES] == [stem, *(stem >> i for i in range(4))]
 
 
+@pytest.mark.usefixtures("shapes_alone")
 @pytest.mark.parametrize(
     ("name", "sides"),
     [
@@ -360,8 +365,8 @@ def test_gradient_reaches_every_weight_and_the_pixels(name: str, shape: Shape, n
 @pytest.mark.parametrize("name", SMALL)
 def test_gradient_of_a_gradient(name: str) -> None:
     """Gradient matching differentiates the gradients to the weights by the pixels."""
-    shape = (1, 40, 40)
-    network, x = frozen(name, shape), images(2, shape).requires_grad_()
+    shape = (1, 36, 36)
+    network, x = frozen(name, shape).float(), images(2, shape).float().requires_grad_()
     weights = list(network.parameters())
     loss = F.cross_entropy(network(x), torch.tensor([0, 1]))
     slopes = torch.autograd.grad(loss, weights, create_graph=True)
@@ -372,22 +377,22 @@ def test_gradient_of_a_gradient(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "shape"), SMALL.items())
 def test_frozen_statistics_keep_examples_apart(name: str, shape: Shape) -> None:
-    fresh, network, x = net(name, shape), frozen(name, shape), images(3, shape)
-    assert mixes_examples(fresh) == (name != "resnetap10")
+    with torch.device("meta"):
+        assert mixes_examples(build(name, shape, 3)) == (name != "resnetap10")
+    network, x = frozen(name, shape), images(2, shape)
     assert not mixes_examples(network)
     torch.testing.assert_close(network(x), torch.cat([network(one[None]) for one in x]))
 
 
 @pytest.mark.parametrize(("name", "shape"), SMALL.items())
 def test_with_norm_changes_whether_examples_mix(name: str, shape: Shape) -> None:
-    shape = (shape[0], 2 * shape[1], 2 * shape[2])
-    x = images(3, shape)
+    x, other = images(2, shape), torch.zeros(1, *shape).double()
     for norm in ("batch", "instance"):
         network = net(with_norm(name, norm), shape)
         assert mixes_examples(network) == (norm == "batch")
         with torch.no_grad():
-            alone = torch.cat([network(torch.stack([one, x[0] * 0]))[:1] for one in x])
-            assert torch.allclose(network(x), alone) == (norm == "instance")
+            beside = network(torch.cat([x[:1], other]))
+            assert torch.allclose(network(x)[0], beside[0]) == (norm == "instance")
 
 
 @pytest.mark.parametrize(("name", "shape"), SMALL.items())

@@ -15,6 +15,9 @@ from condensery import load, select_random
 from condensery.cli.main import main
 from condensery.reports import report
 
+#: One worker starts the browser.
+pytestmark = pytest.mark.xdist_group("browser")
+
 EVIL = "<script>document.title='taken'</script>"
 
 

@@ -465,10 +465,19 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_row_from_end_to_end(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*SHORT, "--json", "r.json"]) == 0
+@pytest.fixture
+def small(here: Path) -> list[str]:
+    """Flags that name three classes of images, lying here; a fifth of them is for testing."""
+    train = tiny((80, 80, 80)).train
+    np.savez(here / "small.npz", images=train.images.numpy(), labels=train.labels.numpy())
+    return ["--data", "small.npz"]
+
+
+def test_a_row_from_end_to_end(small: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = [*SHORT, *small]
+    assert main([*wanted, "--json", "r.json"]) == 0
     out = capsys.readouterr().out
-    departures = "on digits, at scale 0.002, 1 of 5 sets, 1 of 20 networks, epochs=2"
+    departures = "on small.npz, at scale 0.002, 1 of 5 sets, 1 of 20 networks, epochs=2"
     assert "published 91.7 ± 0.5 %" in out
     assert f"here: {departures}" in out
     assert "1 row, about" in out
@@ -478,48 +487,51 @@ def test_a_row_from_end_to_end(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert json.loads(file.read_text()) == made
     assert made["published"]["mean"] == 91.7
     assert (made["n"], made["protocol"], made["scale"]) == (1, "dc+epochs=2", 0.002)
-    assert (made["iterations"], made["experiment"]["data"]) == (2, "digits")
+    assert (made["iterations"], made["experiment"]["data"]) == (2, "small.npz")
     assert made["verdict"] in ("above", "below", "within 1 std")
     assert made["verdict_text"].endswith(f"({departures})")
     assert made["accuracies"] == [a for one in made["sets"] for a in one]
-    digits = load("digits")
-    assert made["contents"] == contents(digits)
-    assert made["fingerprints"]["test"] == digits.test.fingerprint
+    data = load("small.npz")
+    assert made["contents"] == contents(data)
+    assert made["fingerprints"]["test"] == data.test.fingerprint
     assert {"commit", "version", "versions", "hardware", "seed", "std", "plan"} <= set(made)
     assert made["command"].split()[1:] == [*SHORT[:4], "--scale", "0.002", "--sets", "1",
-        "--nets", "1", "--epochs", "2", "--data", "digits", "--threads", "1"]  # fmt: skip
+        "--nets", "1", "--epochs", "2", "--data", "small.npz", "--threads", "1"]  # fmt: skip
     config = json.loads(json.dumps(made["condensing"]))
     assert config["seconds"] >= 0
     # It is what the other commands give: the set, and its accuracy.
-    folder = Path("runs/reproduce/sets/digits-dc-ipc1-scale=0.002/0")
-    plain = ["condense", "--recipe", "dc", "--data", "digits", "--ipc", "1", "--iterations", "2"]
+    (folder,) = Path("runs/reproduce/sets").glob("*-dc-ipc1-scale=0.002/0")
+    plain = ["condense", "--recipe", "dc", *small, "--ipc", "1", "--iterations", "2"]
     assert main([*plain, "--threads", "1", "--out", "plain", "--quiet"]) == 0
     sets = [(place / "condensed.safetensors").read_bytes() for place in (folder, Path("plain"))]
     assert sets[0] == sets[1]
     (tested,) = evaluate(
-        str(folder), "digits", network="convnet3", protocol="dc", repeats=1, epochs=2, threads=1
+        str(folder), "small.npz", network="convnet3", protocol="dc", repeats=1, epochs=2, threads=1
     )
     assert list(tested.accuracies) == made["accuracies"]
     # Again: nothing is left to do, and the result is the same.
     before = file.read_text()
-    assert main(SHORT) == 0
+    assert main(wanted) == 0
     assert "condensing set" not in capsys.readouterr().out
     assert file.read_text() == before
-
-
-@pytest.fixture
-def small(here: Path) -> list[str]:
-    """Flags that name three classes of images, lying here; a fifth of them is for testing."""
-    train = tiny((80, 80, 80)).train
-    np.savez(here / "small.npz", images=train.images.numpy(), labels=train.labels.numpy())
-    return ["--data", "small.npz"]
 
 
 def test_it_goes_on_where_it_was_stopped(
     small: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wanted = ["reproduce", "dc/table1", "--row", "mnist/1/dc", *QUICK, "--sets", "2", "--nets", "2"]
-    wanted += small
+    name = "mnist/1/dc/test_net=convnet1,train_net=convnet1"
+    wanted = [
+        "reproduce",
+        "dc/tableT6",
+        "--row",
+        name,
+        *QUICK,
+        *small,
+        "--sets",
+        "2",
+        "--nets",
+        "2",
+    ]
     assert main([*wanted, "--out", "whole", "--quiet"]) == 0
 
     # Ctrl-C in the first set, between two pixel steps.
@@ -563,7 +575,7 @@ def test_it_goes_on_where_it_was_stopped(
     # As evaluate numbers the networks of a folder of several sets.
     home = next(Path("parts/sets").iterdir())
     (row,) = evaluate(
-        str(home), "small.npz", network="convnet3", protocol="dc", repeats=2, epochs=2, threads=1
+        str(home), "small.npz", network="convnet1", protocol="dc", repeats=2, epochs=2, threads=1
     )
     assert [list(one) for one in row.sets] == first["sets"]
 
@@ -585,10 +597,10 @@ def test_rows_that_differ_in_their_test_share_their_sets(
 
 
 def test_selections_and_the_whole_data_are_rows_too(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    small: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = ["--row", "mnist/1/random", "mnist/all/whole"]
-    wanted = ["reproduce", "dc/table1", *rows, "--data", "digits", "--threads", "1"]
+    wanted = ["reproduce", "dc/table1", *rows, *small, "--threads", "1"]
     assert main([*wanted, "--sets", "2", "--nets", "1", "--epochs", "1", "--scale", "0.5"]) == 0
     out = capsys.readouterr().out
     assert "select random; convnet3, protocol dc, 5 × 20" in out
@@ -598,8 +610,8 @@ def test_selections_and_the_whole_data_are_rows_too(
     assert (whole["n"], whole["protocol"]) == (1, "whole(epochs=1)+dc")
     assert "our schedule for the whole data" in whole["departures"]
     for seed in range(2):
-        folder = Path(f"runs/reproduce/sets/digits-random-ipc1/{seed}")
-        expected = select_random(load("digits"), ipc=1, seed=seed)
+        (folder,) = Path("runs/reproduce/sets").glob(f"*-random-ipc1/{seed}")
+        expected = select_random(load("small.npz"), ipc=1, seed=seed)
         assert torch.equal(CondensedSet.load(folder).stored, expected.stored)
 
 

@@ -80,6 +80,7 @@ def _trains() -> bool:
     return "torch._dynamo" in sys.modules
 
 
+@pytest.mark.xdist_group("forked")
 def test_training_imports_no_compiler() -> None:
     """Which would cost every command that trains seconds of its start."""
     program = Program(_trains)

@@ -102,8 +102,8 @@ def test_every_augmentation(training: dict[str, Any], tiny_data: Data) -> None:
     ],
 )
 def test_every_kind_of_layer(net: str) -> None:
-    """On images that LeNet can take."""
-    data = tiny(channels=3, side=32)
+    """On images that it can take."""
+    data = tiny(channels=3, side=32 if net == "lenet" else 8)
     found = cell(data, net, epochs=2)
     network = nets.build(net, data.train.shape, data.train.classes)
     assert can_be_together(network, data.train.shape, data.train.classes, EXACT)

@@ -9,17 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from condensery.evaluation.processes import _process
 from condensery.utils.search_path import current_folder_last, without_current_folder
 
 #: Modules that the command, its dependencies or its workers import at some point.
 PLANTED = ("pynvml", "queue", "sitecustomize", "soundfile", "setproctitle", "sortedcontainers")
 
 
-def _plant(folder: Path) -> None:
+def plant(folder: Path) -> None:
+    """Modules that write down that they ran."""
     for name in PLANTED:
         mark = f"open({str(folder / 'RAN')!r}, 'a').write('{name} ')\n"
         (folder / f"{name}.py").write_text(mark)
+
+
+def ran_in(folder: Path) -> str:
+    """Which of them ran, without the one that Python runs before any program."""
+    file = folder / "RAN"
+    return file.read_text().replace("sitecustomize ", "") if file.exists() else ""
 
 
 def test_the_current_folder_is_out_and_comes_back(
@@ -36,9 +42,10 @@ def test_the_current_folder_is_out_and_comes_back(
     assert sys.path == before
 
 
-@pytest.mark.parametrize("safe", [pytest.param(True, marks=pytest.mark.slow), False])
+@pytest.mark.slow  # test_printing starts the program in such a folder, test_processes a worker
+@pytest.mark.parametrize("safe", [True, False])
 def test_a_received_folder_supplies_no_module(safe: bool, tmp_path: Path) -> None:
-    _plant(tmp_path)
+    plant(tmp_path)
     script = "import sys; from condensery.cli.main import main; sys.exit(main(sys.argv[1:]))"
     how = ["-P", "-c", script] if safe else ["-m", "condensery"]
     flags = ["data", "digits", "--quiet"]
@@ -51,19 +58,4 @@ def test_a_received_folder_supplies_no_module(safe: bool, tmp_path: Path) -> Non
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    # Python runs sitecustomize before any program, where PYTHONPATH names the current folder.
-    ran = (tmp_path / "RAN").read_text() if (tmp_path / "RAN").exists() else ""
-    assert ran.replace("sitecustomize ", "") == ""
-
-
-def test_workers_do_not_look_in_the_current_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _plant(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", ["", *sys.path])
-    with _process(tmp_path) as worker:
-        assert worker.stdin is not None
-        worker.stdin.close()
-        worker.wait(timeout=60)  # there is no cell; it has imported all that it needs
-    assert not (tmp_path / "RAN").exists()
+    assert ran_in(tmp_path) == ""

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from condensery.errors import DataError
 from condensery.evaluation.cell import code_of
 from condensery.nets.widen import widened
 from condensery.runtime.plan import Plan, choose_plan
-from condensery.runtime.provenance import code
+from condensery.runtime.provenance import code, installed
 from condensery.runtime.randomness import fork_rng
 from condensery.sets.candidate import Candidate
 from condensery.training.datasets import Joined, Split, Tensors, TrainingSet
@@ -269,7 +268,7 @@ class Chain:
             "normalisation": [list(self.mean), list(self.std)],
             "seed": self.seed,
             "plan": self.plan.describe(),
-            "torch": metadata.version("torch"),
+            "torch": installed("torch"),
             "version": __version__,
             "commit": code(),
         }

@@ -24,6 +24,7 @@ _USUAL: Facts = {
     "data": "cifar10",
     "ipc": 10,
     "size": 32,
+    "channels": 3,
     "classes": 10,
     "audio": False,
     "net": "convnet3",

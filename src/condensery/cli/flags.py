@@ -161,7 +161,13 @@ class PoolFlags(OutputFlags, PlanFlags, DataFlags):
     """Share of each class's training images held out to measure accuracy (default 0.1); 0: train
     on all, without accuracies."""
     rate: float | None = None
-    """Learning rate, constant (default 0.01)."""
+    """Learning rate (default 0.01)."""
+    schedule: Literal["constant", "linear"] | None = None
+    """constant (default), or linear: the rate rises over the first twentieth of the steps up to
+    the last snapshot, and falls to zero at it."""
+    average: float | None = None
+    """Decay of an exponential moving average of the weights, which is kept in their place, such as
+    0.995; 0 (default): the weights themselves."""
     momentum: float | None = None
     """SGD's momentum (default 0.9)."""
     weight_decay: float | None = None

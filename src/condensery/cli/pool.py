@@ -30,7 +30,7 @@ def _pool(options: Any, ranks: Ranks) -> int:
     check_device(options.device, ranks)
     data = ranks.local_rank_first(lambda: read(options.data, options))
     names = ("epochs", "snapshots", "held_out", "rate", "momentum", "weight_decay", "batch")
-    more = ("augmentation", "strategy", "cutmix", "seed")
+    more = ("augmentation", "strategy", "cutmix", "schedule", "average", "seed")
     given = {name: getattr(options, name) for name in (*names, *more)}
     settings = pool_settings(data, options.net, **given)
     say = printer(options, ranks.first)

@@ -33,11 +33,12 @@ def facts_of(data: Data, ipc: int, net: str | None = None) -> dict[str, Any]:
         ipc: budget.
         net: the matching network; the data's own by default.
     """
-    _, height, width = data.train.shape
+    channels, height, width = data.train.shape
     return {
         "data": data.known_as,
         "ipc": ipc,
         "size": max(height, width),
+        "channels": channels,
         "classes": data.train.classes,
         "audio": data.rate is not None,
         "net": data.net,

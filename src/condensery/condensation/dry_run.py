@@ -85,8 +85,10 @@ def dry_run(data: Data, config: RunConfig, plan: Plan, *, compiles: bool = False
     first = later = fresh = 0.0
     if config.iterations:
         with plan.applied():
-            part = _by_a_class(run, steps)
-            first, later, fresh = _measured(run, steps) if part is None else part
+            # A class alone would be compiled for itself, beside all of them.
+            part = None if plan.compile else _by_a_class(run, steps)
+            found = _measured(run, steps, plan.compile) if part is None else part
+            first, later, fresh = found
     a_network = max(0.0, fresh - later)
     iterations = config.iterations
     return DryRun(
@@ -130,10 +132,13 @@ def _by_a_class(run: Condenser, steps: int) -> _Measured | None:
     return fresh, later, fresh
 
 
-def _measured(run: Condenser, steps: int) -> _Measured:
+def _measured(run: Condenser, steps: int, compiles: bool) -> _Measured:
     """Seconds of the very first step, of a later one, and of the first through a network."""
     first = _timed(run)
-    if first > _PATIENCE:  # whatever else there is to learn would take as long again
+    # What a first step compiles says nothing of those after it.
+    if (
+        first > _PATIENCE and not compiles
+    ):  # whatever else there is to learn would take as long again
         return first, first, first
     took: list[float] = []
     while len(took) < _STEPS and (not took or sum(took) < _PATIENCE):

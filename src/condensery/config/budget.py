@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from condensery.errors import UsageError
 
@@ -31,10 +31,18 @@ class TimeBudget:
     """Learning rate of the pool's networks."""
     batch: int = 128
     """Images per step of the pool's networks."""
+    schedule: Literal["constant", "linear"] = "constant"
+    """Of that rate, as ``condensery pool --schedule``."""
+    average: float = 0.0
+    """Of the pool's weights, as ``condensery pool --average``."""
+    early: float = 0.0
+    """Share of the pool's training before which no weights are kept: such networks know little."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.pool < 1:
             raise UsageError(f"budget.pool is a share from 0 to below 1, got {self.pool:g}")
+        if not 0 <= self.early < 1:
+            raise UsageError(f"budget.early is a share from 0 to below 1, got {self.early:g}")
         if not 0 < self.least_epochs <= self.most_epochs:
             raise UsageError(
                 f"budget.least_epochs ({self.least_epochs:g}) must be positive and at most "

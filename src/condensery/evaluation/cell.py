@@ -7,7 +7,6 @@ import hashlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import nn
 from condensery._version import __version__
 from condensery.data import Data, LabelledSet
 from condensery.runtime.plan import Plan
-from condensery.runtime.provenance import code
+from condensery.runtime.provenance import code, installed
 from condensery.sets.candidate import Candidate
 from condensery.training.protocol import Protocol as Training
 from condensery.training.whole_split import WholeSchedule
@@ -95,7 +94,7 @@ class Cell:
             "seed": self.seed,
             # A number is only what this code, run this way, gave.
             "plan": self.plan.describe(),
-            "torch": metadata.version("torch"),
+            "torch": installed("torch"),
             "version": __version__,
             "commit": code(),
             **({"parts": list(self.parts)} if self.parts else {}),

@@ -25,8 +25,10 @@ from .kernels import fused
 from .processors import default_threads as default_threads
 from .processors import processors as processors
 
-#: Chunks of 32 images of 32×32 keep a ConvNet's activations in a CPU core's cache.
+#: 32 images of 32×32 to a thread keep a ConvNet's activations in its core's cache.
 _CACHE_PIXELS = 32 * 32 * 32
+#: More threads than that share a chunk unevenly, and memory is bounded by it.
+_SHARING = 8
 #: On a GPU a chunk only bounds memory.
 _GPU_PIXELS = 8192 * 32 * 32
 #: Below this many 32×32 images through the network, compiling costs more than it saves.
@@ -254,7 +256,8 @@ def automatic(device: str, threads: int, shape: tuple[int, int, int], images: fl
     """
     pixels = shape[1] * shape[2]
     gpu = device.startswith("cuda")
-    chunk = max(4, (_GPU_PIXELS if gpu else _CACHE_PIXELS) // pixels)
+    at_once = _GPU_PIXELS if gpu else _CACHE_PIXELS * min(threads, _SHARING)
+    chunk = max(4, at_once // pixels)
     pays = images * pixels / 1024 >= COMPILE_PAYS
     compiles = pays and not gpu and has_compiler(device)
     half = fast_bfloat16(device)

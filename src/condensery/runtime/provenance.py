@@ -6,7 +6,6 @@ import hashlib
 import os
 import platform
 import subprocess
-from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -79,13 +78,24 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+@cache
+def installed(name: str) -> str | None:
+    """The version of an installed package, or None; it is read once, which takes milliseconds.
+
+    >>> installed("no-such-package") is None
+    True
+    """
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def versions() -> dict[str, str]:
     """Versions of this package and of what its numbers depend on."""
     found = {"condensery": _version.__version__, "python": platform.python_version()}
-    for name in ("torch", "numpy", "datasets", "safetensors"):
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+    wanted = ("torch", "numpy", "datasets", "safetensors")
+    return found | {name: held for name in wanted if (held := installed(name)) is not None}
 
 
 def machine() -> dict[str, str | int | None]:

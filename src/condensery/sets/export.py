@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from condensery.config.schema import Choice
 from condensery.data import metadata
 from condensery.data.spectrograms import MOST_RATE
 from condensery.data.tables import split_of
@@ -126,6 +127,8 @@ def _how_to_decode(condensed: CondensedSet) -> str:
     start = "stored" if settings.get("space") == "normalised" else "(stored - mean) / std"
     if formation.kind not in ("multi_formation", "fsrcnn"):
         return f"by condensery.CondensedSet.load alone; formation {formation.as_dict()}"
+    if settings.get("chroma") == "half":
+        return _how_to_decode_chroma(formation)
     text = (
         f"x = {start}; its tiles are the training images, image by image in reading order, each "
         "upsampled to full size (bilinear, corners not aligned); a side of n pixels is cut at "
@@ -146,6 +149,24 @@ def _how_to_decode(condensed: CondensedSet) -> str:
     if settings.get("along") == "time":
         text += "; only the last axis is cut"
     return text
+
+
+def _how_to_decode_chroma(formation: Choice) -> str:
+    unit = formation.settings.get("space") == "unit"
+    sums = (
+        "red + green + blue = 3 l, red - blue = 2 (a - 1/2), 2 green - red - blue = 4 (b - 1/2), "
+        "from black 0 to white 1; x = (pixel - mean) / std"
+        if unit
+        else "red + green + blue = 3^(1/2) l, red - blue = 2^(1/2) a, 2 green - red - blue = "
+        "6^(1/2) b, normalised"
+    )
+    return (
+        "2*factor^2 training images to a stored one: planes 0 and 1 are cut into factor*factor "
+        "tiles of luma l, plane by plane in reading order; plane 2 into 2*factor*2*factor tiles, "
+        "two for each image in that order, chroma a and b; a side of n pixels is cut at "
+        "floor(i*n/parts + 1/2), i = 0 ... parts; each tile is upsampled to full size (bilinear, "
+        f"corners not aligned); then {sums}; formation {formation.as_dict()}"
+    )
 
 
 def _pictures(condensed: CondensedSet) -> list[bytes]:

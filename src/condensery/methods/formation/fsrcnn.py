@@ -18,7 +18,8 @@ from condensery.methods.task import Task
 from condensery.runtime.randomness import stream
 
 from .base import some_of
-from .multi import MultiFormation, tiles
+from .grid import tiles
+from .multi import MultiFormation
 from .resize import upsample
 
 #: Sides of the kernels: first, middle, last (Dong et al., 2016).

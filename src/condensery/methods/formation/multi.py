@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from itertools import pairwise
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from condensery.config.later import LATER
 from condensery.data import LabelledSet
 from condensery.errors import DataError, UsageError
 from condensery.methods.guide import Guide
@@ -18,30 +17,13 @@ from condensery.methods.task import Task
 from condensery.runtime.randomness import stream
 
 from .base import some_of
+from .chroma import pack_subsampled, subsampled, unpack_subsampled
+from .grid import tiles
 from .pixels import noise
 from .resize import shrink, upsample
 
 #: Images that are looked through together.
 _ROWS = 1024
-#: Cells of one stored image: rows and columns, from and to.
-Tile = tuple[slice, slice]
-
-
-@lru_cache(maxsize=64)
-def tiles(height: int, width: int, factor: int, along: str) -> tuple[Tile, ...]:
-    """The grid that packing and decoding share, in reading order; sizes differ by one at most.
-
-    >>> [(c.start, c.stop) for _, c in tiles(4, 7, 2, "time")]
-    [(0, 4), (4, 7)]
-    """
-    columns = _stretches(width, factor)
-    rows = _stretches(height, factor) if along == "area" else [slice(0, height)]
-    return tuple((row, column) for row in rows for column in columns)
-
-
-def _stretches(side: int, parts: int) -> list[slice]:
-    edges = [(2 * i * side + parts) // (2 * parts) for i in range(parts + 1)]
-    return [slice(a, b) for a, b in pairwise(edges)]
 
 
 def pack(
@@ -114,6 +96,9 @@ class MultiFormation:
     ``kmeans``: those nearest to the centroids of k-means on the class (DREAM), packed."""
     shrink: Literal["area", "nearest"] = "area"
     """How images are shrunk into the tiles: by means over areas, or by some of the pixels."""
+    chroma: Literal["full", "half"] = field(default="full", metadata=LATER)
+    """``half``: the tiles hold luma, and chroma at half their resolution, as in JPEG's 4:2:0, so
+    that there are 2·f² training images to a stored one, of RGB data; not IDC's. ``full``."""
     _mean: tuple[float, ...] = field(init=False, repr=False, default=())
     _std: tuple[float, ...] = field(init=False, repr=False, default=())
     _clamps: bool = field(init=False, repr=False, default=False)
@@ -124,6 +109,12 @@ class MultiFormation:
             raise UsageError(f"formation.factor must be at least 1, got {self.factor}")
         if self.bound < 1:
             raise UsageError(f"formation.bound must be at least 1, got {self.bound}")
+        others = (self.mode, self.along, self.floor)
+        if self.chroma == "half" and others != ("uniform", "area", "none"):
+            raise UsageError(
+                "formation.chroma half goes with formation.mode uniform, formation.along area and "
+                f"formation.floor none, not {', '.join(others)}; leave formation.chroma at full"
+            )
 
     def for_data(self, mean: Sequence[float], std: Sequence[float]) -> MultiFormation:
         """A copy that knows the normalisation."""
@@ -161,6 +152,8 @@ class MultiFormation:
         return out
 
     def _tiles(self, factor: int) -> int:
+        if self.chroma == "half":
+            return subsampled(factor)
         if factor == 1:
             return 1
         return factor * factor if self.along == "area" else factor
@@ -168,6 +161,7 @@ class MultiFormation:
     def start(self, task: Task, train: LabelledSet) -> Tensor:
         """The stored tensor before anything is learned, classes × ipc × C×H×W."""
         self.check(*task.shape[1:])
+        self._check_colours(task.shape[0])
         self._clamps = self.space == "unit" and train.images.dtype == torch.uint8
         if self.floor == "training":
             least = least_of(train).to(device=task.device, dtype=task.dtype)
@@ -178,7 +172,7 @@ class MultiFormation:
             guide = Guide.of(task, train) if self.start_from == "kmeans" else None
             parts = [self._packed(task, train, c, guide) for c in range(task.classes)]
             out = torch.stack(parts).to(device=task.device, dtype=task.dtype)
-        if self.space == "unit":
+        if self.space == "unit" and not (self.chroma == "half" and self.start_from != "noise"):
             out = train.unnormalise(out)
         self.project(out)
         return out.contiguous()
@@ -199,6 +193,9 @@ class MultiFormation:
             found = guide.nearest(c, wanted, "start-centroids")
         found = found.repeat(-(-wanted // len(found)))[:wanted]
         images = train.normalised(found, dtype=task.dtype)
+        if self.chroma == "half":
+            images = train.unnormalise(images) if self.space == "unit" else images
+            return pack_subsampled(images, self.factor, self.space, self.shrink)
         sizes = [count * self._tiles(factor) for factor, count in parts]
         packed = [
             pack(some, task.shape, factor, self.along, self.shrink)
@@ -213,10 +210,22 @@ class MultiFormation:
             UsageError: naming the largest factor.
         """
         least = min(height, width) if self.along == "area" else width
+        if self.chroma == "half" and self.factor > least // 4:
+            raise UsageError(
+                f"formation.factor {self.factor} leaves less than 2 pixels of {height}×{width} to "
+                f"a tile of chroma; use at most {max(1, least // 4)}, or formation.chroma full"
+            )
         if self.factor > 1 and self.factor > least // 2:
             raise UsageError(
                 f"formation.factor {self.factor} leaves less than 2 pixels of {height}×{width} to "
                 f"a tile; use at most {max(1, least // 2)}"
+            )
+
+    def _check_colours(self, channels: int) -> None:
+        if self.chroma == "half" and channels != 3:
+            raise UsageError(
+                f"formation.chroma half is for RGB images, and these have {channels} channels; "
+                "use formation.chroma full"
             )
 
     def normalised(self, stored: Tensor) -> Tensor:
@@ -230,6 +239,9 @@ class MultiFormation:
     def decode(self, stored: Tensor, rows: Tensor | None = None) -> Tensor:
         """Training images of some classes, normalised, k×s×C×H×W → k×m×C×H×W."""
         self.check(*stored.shape[-2:])
+        if self.chroma == "half":
+            self._check_colours(stored.shape[2])
+            return self.normalised(unpack_subsampled(stored, self.factor, self.space, rows))
         stored = self.normalised(stored)
         if self.mode == "uniform":
             return unpack(stored, self.factor, self.along, rows)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from condensery import nets
+from condensery.config.later import as_written
 from condensery.data import Data, cache_folder
 from condensery.errors import DataError, UsageError
 from condensery.runtime.plan import Plan
@@ -25,7 +26,7 @@ from .networks import divide, pool_trainer
 from .store import INDEX, Pool, PoolSettings
 from .train import pool_plan, pool_settings, train_pool
 
-#: Epochs at which a network may be kept: the early ones change it most.
+#: Epochs at which a network may be kept, or its training end: the early ones change it most.
 _EPOCHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 #: Training steps that are measured, after one that also compiles.
 _STEPS = 5
@@ -47,6 +48,12 @@ class Wanted:
     """Learning rate."""
     batch: int
     """Images per step."""
+    schedule: str
+    """Of the learning rate."""
+    average: float
+    """Decay of the average that is kept of the weights; 0: themselves."""
+    early: float
+    """Share of the training before which none are kept."""
     least_epochs: float
     """Fewer are no use."""
     most_epochs: float
@@ -83,11 +90,17 @@ def pool_in_time(
     """
     began = monotonic()
     share = min(0.1, _HELD_OUT / len(data.train))
-    given = {"rate": wanted.rate, "batch": wanted.batch, "held_out": share, "seed": wanted.seed}
+    given: dict[str, Any] = {
+        "rate": wanted.rate,
+        "batch": wanted.batch,
+        "held_out": share,
+        "seed": wanted.seed,
+    }
+    given |= {"schedule": wanted.schedule, "average": wanted.average}
     settings = pool_settings(data, wanted.net, epochs=1, **given)
-    folder = _folder(data, settings)
+    folder = _folder(data, settings, wanted.early)
     likely = min(wanted.most_epochs, seconds * _LIKELY / len(data.train))
-    chosen = pool_plan(data, settings, max(1, int(likely)), plan, device, threads)
+    chosen = pool_plan(data, settings, max(1, math.ceil(likely)), plan, device, threads)
     kept = _longest(folder)
     if kept is not None and _length(kept) >= wanted.most_epochs:
         say(f"networks: the pool {kept.path} is long enough")
@@ -95,7 +108,7 @@ def pool_in_time(
     each = seconds_per_epoch(data, settings, chosen)
     left = seconds - (monotonic() - began)
     affordable = min(wanted.most_epochs, _ROOM * left / each)
-    marks = _marks(data, settings, affordable)
+    marks = _marks(data, settings, affordable, wanted.early)
     if kept is not None and (not marks or _length(kept) >= marks[-1]):
         say(f"networks: the pool {kept.path} was trained before, to epoch {_length(kept):g}")
         return kept
@@ -111,12 +124,18 @@ def pool_in_time(
     return train_pool(data, settings, 1, out, plan=chosen, quiet=quiet, say=say)
 
 
-def _marks(data: Data, settings: PoolSettings, epochs: float) -> list[float]:
+def _marks(data: Data, settings: PoolSettings, epochs: float, early: float) -> list[float]:
     """When weights are kept up to an epoch; of points on one step of small data, the first."""
     steps = -(-len(divide(data.train, settings.held_out, settings.seed)[0]) // settings.batch)
+    ends = [at for at in _EPOCHS if at <= epochs]
+    if settings.schedule != "constant" and ends:
+        # The rate has to fall to the end of the time, and halves of epochs would waste some.
+        last = max(ends[-1], math.floor(10 * epochs) / 10)
+        count = len(ends)
+        ends = [round(last * (n + 1) / count, 3) for n in range(count)]
     out: dict[int, float] = {}
-    for at in _EPOCHS:
-        if at <= epochs:
+    for at in ends:
+        if at >= early * ends[-1]:
             out.setdefault(math.ceil(at * steps - 1e-9), at)
     return list(out.values())
 
@@ -145,9 +164,11 @@ def seconds_per_epoch(data: Data, settings: PoolSettings, plan: Plan) -> float:
     return max(1e-9, took / max(1, done)) * course.steps_of(part)
 
 
-def _folder(data: Data, settings: PoolSettings) -> Path:
+def _folder(data: Data, settings: PoolSettings, early: float) -> Path:
     """Where pools of these data and settings are kept, whatever their length."""
-    facts: dict[str, Any] = dataclasses.asdict(settings)
+    facts: dict[str, Any] = as_written(settings)
+    if early:
+        facts["early"] = early
     for name in ("epochs", "snapshots", "data"):
         facts.pop(name)
     facts["normalisation"] = [list(data.train.mean), list(data.train.std)]

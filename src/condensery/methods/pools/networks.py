@@ -6,7 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from condensery.utils.checkpoint import Checkpoints, Every
 from condensery.utils.progress import Progress
 from condensery.utils.signals import Interrupted
 
+from .average import Average
 from .store import Pool, PoolSettings, Snapshot
 
 
@@ -120,8 +121,12 @@ class PoolTraining:
         course = Course(self.trainer, network)
         self.steps = course.steps_of(self.part)
         self.marks = marks_of(self.settings, self.steps)
+        self.begun = first * self.steps
+        self.average = Average(network, self.settings.average) if self.settings.average else None
         if state is not None:
             course.load_momenta(state.get("momenta", {}))
+            if self.average is not None:
+                self.average.load(**state["average"])
         else:
             self._mark(course, number, 0, found)
         for epoch in range(first, self.settings.epochs):
@@ -172,20 +177,30 @@ class PoolTraining:
         self, course: Course, number: int, epoch: int, found: list[Snapshot], stops: list[int]
     ) -> None:
         seed, device = self.settings.seed, torch.device(self.plan.device)
-        rng = stream(seed, "pool", number, epoch)
+        rng, last = stream(seed, "pool", number, epoch), max(self.marks)
+
+        def rate(taken: int) -> float:
+            return self.settings.rate_at(self.begun + taken, last)
+
         with fork_rng(seed, "pool-dropout", number, epoch, device=device):
-            for step in course.steps(self.part, rng, epoch):
+            for step in course.steps(self.part, rng, epoch, rate):
+                if self.average is not None:
+                    self.average.step()
                 if stops and step + 1 < self.steps:
                     raise Interrupted(stops[0])
                 done = epoch * self.steps + step + 1
                 self._mark(course, number, done, found)
-                if done >= max(self.marks):
+                if done >= last:
                     break
 
     def _mark(self, course: Course, number: int, steps: int, found: list[Snapshot]) -> None:
         """Keep a snapshot where one is due."""
         if steps not in self.marks:
             return
+        with nullcontext() if self.average is None else self.average.in_place():
+            self._keep(course, number, steps, found)
+
+    def _keep(self, course: Course, number: int, steps: int, found: list[Snapshot]) -> None:
         accuracy = self._accuracy(course)
         if not all(bool(torch.isfinite(w).all()) for w in course.network.state_dict().values()):
             raise DataError(
@@ -218,6 +233,8 @@ class PoolTraining:
             "momenta": course.momenta(),
             "snapshots": [dataclasses.asdict(one) for one in found],
         }
+        if self.average is not None:
+            state["average"] = self.average.state()
         self.checkpoints.save(state)
         self.saved = time.monotonic()
 

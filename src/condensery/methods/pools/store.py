@@ -21,6 +21,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from condensery.augment.strategy import parse_strategy
+from condensery.config.later import LATER
 from condensery.config.sgd import SGD
 from condensery.errors import DataError, UsageError
 from condensery.training.protocol import Protocol
@@ -73,7 +74,7 @@ class PoolSettings:
     """Share of each class's training images held out to measure accuracy, and nothing else; with 0
     there are no accuracies."""
     rate: float = 0.01
-    """Learning rate, constant."""
+    """Learning rate; of a linear schedule the largest."""
     momentum: float = 0.9
     """SGD's momentum."""
     weight_decay: float = 5e-4
@@ -88,6 +89,12 @@ class PoolSettings:
     trains its networks (C.1), and DSA's for others."""
     cutmix: float = 0.0
     """Probability of CutMix per mini-batch."""
+    schedule: Literal["constant", "linear"] = field(default="constant", metadata=LATER)
+    """``constant``; ``linear``: the rate rises over the first twentieth of the steps up to the
+    last snapshot, and falls to zero at it."""
+    average: float = field(default=0.0, metadata=LATER)
+    """Decay of an exponential moving average of the weights, which is kept in their place; 0: the
+    weights themselves."""
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch", 1), ("seed", 0)):
@@ -97,6 +104,8 @@ class PoolSettings:
             raise UsageError(f"--held-out is a share from 0 to below 1, got {self.held_out}")
         if not 0 <= self.cutmix <= 1:
             raise UsageError(f"--cutmix is a probability from 0 to 1, got {self.cutmix}")
+        if not 0 <= self.average < 1:
+            raise UsageError(f"--average is a decay from 0 to below 1, got {self.average}")
         parse_strategy(self.ops)
         if not all(0 <= at <= self.epochs for at in self.snapshots):
             raise UsageError(
@@ -111,9 +120,16 @@ class PoolSettings:
         usual = "color_crop" if self.augmentation == "sequence" else Protocol.strategy
         return usual if self.strategy is None else self.strategy
 
+    def rate_at(self, step: int, last: int) -> float:
+        """The learning rate of a step, of those up to the last snapshot."""
+        if self.schedule == "constant":
+            return self.rate
+        rising = max(1, last // 20)
+        return self.rate * min((step + 1) / rising, max(0.0, 1 - step / last))
+
     @property
     def protocol(self) -> Protocol:
-        """How the networks are trained."""
+        """How the networks are trained, but for the schedule."""
         return Protocol(
             name="pool",
             epochs=self.epochs,

@@ -13,6 +13,7 @@ import numpy as np
 from condensery import nets
 from condensery.config.build import make
 from condensery.config.compare import first_difference
+from condensery.config.later import as_written
 from condensery.data import Data
 from condensery.errors import UsageError
 from condensery.runtime.distributed import ALONE, Ranks
@@ -203,7 +204,7 @@ def _opened(out: Path, settings: PoolSettings) -> Pool:
     """The folder's pool, as far as it got; a new one if there is none."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; choose a folder")
-    wanted = dataclasses.asdict(settings)
+    wanted = as_written(settings)
     if (out / INDEX).exists():
         pool = Pool.read(out)
         if not pool.snapshots and not (out / "checkpoints").exists():
