@@ -97,8 +97,6 @@ def test_what_the_first_step_compiles_is_not_taken_for_a_later_one(
 
 
 def test_a_part_of_a_matcher_gives_the_gradient_of_its_classes(tiny_data: Data) -> None:
-    from condensery.condensation.loop import Condenser
-
     config = configure(tiny_data, "idc", {**FIELDS, "supply.net": "convnet1:width=4"})
     run = Condenser(tiny_data, config, exact_plan("cpu", 1))
     network: nn.Module = run.supply.new(0)
