@@ -21,7 +21,7 @@ dm                pixels          mean_features    fresh siamese_op - - -
 dc                pixels          class_gradients  trained_on_synthetic none intra epochs -
 cafe              pixels          aligned_features dynamic none - - -
 cafe_dsa          pixels          aligned_features dynamic siamese_op - - -
-best              multi_formation mean_features    trained_on_real siamese_op - - -
+best              multi_formation mean_features    trained_on_real siamese_sequence - - -
 """
 #: A recipe of each kind → what decides how it runs; recipes that differ in numbers alone are of
 #: the same kind.

@@ -156,7 +156,10 @@ def test_leaving_early_ends_the_workers(tiny_data: Data, monkeypatch: pytest.Mon
     results = measure_all(cell, [(0, k) for k in range(9)])
     (number, network), measured = next(results)
     results.close()  # type: ignore[attr-defined]
-    assert [worker.poll() for worker in begun] == 2 * [-signal.SIGKILL]
+    ended = [worker.poll() for worker in begun]
+    # The parent of forked ones says 255 of one whose end it did not see itself.
+    assert len(ended) == 2
+    assert set(ended) <= {-signal.SIGKILL, 255}
     assert measured.accuracy == Evaluator(cell).measure(number, network).accuracy
 
 
