@@ -36,7 +36,7 @@ def test_what_was_measured_is_taken_and_nothing_is_made_up() -> None:
     found = advice(FACTS)
     assert (found.recipe, found.protocol) == ("best", "idc+epochs=60")
     assert "59.6" in found.text()
-    assert "best_cifar10_ipc10_first.json" in found.text()
+    assert "best_cifar10_ipc10.jsonl" in found.text()
     for changed in ({"ipc": 11}, {"minutes": 3}, {"device": "cuda"}, {"data": ""}):
         assert (other := advice({**FACTS, **changed})).recipe == "best"
         assert "nothing was measured" in other.text()
