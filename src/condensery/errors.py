@@ -44,14 +44,14 @@ def unknown_name(kind: str, got: str, known: Iterable[str]) -> UsageError:
     """The error for a name that does not exist, with the nearest one that does.
 
     >>> print(unknown_name("recipe", "dmm", ["dm", "dc"]))
-    there is no recipe 'dmm'; did you mean 'dm'? Known: dc, dm
+    unknown recipe 'dmm'; did you mean 'dm'? Known: dc, dm
     """
     names = sorted(known)
     if not names:
-        return UsageError(f"there is no {kind} '{got}': it has no settings")
+        return UsageError(f"unknown {kind} '{got}': it has no settings")
     near = difflib.get_close_matches(got, names, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else "."
-    return UsageError(f"there is no {kind} '{got}'{hint} Known: {', '.join(names)}")
+    return UsageError(f"unknown {kind} '{got}'{hint} Known: {', '.join(names)}")
 
 
 #: Types as people say them.

@@ -223,7 +223,7 @@ def test_data_says_what_it_understood(capsys: pytest.CaptureFixture[str], tmp_pa
         (["condense", "--optimizer.rate", ".inf"], 2, "optimizer.rate must be positive"),
         (["condense", "--out", ""], 2, "--out is empty"),
         (["condense", "--objective.kind", "os:path"], 2, "must be a dataclass"),
-        (["condense", "--data.kind", "x"], 2, "there is no choice"),
+        (["condense", "--data.kind", "x"], 2, "unknown choice"),
         (["condense", "--device", "mps"], 2, "Apple's GPUs are not; use cpu"),
         (["select", "random", "--ipc", "0"], 2, "ipc must be at least 1"),
         (["select", "random", "--seed", "-1"], 2, "seed must lie in"),

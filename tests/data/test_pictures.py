@@ -278,7 +278,7 @@ def test_folders_that_are_refused(tmp_path: Path) -> None:
 
 def test_names_and_paths_that_do_not_exist(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"no data set 'cifar'; did you mean 'cifar10'\?.*hub:owner/"
+        DataError, match=r"unknown data set 'cifar'; did you mean 'cifar10'\?.*hub:owner/"
     ):
         load("cifar")
     with pytest.raises(DataError, match=r"'\./photoz' does not exist; check the path"):
@@ -652,7 +652,7 @@ def test_the_local_folder_goes_before_the_hub(
     assert load("mine").train.class_names == ("cat", "dog")
     with pytest.raises(DataError, match="did you mean 'mine'"):
         load("mines")
-    with pytest.raises(DataError, match="there is no data set"):
+    with pytest.raises(DataError, match="unknown data set"):
         load("nowhere")
 
 

@@ -127,7 +127,7 @@ def test_a_constant_can_be_changed_in_the_name(
         ("dc+epochs", "write an override as"),
         ("dc+epochs=", "write an override as"),
         ("dc+epoch=3", "did you mean 'epochs'"),
-        ("dc+nets=3", "no constant of a protocol 'nets'"),
+        ("dc+nets=3", "unknown constant of a protocol 'nets'"),
         ("dc+epochs=many", r"protocol\.epochs must be a whole number"),
         ("dc+epochs=0", "at least 1 epoch"),
         ("dc+batch=0", "batch must be at least 1"),

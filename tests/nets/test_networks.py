@@ -426,26 +426,26 @@ def test_parsed_specs_are_written_back(spec: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("convent3", "no network 'convent3'; did you mean 'convnet3'"),
+        ("convent3", "unknown network 'convent3'; did you mean 'convnet3'"),
         ("convent3:norm=batch", "did you mean 'convnet3'"),
-        ("convnet0", "no network 'convnet0'"),
+        ("convnet0", "unknown network 'convnet0'"),
         ("", "has no name"),
         (":norm=batch", "has no name"),
         ("convnet3:batch", "'batch' in the network .* is not key=value"),
         ("convnet3:norm=", "'norm=' in the network .* is not key=value"),
         ("convnet3:norm=batch,norm=none", "sets norm twice"),
         ("convnet3:depth=4", "sets its depth twice"),
-        ("convnet3:nrom=batch", "no option of convnet 'nrom'; did you mean 'norm'"),
-        ("convnet3:norm=bach", "no norm 'bach'; did you mean 'batch'"),
-        ("convnet3:activation=rellu", "no activation 'rellu'; did you mean 'relu'"),
-        ("convnet3:pooling=average", "no pooling 'average'; did you mean 'avg'"),
+        ("convnet3:nrom=batch", "unknown option of convnet 'nrom'; did you mean 'norm'"),
+        ("convnet3:norm=bach", "unknown norm 'bach'; did you mean 'batch'"),
+        ("convnet3:activation=rellu", "unknown activation 'rellu'; did you mean 'relu'"),
+        ("convnet3:pooling=average", "unknown pooling 'average'; did you mean 'avg'"),
         (
             "convnet3:width=wide",
             "width of a network must be a whole number of at least 1, got 'wide'",
         ),
         ("convnet:depth=0", "depth of a network must be a whole number"),
         ("lenet:width=3", "lenet has no options"),
-        ("vgg11:width=3", "no option of vgg11 'width'"),
+        ("vgg11:width=3", "unknown option of vgg11 'width'"),
         ("convnet3:norm=group,width=6", "do not divide 6; use a width that is a multiple of 4"),
     ],
 )
@@ -487,10 +487,10 @@ def test_with_norm() -> None:
     assert with_norm("resnet18_ap", "instance") == "resnet18_ap:norm=instance"
     assert mixes_examples(net(with_norm("convnet1:width=2", "batch")))
     for spec, norm, message in [
-        ("convnet3", "bathc", "no norm 'bathc'; did you mean 'batch'"),
+        ("convnet3", "bathc", "unknown norm 'bathc'; did you mean 'batch'"),
         ("mlp", "batch", "mlp has no norm to change to batch.*alexnet, convnet"),
         ("torch.nn.Identity", "batch", "cannot be changed to batch by name"),
-        ("convnet3:nrom=batch", "batch", "no option of convnet 'nrom'"),
+        ("convnet3:nrom=batch", "batch", "unknown option of convnet 'nrom'"),
         ("vgg", "batch", "did you mean 'vgg11'"),
     ]:
         with pytest.raises(UsageError, match=message):
@@ -633,7 +633,7 @@ class TestForeign:
         ("spec", "message"),
         [
             ("Needy", "needs secret, .* as in .*Needy:secret=VALUE. It takes .*channels, secret"),
-            ("Told:widht=3", "no argument of .*Told 'widht'; did you mean 'width'"),
+            ("Told:widht=3", "unknown argument of .*Told 'widht'; did you mean 'width'"),
             ("Told:width=wide", "cannot be built with .*'wide'"),
             ("Nobody", "cannot be imported: .*Nobody.*convnet3"),
             ("constant", "is a int, not a subclass of torch.nn.Module"),

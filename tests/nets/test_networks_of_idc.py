@@ -147,8 +147,8 @@ def test_small_images(name: str, shape: Shape) -> None:
         ("resnet18_imagenet", (3, 31, 40), "resnet18_imagenet needs images of at least 32×32"),
         ("efficientnet_b0", (3, 40, 31), "efficientnet_b0 needs images of at least 32×32"),
         ("efficientnet_b0:norm=instance", CIFAR, "norm=instance has nothing left"),
-        ("resnetap10:depth=3", CIFAR, "no option of resnetap10 'depth'"),
-        ("densenet121:norm=bach", CIFAR, "no norm 'bach'; did you mean 'batch'"),
+        ("resnetap10:depth=3", CIFAR, "unknown option of resnetap10 'depth'"),
+        ("densenet121:norm=bach", CIFAR, "unknown norm 'bach'; did you mean 'batch'"),
     ],
 )
 def test_what_is_refused(spec: str, shape: Shape, message: str) -> None:

@@ -100,9 +100,9 @@ def test_rows_are_picked_by_name_and_by_pattern() -> None:
         pick("dc/table2", ["mnist/1/dc"])
     with pytest.raises(UsageError, match=r"did you mean 'mnist/1/dc'\? See condensery reproduce"):
         pick("dc/table1", ["mnist/1/dcc"])
-    with pytest.raises(UsageError, match=r"no table 'dc/table11'.*did you mean 'dc/table1'"):
+    with pytest.raises(UsageError, match=r"unknown table 'dc/table11'.*did you mean 'dc/table1'"):
         pick("dc/table11", ["mnist/1/dc"])
-    with pytest.raises(UsageError, match="no paper 'dq'"):
+    with pytest.raises(UsageError, match="unknown paper 'dq'"):
         pick("dq/table1", ["mnist/1/dc"])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import application_flags, flags
+from . import application_flags, evaluation_flags, flags
 
 #: A command's flags → examples of it, as --help shows them.
 EXAMPLES: dict[type[flags.OutputFlags], tuple[str, ...]] = {
@@ -19,15 +19,15 @@ EXAMPLES: dict[type[flags.OutputFlags], tuple[str, ...]] = {
         "select random --data ./photos --size 64 --ipc 10 --sets 5 --out runs/random",
         "select herding --data mnist --ipc 1 --out runs/herding",
     ),
-    flags.EvaluateFlags: (
+    evaluation_flags.EvaluateFlags: (
         "evaluate runs/photos runs/random whole --epochs 300",
         "evaluate runs/photos --net convnet4 resnet18 --nets 3 --json accuracy.json",
     ),
-    flags.CompareFlags: (
+    evaluation_flags.CompareFlags: (
         "compare runs/photos random=runs/random theirs.npz whole --reference random",
         "compare runs/a runs/b --net convnet3 mlp --markdown table.md --out runs/compare",
     ),
-    flags.ReproduceFlags: (
+    evaluation_flags.ReproduceFlags: (
         "reproduce dc/table1 --list",
         "reproduce dm/table1 --row mnist/10/dm --scale 0.1 --sets 1 --nets 3",
     ),

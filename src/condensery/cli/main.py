@@ -19,7 +19,7 @@ from condensery.utils.output import printing_failed, put, put_error
 from condensery.utils.search_path import without_current_folder
 from condensery.utils.signals import interruptible
 
-from . import application_flags, flags
+from . import application_flags, evaluation_flags, flags
 from .parser import parser_for
 from .unexpected import unexpected
 from .words import command_hint, flag_hint
@@ -34,13 +34,17 @@ COMMANDS: dict[str, tuple[type[Any], str | None, str]] = {
         "method",
         "random, herding, nearest, k-center, kmeans, rded, forgetting or forgetting-toneva",
     ),
-    "evaluate": (flags.EvaluateFlags, "set+", "a run folder, a file, a folder of sets, or whole"),
+    "evaluate": (
+        evaluation_flags.EvaluateFlags,
+        "set+",
+        "a run folder, a file, a folder of sets, or whole",
+    ),
     "compare": (
-        flags.CompareFlags,
+        evaluation_flags.CompareFlags,
         "set+",
         "what evaluate takes, or NAME=PATH; also .npz, .pt, folders",
     ),
-    "reproduce": (flags.ReproduceFlags, "table?", "PAPER/TABLE, such as dc/table1"),
+    "reproduce": (evaluation_flags.ReproduceFlags, "table?", "PAPER/TABLE, such as dc/table1"),
     "continual": (application_flags.ContinualFlags, None, ""),
     "adapt": (application_flags.AdaptFlags, None, ""),
     "search": (application_flags.SearchFlags, None, ""),
@@ -260,7 +264,7 @@ def _plainly(error: Exception, arguments: Sequence[str]) -> str:
             return f"{choice[1]} is a recipe; the command is: {line}"
         near = difflib.get_close_matches(choice[1], COMMANDS, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else "."
-        return f"there is no command {choice[1]}{hint} Known: {', '.join(COMMANDS)}"
+        return f"unknown command {choice[1]}{hint} Known: {', '.join(COMMANDS)}"
     missing = re.search(r"arguments are required: (?:\w+\.)?(\w+)", text)
     if missing and command:
         what = COMMANDS[command][2]
