@@ -122,8 +122,9 @@ def test_a_recipe_says_what_it_does_with_time() -> None:
     assert time_budget({"recipe": "x", "budget": {"pool": 0.5}}) == TimeBudget(pool=0.5)
     over = {"budget": {"pool": 0.5, "width": 8}, "over": {"budget": {"pool": 0.1}}}
     assert time_budget(over) == TimeBudget(pool=0.1, width=8)
-    with pytest.raises(UsageError, match=r"budget\.pool is a share"):
-        time_budget({"budget": {"pool": 1.0}})
+    for name, kind in (("pool", "share"), ("early", "share"), ("average", "decay")):
+        with pytest.raises(UsageError, match=rf"budget\.{name} is a {kind}"):
+            time_budget({"budget": {name: 1.0}})
     with pytest.raises(UsageError, match=r"did you mean.*budget\.pool"):
         time_budget({"budget": {"pol": 0.1}})
 

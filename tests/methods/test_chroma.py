@@ -107,11 +107,13 @@ def test_grey_and_even_colours_come_back() -> None:
 
 
 def test_normalised_pixels_are_rotated_and_colours_stay_between_0_and_1() -> None:
-    like = torch.zeros(1, dtype=torch.float64)
-    axes, added = basis("normalised", like)
+    where = torch.float64, torch.device("cpu")
+    axes, back, added = basis("normalised", *where)
+    same(axes @ back, torch.eye(3, dtype=torch.float64))
     same(axes @ axes.T, torch.eye(3, dtype=torch.float64))
     assert not added.any()
-    axes, added = basis("unit", like)
+    axes, back, added = basis("unit", *where)
+    same(axes @ back, torch.eye(3, dtype=torch.float64))
     corners = torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * 3)
     reached = corners @ axes.T + added.flatten()
     same(reached.amin(0), torch.zeros(3, dtype=torch.float64))

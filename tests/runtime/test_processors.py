@@ -12,7 +12,7 @@ import torch
 
 from condensery.cli.main import main
 from condensery.runtime import processors as asked
-from condensery.runtime.plan import choose_plan, passes_in
+from condensery.runtime.plan import automatic, choose_plan, passes_in
 from condensery.runtime.processors import default_threads, processors, quota
 
 
@@ -126,3 +126,10 @@ def test_a_plan_that_compiles_needs_a_compiler(
     assert main([*line, "--plan.compile", "true"]) == 2
     assert "this machine has no C++ compiler" in capsys.readouterr().err
     assert not (tmp_path / "r" / "recipe.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("threads", "side", "chunk"), [(1, 32, 32), (2, 32, 64), (16, 32, 256), (2, 96, 7), (1, 512, 4)]
+)
+def test_every_thread_has_a_chunk_that_its_cache_holds(threads: int, side: int, chunk: int) -> None:
+    assert automatic("cpu", threads, (3, side, side), 0.0).chunk == chunk

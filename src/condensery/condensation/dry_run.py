@@ -135,10 +135,8 @@ def _by_a_class(run: Condenser, steps: int) -> _Measured | None:
 def _measured(run: Condenser, steps: int, compiles: bool) -> _Measured:
     """Seconds of the very first step, of a later one, and of the first through a network."""
     first = _timed(run)
-    # What a first step compiles says nothing of those after it.
-    if (
-        first > _PATIENCE and not compiles
-    ):  # whatever else there is to learn would take as long again
+    # What else there is to learn would take as long again; what was compiled says nothing of it.
+    if first > _PATIENCE and not compiles:
         return first, first, first
     took: list[float] = []
     while len(took) < _STEPS and (not took or sum(took) < _PATIENCE):

@@ -39,10 +39,10 @@ class TimeBudget:
     """Share of the pool's training before which no weights are kept: such networks know little."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.pool < 1:
-            raise UsageError(f"budget.pool is a share from 0 to below 1, got {self.pool:g}")
-        if not 0 <= self.early < 1:
-            raise UsageError(f"budget.early is a share from 0 to below 1, got {self.early:g}")
+        for name, kind in (("pool", "share"), ("early", "share"), ("average", "decay")):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise UsageError(f"budget.{name} is a {kind} from 0 to below 1, got {value:g}")
         if not 0 < self.least_epochs <= self.most_epochs:
             raise UsageError(
                 f"budget.least_epochs ({self.least_epochs:g}) must be positive and at most "

@@ -21,8 +21,6 @@ from .verdict import Amount
 
 #: Images of each class of DM's proxies.
 _PROXY = 50
-
-
 #: Accuracies by set and network, the protocol's name, and the plan's.
 _Reached = tuple[tuple[tuple[float, ...], ...], str, str]
 

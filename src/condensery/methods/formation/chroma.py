@@ -1,8 +1,8 @@
 """Tiles of luma, and chroma at half their resolution: twice the training images of plain tiles.
 
-Fine detail of colour tells little, so pictures may keep it coarser than brightness, as JPEG's
-4:2:0 does. A stored image then holds 2·f² training images in its three planes: the first two have
-f×f tiles of luma each, and the third has 2f×2f smaller tiles, two of chroma for each luma.
+Pictures may keep colour coarser than brightness, as JPEG's 4:2:0 does. A stored image then holds
+2·f² training images in its three planes: the first two have f×f tiles of luma each, and the third
+has 2f×2f smaller tiles, two of chroma for each luma.
 """
 
 from __future__ import annotations
@@ -30,20 +30,33 @@ def subsampled(factor: int) -> int:
     return 2 * factor**2
 
 
-def basis(space: Space, like: Tensor) -> tuple[Tensor, Tensor]:
-    """The 3×3 matrix from RGB to luma and chroma, and what is added then, 3×1×1.
+class Basis(NamedTuple):
+    """From RGB to what is stored, and back."""
+
+    axes: Tensor
+    """3×3, rows over red, green and blue."""
+    back: Tensor
+    """Its inverse."""
+    added: Tensor
+    """3×1×1, what is stored beyond the product."""
+
+
+@lru_cache(maxsize=16)
+def basis(space: Space, dtype: torch.dtype, device: torch.device) -> Basis:
+    """How colours are stored.
 
     Of normalised pixels it is a rotation, so a pixel rate means what it means for RGB. Of pixels
     from 0 to 1 every axis is scaled, and chroma shifted, to fill 0 to 1.
     """
     axes = torch.tensor(_AXES, dtype=torch.float64)
-    added = torch.zeros(3, dtype=torch.float64)
+    added = torch.zeros(3, 1, 1, dtype=torch.float64)
     if space == "normalised":
         axes = axes / axes.norm(dim=1, keepdim=True)
     else:
         axes = axes / axes.abs().sum(1, keepdim=True)
         added[1:] = 0.5
-    return axes.to(like), added[:, None, None].to(like)
+    back = torch.linalg.inv(axes)
+    return Basis(*(one.to(dtype=dtype, device=device) for one in (axes, back, added)))
 
 
 class Place(NamedTuple):
@@ -71,8 +84,8 @@ def places(height: int, width: int, factor: int) -> tuple[Place, ...]:
 
 def pack_subsampled(images: Tensor, factor: int, space: Space, how: str = "area") -> Tensor:
     """RGB images shrunk into stored ones, s·2f²×3×H×W → s×3×H×W."""
-    axes, added = basis(space, images)
-    planes = torch.einsum("oc,nchw->nohw", axes, images) + added
+    colours = basis(space, images.dtype, images.device)
+    planes = torch.einsum("oc,nchw->nohw", colours.axes, images) + colours.added
     groups = planes.unflatten(0, (-1, subsampled(factor)))
     out = images.new_empty(len(groups), *images.shape[1:])
 
@@ -106,8 +119,8 @@ def unpack_subsampled(
     chroma = stored[of_class, image, 2]
     planes = torch.stack([luma, chroma, chroma], 2)
     enlarged = down[number] @ planes @ across[number]
-    axes, added = basis(space, stored)
-    return torch.einsum("oc,kmchw->kmohw", torch.linalg.inv(axes), enlarged - added)
+    colours = basis(space, stored.dtype, stored.device)
+    return torch.einsum("oc,kmchw->kmohw", colours.back, enlarged - colours.added)
 
 
 @lru_cache(maxsize=16)

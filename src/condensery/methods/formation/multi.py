@@ -166,13 +166,15 @@ class MultiFormation:
         if self.floor == "training":
             least = least_of(train).to(device=task.device, dtype=task.dtype)
             self._least = train.unnormalise(least) if self.space == "unit" else least
+        # Colours of subsampled images are packed as they are stored.
+        as_stored = self.chroma == "half" and self.start_from != "noise"
         if self.start_from == "noise":
             out = noise(task).to(device=task.device, dtype=task.dtype)
         else:
             guide = Guide.of(task, train) if self.start_from == "kmeans" else None
             parts = [self._packed(task, train, c, guide) for c in range(task.classes)]
             out = torch.stack(parts).to(device=task.device, dtype=task.dtype)
-        if self.space == "unit" and not (self.chroma == "half" and self.start_from != "noise"):
+        if self.space == "unit" and not as_stored:
             out = train.unnormalise(out)
         self.project(out)
         return out.contiguous()

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 class Average:
     """An exponential moving average of all floating tensors of a network, buffers included.
 
-    Of training at a constant rate it has the accuracy that a falling rate would come to (Polyak
-    and Juditsky, 1992), at every point of it.
+    It leaves out most of what single steps at a high rate add and take back (Polyak and Juditsky,
+    1992, with equal weights there).
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
