@@ -178,6 +178,7 @@ def test_the_plan_of_reported_numbers(tiny_data: Data, monkeypatch: pytest.Monke
     monkeypatch.setattr("condensery.evaluation.plan._PROCESSES_PAY", work)
     found = cell_of(row, tiny_data, "mlp", "dc", EvaluationSettings(2)).plan
     assert (found.processes, found.threads, found.update_dtype) == (2, 1, "bfloat16")
+    assert found.chunk == 512  # 32 images of 32×32 to a thread, and these are of 8×8
     assert "2 processes" in found.describe()
     own = cell_of(row, tiny_data, "mlp", "dc", EvaluationSettings(2, plan=half)).plan
     assert (own.processes, own.threads, own.update_dtype) == (1, 2, "bfloat16")

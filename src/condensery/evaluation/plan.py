@@ -7,7 +7,7 @@ import dataclasses
 from torch import nn
 
 from condensery.nets import chain
-from condensery.runtime.plan import Plan
+from condensery.runtime.plan import Plan, cached_chunk
 from condensery.runtime.torchrun import launched
 from condensery.training import stacked
 
@@ -50,7 +50,8 @@ def evaluation_plan(
     if launched() > 1:  # processes of their own share the networks already
         large = False
     if asked == "auto" and not on_gpu and large and plan.threads > 1 and can_be_shared(cell):
-        return dataclasses.replace(plan, threads=1, processes=plan.threads)
+        chunk = cached_chunk(1, shape[1] * shape[2])
+        return dataclasses.replace(plan, threads=1, processes=plan.threads, chunk=chunk)
     if not on_gpu and plan.networks == 1:
         return plan
     if on_gpu and plan.graphs and chain(network) is not None:

@@ -256,8 +256,7 @@ def automatic(device: str, threads: int, shape: tuple[int, int, int], images: fl
     """
     pixels = shape[1] * shape[2]
     gpu = device.startswith("cuda")
-    at_once = _GPU_PIXELS if gpu else _CACHE_PIXELS * min(threads, _SHARING)
-    chunk = max(4, at_once // pixels)
+    chunk = max(4, _GPU_PIXELS // pixels) if gpu else cached_chunk(threads, pixels)
     pays = images * pixels / 1024 >= COMPILE_PAYS
     compiles = pays and not gpu and has_compiler(device)
     half = fast_bfloat16(device)
@@ -277,6 +276,15 @@ def automatic(device: str, threads: int, shape: tuple[int, int, int], images: fl
         threads=threads,
         memory_gb=_memory_gb(device),
     )
+
+
+def cached_chunk(threads: int, pixels: int) -> int:
+    """Images of so many pixels that go through a network together on some threads of a CPU.
+
+    >>> cached_chunk(2, 32 * 32)
+    64
+    """
+    return max(4, _CACHE_PIXELS * min(threads, _SHARING) // pixels)
 
 
 def _memory_gb(device: str) -> float:
