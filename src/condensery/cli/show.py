@@ -98,7 +98,9 @@ def _of_files(home: Path, stored: int) -> str:
     held = note_facts(home).get("source_file_bytes") if home.is_dir() else None
     if type(held) is not int or held < 1:
         return ""
-    return f"; its files, {size_text(held)}, {held / stored:.2g} times"
+    times = held / stored
+    shown = f"{times:.0f}" if times >= 10 else f"{times:.2g}"
+    return f"; its files, {size_text(held)}, {shown} times"
 
 
 def _seen_through(config: Mapping[str, Any]) -> list[str]:
