@@ -326,7 +326,10 @@ def _estimate(
     parts = [f"{time_text(networks)} for networks"]
     if count:
         parts.insert(0, f"{time_text(sets)} for {plural(count, 'set')} to condense")
+    # Bounds, and the networks that a proxy is compared with, are kept and trained once.
+    several = sum(experiment.use is not None for _, experiment in wanted) > 1
+    shared = "; what rows of applications share is counted for each of them" if several else ""
     how.say(
         f"{plural(len(wanted), 'row')}, about {time_text(sets + networks)} estimated from plain "
-        f"passes on this machine: {', '.join(parts)}"
+        f"passes on this machine: {', '.join(parts)}{shared}"
     )
