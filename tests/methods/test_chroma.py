@@ -78,6 +78,23 @@ def test_decoding_is_torchs_upsampling_of_three_tiles(side: int, factor: int, sp
 
 
 @pytest.mark.parametrize("space", ["unit", "normalised"])
+def test_tiles_that_are_fitted_decode_to_what_is_nearest(space: Any) -> None:
+    """No other tiles of the same size come nearer, by the axes that are stored."""
+    torch.manual_seed(0)
+    images = torch.rand(18, 3, 13, 13, dtype=torch.float64)
+    axes = basis(space, torch.float64, torch.device("cpu")).axes
+
+    def missed(stored: Tensor) -> Tensor:
+        return torch.einsum("oc,nchw->nohw", axes, unpack_subsampled(stored, 3, space)[0] - images)
+
+    stored = pack_subsampled(images, 3, space, "fitted")[None].requires_grad_(True)
+    (slope,) = torch.autograd.grad(missed(stored).square().sum(), stored)
+    assert float(slope.abs().max()) < 1e-10
+    averaged = pack_subsampled(images, 3, space, "area")[None]
+    assert 0.1 < float(missed(stored.detach()).norm()) < float(missed(averaged).norm())
+
+
+@pytest.mark.parametrize("space", ["unit", "normalised"])
 def test_packing_fills_every_cell_with_means_of_luma_and_chroma(space: Any) -> None:
     torch.manual_seed(0)
     images = torch.rand(16, 3, 24, 24, dtype=torch.float64)

@@ -21,7 +21,7 @@ from condensery.data import Data, load
 from condensery.methods.formation import MultiFormation, Pixels
 from condensery.methods.formation.grid import tiles
 from condensery.methods.formation.multi import pack, unpack
-from condensery.methods.formation.resize import area, bilinear
+from condensery.methods.formation.resize import area, bilinear, shrink, upsample
 from condensery.methods.task import Task
 from condensery.runtime.plan import Plan, exact_plan
 from condensery.runtime.randomness import stream
@@ -123,6 +123,41 @@ def test_packing_by_nearest_pixels_is_torchs(side: int, factor: int) -> None:
         size = rows.stop - rows.start, columns.stop - columns.start
         expected = interpolate(image[None], size, mode="nearest")[0]
         assert torch.equal(packed[0, :, rows, columns], expected)
+
+
+@pytest.mark.parametrize(("side", "held"), [(32, 11), (28, 9), (9, 9), (8, 2)])
+def test_fitted_tiles_are_the_least_squares_solution(side: int, held: int) -> None:
+    torch.manual_seed(0)
+    images = torch.randn(2, side, side + 1, dtype=torch.float64)
+    small = shrink(images, held, held, "fitted")
+    # All pixels at once: what each number of a tile adds to the image is a column.
+    each = torch.eye(held * held, dtype=torch.float64).unflatten(1, (held, held))
+    columns = interpolate(each[None], (side, side + 1), mode="bilinear")[0].flatten(1).T
+    expected = torch.linalg.lstsq(columns, images.flatten(1).T).solution.T
+    torch.testing.assert_close(small.flatten(1), expected, rtol=0, atol=1e-10)
+    again = shrink(upsample(small, side, side + 1), held, held, "fitted")
+    torch.testing.assert_close(again, small, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("along", ["area", "time"])
+def test_a_fitted_start_decodes_nearer_to_the_images(along: Any, tiny_data: Data) -> None:
+    train = tiny_data.train
+    task = Task.of(train, ipc=1, seed=0, dtype=torch.float64)
+    missed = {}
+    for how in ("area", "nearest", "fitted"):
+        chosen = MultiFormation(factor=2, along=along, shrink=how)  # type: ignore[arg-type]
+        made = chosen.decode(chosen.start(task, train))
+        orders = [
+            stream(0, "start", group=c).permutation(len(rows)) for c, rows in enumerate(train.index)
+        ]
+        real = torch.stack(
+            [
+                train.normalised(rows[torch.from_numpy(order[: made.shape[1]])])
+                for rows, order in zip(train.index, orders, strict=True)
+            ]
+        )
+        missed[how] = float((made - real).square().mean())
+    assert 0 < missed["fitted"] < 0.95 * min(missed["area"], missed["nearest"])
 
 
 def formation(**settings: Any) -> MultiFormation:

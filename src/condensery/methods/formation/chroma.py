@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .grid import Tile, tiles
-from .resize import bilinear, shrink
+from .resize import Shrink, bilinear, shrink
 
 #: Luma and two axes of chroma, as rows over red, green and blue.
 _AXES = ((1.0, 1.0, 1.0), (1.0, 0.0, -1.0), (-1.0, 2.0, -1.0))
@@ -82,7 +82,7 @@ def places(height: int, width: int, factor: int) -> tuple[Place, ...]:
     )
 
 
-def pack_subsampled(images: Tensor, factor: int, space: Space, how: str = "area") -> Tensor:
+def pack_subsampled(images: Tensor, factor: int, space: Space, how: Shrink = "area") -> Tensor:
     """RGB images shrunk into stored ones, s·2f²×3×H×W → s×3×H×W."""
     colours = basis(space, images.dtype, images.device)
     planes = torch.einsum("oc,nchw->nohw", colours.axes, images) + colours.added

@@ -20,14 +20,14 @@ from .base import some_of
 from .chroma import pack_subsampled, subsampled, unpack_subsampled
 from .grid import tiles
 from .pixels import noise
-from .resize import shrink, upsample
+from .resize import Shrink, shrink, upsample
 
 #: Images that are looked through together.
 _ROWS = 1024
 
 
 def pack(
-    images: Tensor, shape: tuple[int, int, int], factor: int, along: str, how: str = "area"
+    images: Tensor, shape: tuple[int, int, int], factor: int, along: str, how: Shrink = "area"
 ) -> Tensor:
     """Images shrunk into the tiles of stored ones, s·n×C×H×W → s×C×H×W for n tiles."""
     grid = tiles(shape[1], shape[2], factor, along)
@@ -94,8 +94,9 @@ class MultiFormation:
     start_from: Literal["real", "noise", "kmeans"] = "real"
     """``real``: random training images of the class, packed into the tiles; ``noise``;
     ``kmeans``: those nearest to the centroids of k-means on the class (DREAM), packed."""
-    shrink: Literal["area", "nearest"] = "area"
-    """How images are shrunk into the tiles: by means over areas, or by some of the pixels."""
+    shrink: Shrink = "area"
+    """How images are shrunk into the tiles: by means over areas, by some of the pixels, or so that
+    their enlargement comes nearest to them (``fitted``, by least squares; not IDC's)."""
     chroma: Literal["full", "half"] = field(default="full", metadata=LATER)
     """``half``: the tiles hold luma, and chroma at half their resolution, as in JPEG's 4:2:0, so
     that there are 2·f² training images to a stored one, of RGB data; not IDC's. ``full``."""

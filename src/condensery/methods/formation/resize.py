@@ -6,9 +6,13 @@ torch's own bilinear upsampling adds up its gradient in any order on a GPU.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+#: How an image becomes a tile.
+Shrink = Literal["area", "nearest", "fitted"]
 
 
 @lru_cache(maxsize=256)
@@ -46,6 +50,20 @@ def nearest(out: int, into: int, dtype: torch.dtype, device: torch.device) -> Te
     return torch.eye(into, dtype=dtype, device=device)[torch.arange(out) * into // out]
 
 
+@lru_cache(maxsize=256)
+def fitted(out: int, into: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """out×into: the ``out`` numbers whose enlargement to ``into`` comes nearest, by least squares.
+
+    The pseudo-inverse of :func:`bilinear`, for ``out`` of at most ``into``.
+    """
+    enlarge = bilinear(into, out, torch.float64, torch.device("cpu"))
+    solved: Tensor = torch.linalg.solve(enlarge.T @ enlarge, enlarge.T)
+    return solved.to(dtype=dtype, device=device)
+
+
+_SHRINKING = {"area": area, "nearest": nearest, "fitted": fitted}
+
+
 def upsample(images: Tensor, height: int, width: int) -> Tensor:
     """Bilinear, …×h×w → …×height×width."""
     rows = bilinear(height, images.shape[-2], images.dtype, images.device)
@@ -53,9 +71,17 @@ def upsample(images: Tensor, height: int, width: int) -> Tensor:
     return rows @ images @ columns.T
 
 
-def shrink(images: Tensor, height: int, width: int, how: str = "area") -> Tensor:
-    """Area means, or with ``nearest`` some of the pixels, …×H×W → …×height×width."""
-    take = nearest if how == "nearest" else area
+def shrink(images: Tensor, height: int, width: int, how: Shrink = "area") -> Tensor:
+    """Images made smaller, …×H×W → …×height×width.
+
+    Args:
+        images: of any leading shape.
+        height: of the result.
+        width: of the result.
+        how: means over ``area``; the ``nearest`` pixels; or ``fitted``: what :func:`upsample`
+            brings nearest to them, by least squares.
+    """
+    take = _SHRINKING[how]
     rows = take(height, images.shape[-2], images.dtype, images.device)
     columns = take(width, images.shape[-1], images.dtype, images.device)
     return rows @ images @ columns.T
