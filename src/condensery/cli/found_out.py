@@ -27,6 +27,10 @@ from condensery.runtime.plan import default_device
 
 from .in_minutes import Asked, in_minutes, plans
 
+#: Share of a time that a recipe is fitted to, for what the command does before it reads the clock
+#: and after the last iteration.
+_ENDS = 0.01
+
 
 def recipe_for(options: Any, data: Data, ipc: int, say: Callable[..., None]) -> str:
     """The recipe that ``auto`` stands for here; says why, and what its sets are tested by."""
@@ -64,8 +68,12 @@ def found_out(asked: Asked) -> FoundOut:
             "the rate without torchrun, and give it as a number"
         )
 
+    in_all = math.inf if limit is None else 60 * limit
+    if plans(options, asked.base):
+        in_all *= 1 - _ENDS
+
     def left() -> float:
-        return math.inf if limit is None else 60 * limit - (time.monotonic() - asked.began)
+        return in_all - (time.monotonic() - asked.began)
 
     given = without_rate(asked.typed)
     chosen = in_minutes(asked, given, left() * (1 - SHARE_OF_TIME if wanted else 1))
