@@ -21,8 +21,9 @@ from .loop import Condenser
 _T = TypeVar("_T")
 #: Seconds of the very first step, of a later one, and of the first through a network.
 _Measured: TypeAlias = tuple[float, float, float]
-#: Steps that are measured after the first one, fewer where they take long.
-_STEPS = 3
+#: Steps that are measured after the first one, fewer where they take long; and where iterations are
+#: planned by them, because a machine that others use is slower one second and faster the next.
+_STEPS, _PLANNED_BY = 3, 12
 #: Seconds after which no further step is started.
 _PATIENCE = 4.0
 
@@ -87,7 +88,8 @@ def dry_run(data: Data, config: RunConfig, plan: Plan, *, compiles: bool = False
         with plan.applied():
             # A class alone would be compiled for itself, beside all of them.
             part = None if plan.compile else _by_a_class(run, steps)
-            found = _measured(run, steps, plan.compile) if part is None else part
+            most = _PLANNED_BY if compiles else _STEPS
+            found = _measured(run, steps, plan.compile, most) if part is None else part
             first, later, fresh = found
     a_network = max(0.0, fresh - later)
     iterations = config.iterations
@@ -132,14 +134,15 @@ def _by_a_class(run: Condenser, steps: int) -> _Measured | None:
     return fresh, later, fresh
 
 
-def _measured(run: Condenser, steps: int, compiles: bool) -> _Measured:
+def _measured(run: Condenser, steps: int, compiles: bool, most: int) -> _Measured:
     """Seconds of the very first step, of a later one, and of the first through a network."""
     first = _timed(run)
     # What else there is to learn would take as long again; what was compiled says nothing of it.
     if first > _PATIENCE and not compiles:
         return first, first, first
     took: list[float] = []
-    while len(took) < _STEPS and (not took or sum(took) < _PATIENCE):
+    patience = _PATIENCE * most / _STEPS
+    while len(took) < most and (not took or sum(took) < patience):
         if run.step_in_iteration == 0 and steps > 1:
             break
         took.append(_timed(run))
