@@ -41,15 +41,8 @@ from condensery.utils.text import minutes_text, plural, size_text, time_text
 from . import evaluate_at as curves
 from .found_out import FoundOut, found_out, recipe_for
 from .in_minutes import Asked, begun, default_out, ipc_for
-from .shared import (
-    conclude,
-    facts_of_set,
-    folder_of,
-    in_eight_bits,
-    next_line,
-    printer,
-    show_picture,
-)
+from .shared import facts_of_set, in_eight_bits, next_line
+from .telling import conclude, folder_of, printer, show_picture
 
 #: What --dry-run tells the iterations of, where no time is given.
 _USUAL_MINUTES = 10.0

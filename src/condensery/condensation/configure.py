@@ -11,13 +11,13 @@ import numpy as np
 
 from condensery.config.budget import SECTION
 from condensery.config.build import Choices, make
+from condensery.config.data_sets import as_meant_in
 from condensery.config.imports import AllowedImports
 from condensery.config.recipes import OVER, flattened, on_top, read_recipe, with_cases
 from condensery.config.resolve import Resolved, merge, resolve
 from condensery.config.schema import RunConfig, Scalars
 from condensery.data import Data, load
 from condensery.data.axes import Layout
-from condensery.data.catalogue import as_meant_in
 from condensery.errors import UsageError
 from condensery.runtime.distributed import Ranks
 from condensery.runtime.plan import Plan, choose_plan, passes_in
