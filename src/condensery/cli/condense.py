@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from condensery.condensation.configure import load_for_run, notes_of, resolved
+from condensery.condensation.configure import check_start, load_for_run, notes_of, resolved
 from condensery.condensation.dry_run import dry_run
 from condensery.condensation.in_time import together
 from condensery.condensation.rate_trials import without_rate
@@ -161,6 +161,7 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
             trust_imports=options.trust_imports,
         )
 
+    check_start(data, resolve(without_rate(typed)))
     asked = Asked(
         options=options,
         data=data,

@@ -193,6 +193,17 @@ def resolved_for(
     return dataclasses.replace(found, config=config)
 
 
+def check_start(data: Data, found: Resolved) -> None:
+    """Raise if the data have too few images for the budget to start from.
+
+    Raises:
+        DataError: naming the class, and the remedy.
+    """
+    formation = found.choices.formation
+    if hasattr(formation, "check_start"):
+        formation.check_start(data.train, found.config.ipc)
+
+
 def notes_of(choices: Choices, ipc: int) -> list[str]:
     """What a user should know about the choices at a budget before they run."""
     supply = choices.supply
