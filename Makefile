@@ -2,6 +2,7 @@
 # make test   environment, install, and all tests: lint, types, unit and end-to-end tests
 # make test-all   the same with the tests that are marked slow
 # make docs   the documentation's site, in build/docs; a warning is an error
+# make facts  what condensery list shows, written again from the code
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 
 INSTALLED_DOCS := $(VENV)/.installed-docs
 
-.PHONY: demo docs test test-all lint types unit clean
+.PHONY: demo docs facts test test-all lint types unit clean
 
 # -qq: errors are shown, and warnings about extra index folders are not.
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
@@ -40,6 +41,11 @@ docs: $(INSTALLED_DOCS)
 	$(BIN)/mypy docs
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
 	@echo "open build/docs/index.html"
+
+FACTS := src/condensery/cli/facts.json
+facts: $(INSTALLED)
+	$(BIN)/python -m condensery.cli.computed_facts > $(FACTS).new
+	mv $(FACTS).new $(FACTS)
 
 test: lint types unit
 

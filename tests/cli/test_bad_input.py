@@ -200,7 +200,11 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     ([*CONDENSE, "--plan", "plan_type.yaml"], 2, "plan.chunk must be"),
     ([*CONDENSE, "--plan", "list.yaml"], 2, "must hold a mapping"),
     ([*CONDENSE, "--device", "cuda:99"], 2, "not available here"),
-    ([*CONDENSE, "--iterations", "1", "--ipc", "1000000000"], 2, "use a smaller --ipc"),
+    (
+        [*CONDENSE, "--formation.start_from", "noise", "--ipc", "1000000000"],
+        2,
+        "use a smaller --ipc",
+    ),
     # Recipes and configurations.
     ([*CONDENSE, "--recipe", "nowhere.yaml"], 2, "cannot be read"),
     ([*CONDENSE, "--recipe", "list.yaml"], 2, "must hold a mapping"),
@@ -325,6 +329,24 @@ def _snapshot(folder: Path) -> set[tuple[str, int]]:
         for p in folder.glob("**/*")
         if p.is_file()
     }
+
+
+def test_too_large_a_budget_is_refused_before_anything_is_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def planned(*_: object, **__: object) -> None:
+        raise AssertionError("planned")
+
+    monkeypatch.setattr("condensery.condensation.configure.choose_plan", planned)
+    command = ["condense", "--ipc", "500", "--out", str(tmp_path / "new")]
+    for more in ([], ["--minutes", "1"], ["--optimizer.rate", "auto"], ["--dry-run"]):
+        assert main([*command, *more]) == 1
+        told = capsys.readouterr()
+        assert "use --ipc 142 or less" in told.err
+        assert "plan" not in told.out
+    for rate in (1.0, "auto"):
+        with pytest.raises(DataError, match="use ipc=142 or less"):
+            condense("digits", ipc=500, overrides={"optimizer": {"rate": rate}})
 
 
 def test_there_are_enough_of_them() -> None:

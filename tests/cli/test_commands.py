@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from condensery import CondensedSet
+from condensery.cli.catalogue import LISTS
 from condensery.cli.main import COMMANDS, main, split_dotted
 from condensery.config.recipes import read_config
 from tests.programs import Program
@@ -295,26 +296,34 @@ def test_dotted_overrides_are_yaml() -> None:
     assert dotted == [("a.b", 1), ("c.d.e", ["x", 2]), ("f.g", -1.5), ("h.i", "no: [")]
 
 
-def test_help_imports_no_torch() -> None:
-    """Every command's, in one process: what one of them imports, the next one sees."""
+def test_what_only_tells_imports_no_torch(tmp_path: Path) -> None:
+    """In one process: what one command imports, the next one sees."""
+    pages = [["--help"], *([command, "--help"] for command in COMMANDS)]
+    tell = [["--version"], *(["list", kind] for kind in LISTS)]
+    tell += [["list", "recipes", "dc"], ["list", "data", "cifar10"]]
+    tell += [["reproduce", "--list"], ["reproduce", "dc/table1", "--list"]]
+    tell += [["reproduce", "--status", "--results", str(tmp_path)]]
     code = f"""
 import sys
+from importlib import import_module
 from condensery.cli.main import main
-for arguments in [["--help"], *([command, "--help"] for command in {list(COMMANDS)!r})]:
+for arguments in {pages + tell!r}:
     try:
-        print("HELP", arguments[0])
-        main(arguments)
+        print("\x1e", arguments)
+        assert main(arguments) == 0, arguments
     except SystemExit as stop:
         assert stop.code == 0
     heavy = {{"torch", "numpy", "datasets", "sklearn", "PIL"}} & set(sys.modules)
     assert not heavy, (arguments, heavy)
+import_module("condensery.config.resolve")
+assert "torch" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    first, *helps = done.stdout.split("HELP ")[1:]
-    assert first.startswith("--help")
-    assert len(helps) == len(COMMANDS)
-    for text in helps:
+    told = done.stdout.split("\x1e")[1:]
+    assert len(told) == len(pages) + len(tell)
+    assert all(len(text.splitlines()) > 1 for text in told)
+    for text in told[1 : len(pages)]:
         assert "--json" in text
 
 

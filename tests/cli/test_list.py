@@ -11,10 +11,11 @@ import pytest
 
 from condensery import nets
 from condensery.cli.catalogue import LISTS, facts
+from condensery.cli.computed_facts import computed
 from condensery.cli.examples import EXAMPLES
 from condensery.cli.main import COMMANDS, main
+from condensery.config.data_sets import known_names
 from condensery.config.recipes import recipe_names
-from condensery.data.catalogue import known_names
 from condensery.training.protocol import protocol_names
 
 COUNTS = {
@@ -36,6 +37,17 @@ def test_lists(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr().out.splitlines()
     assert max(map(len, shown)) <= 80
     assert [name for name in names if not any(line.startswith(name) for line in shown)] == []
+
+
+def test_what_is_listed_is_what_the_code_has() -> None:
+    listed = {kind: facts(kind) for kind in LISTS if kind != "data"}
+    assert json.loads(json.dumps(computed())) == listed, "run: make facts"
+
+
+def test_a_network_has_options_too() -> None:
+    (found,) = facts("networks", "convnet1:width=4")
+    network = nets.build("convnet1:width=4", (3, 32, 32), 10)
+    assert found["parameters"] == sum(p.numel() for p in network.parameters())
 
 
 def test_a_recipe_costs_what_its_passes_come_to(capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,7 +83,7 @@ def test_numbers_are_printed_where_they_cannot_be_written(
     def full(path: Path, value: Any) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("condensery.cli.shared.write_json", full)
+    monkeypatch.setattr("condensery.cli.telling.write_json", full)
     assert main(["evaluate", "s", *FEW, "--json", "r.json"]) == 1
     told = capsys.readouterr()
     assert "accuracy %" in told.out

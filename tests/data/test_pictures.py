@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
+from condensery.config.data_sets import entries
 from condensery.data import DataError, cache_folder, load
-from condensery.data.catalogue import entries
 from condensery.data.classes import choose
 from condensery.data.images import pixels
 

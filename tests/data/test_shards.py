@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from condensery.cli.main import main
+from condensery.config.data_sets import as_meant_in
 from condensery.data import Data, DataError, load
-from condensery.data.catalogue import as_meant_in
 
 
 def png(value: int, kind: str = "PNG") -> bytes:

@@ -20,8 +20,8 @@ from condensery import CondensedSet, evaluate, load, select_random
 from condensery.cli.main import main
 from condensery.condensation.configure import configure
 from condensery.condensation.run_folder import RunFolder
+from condensery.config.data_sets import lies_here
 from condensery.config.schema import RunConfig
-from condensery.data.catalogue import lies_here
 from condensery.data.labelled import default_net
 from condensery.errors import DataError, UsageError
 from condensery.evaluation.cache import KeptCells
@@ -461,7 +461,7 @@ SHORT = ["reproduce", "dc/table1", "--row", "mnist/1/dc", *QUICK, "--sets", "1",
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CONDENSERY_DATA", raising=False)
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "no-hub"))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "no-hub"))
     return tmp_path
 
 
@@ -804,7 +804,7 @@ def test_an_installed_package_has_no_results(
 def test_data_are_looked_for_without_the_network(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(here / "hub"))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(here / "hub"))
     names = ("digits", "mnist", "svhn", "imagenet10", "fsdd", "no_such_set")
     assert [name for name in names if lies_here(name)] == ["digits"]
     (here / "hub" / "ylecun___mnist").mkdir(parents=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from condensery.config.data_sets import _hub_cache, lies_here
 from condensery.data import Data, load
-from condensery.data.catalogue import lies_here
 from condensery.errors import UsageError
 from condensery.selection import select_random
 from condensery.sets.export import export
@@ -18,6 +18,9 @@ def test_parquet_and_the_hub_name_their_extra(
     tiny_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export(select_random(tiny_data, ipc=2), "parquet", tmp_path / "train.parquet")
+    from datasets import config
+
+    assert _hub_cache() == Path(config.HF_DATASETS_CACHE)  # found without importing it
     monkeypatch.setitem(sys.modules, "datasets", None)
     monkeypatch.delenv("CONDENSERY_DATA", raising=False)
     line = r'pip install "condensery\[hub\]"'

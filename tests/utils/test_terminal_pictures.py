@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from condensery.cli.shared import show_picture
+from condensery.cli.telling import show_picture
 from condensery.utils.terminal_pictures import Kind, in_terminal, terminal_kind
 
 

@@ -9,7 +9,7 @@ from condensery.applications.adaptation import FINETUNE_STEPS, AdaptJob, AdaptSe
 from condensery.errors import UsageError
 
 from .applications import amount, begin, carried_out, estimated, methods_for, read, told
-from .shared import folder_of
+from .telling import folder_of
 
 
 def adapt(options: Any) -> int:

@@ -17,7 +17,7 @@ from condensery.utils.progress import Progress
 from condensery.utils.signals import Interrupted, interruptible
 from condensery.utils.text import plural, time_text
 
-from .shared import conclude, printer
+from .telling import conclude, printer
 
 #: Called after each network: what it was, and its accuracy.
 Tell = Callable[[str, float], None]

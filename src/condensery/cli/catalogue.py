@@ -1,89 +1,36 @@
-"""What there is, by name: the facts behind ``condensery list`` and the documentation's tables."""
+"""What there is, by name: the facts behind ``condensery list`` and the documentation's tables.
+
+They are read from ``facts.json``, so that a list takes no torch. What the code has come to differ
+in, the tests find, and ``make facts`` writes the file again.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+import json
 from functools import cache
+from importlib import resources
 from typing import Any
 
-from condensery import nets
-from condensery.condensation.configure import passes_of, resolved_for
-from condensery.config.recipes import CHOICES, read_recipe, recipe_names
-from condensery.config.resolve import Resolved
-from condensery.data.catalogue import Entry, entries, known_names, local
+from condensery.config.data_sets import Entry, entries, known_names, local
 from condensery.errors import unknown_name
-from condensery.selection import SELECTIONS
-from condensery.selection.methods import trains
-from condensery.training.protocol import protocol, protocol_names
 
 Facts = dict[str, Any]
 
-#: What recipes are compared on: CIFAR-10 at ten images per class.
-_USUAL: Facts = {
-    "data": "cifar10",
-    "ipc": 10,
-    "size": 32,
-    "channels": 3,
-    "classes": 10,
-    "audio": False,
-    "net": "convnet3",
-    "family": "convnet",
-    "norm": "default",
-    "decoded": 1,
+#: Kind of thing → what one is called.
+LISTS = {
+    "recipes": "recipe",
+    "networks": "network",
+    "protocols": "protocol",
+    "data": "data set",
+    "selections": "selection",
 }
-_SHAPE = (3, 32, 32)
-_COUNTS = [5000] * 10
-
-
-def _resolved(name: str) -> Resolved:
-    return resolved_for(lambda ipc, net: _USUAL, name, {"ipc": 10}, spec="cifar10")
 
 
 @cache
-def _passes(name: str) -> float:
-    found = _resolved(name)
-    return passes_of(_COUNTS, found.config, found.choices)
-
-
-def recipe(name: str) -> Facts:
-    """A recipe: its card, its cost as a multiple of ``dm``'s, and its settings.
-
-    The cost counts passes of single images through the network over the whole schedule, at ten
-    images per class of CIFAR-10. It is computed and not measured: no two machines agree on more.
-    """
-    if name not in recipe_names():
-        raise unknown_name("recipe", name, recipe_names())
-    card, found = read_recipe(name), _resolved(name).config
-    settings = {choice: dataclasses.asdict(getattr(found, choice)) for choice in CHOICES}
-    return {
-        "name": name,
-        "about": card["about"],
-        "paper": card["paper"],
-        "good_for": card["good_for"],
-        "cost": float(f"{_passes(name) / _passes('dm'):.2g}"),
-        "iterations": found.iterations,
-        "real_batch": found.real_batch,
-        **{choice: {"kind": each["kind"], **each["settings"]} for choice, each in settings.items()},
-        "optimizer": dataclasses.asdict(found.optimizer),
-    }
-
-
-def network(name: str) -> Facts:
-    """A network: its options with their defaults, and its parameters on 3×32×32 and ten classes."""
-    about, options = nets.about(name)
-    return {
-        "name": name,
-        "about": about,
-        "options": options,
-        "parameters": nets.parameters(name, _SHAPE, 10),
-    }
-
-
-def protocol_facts(name: str) -> Facts:
-    """A protocol: where it comes from, and its constants at ten images per class of CIFAR-10."""
-    found = dataclasses.asdict(protocol(name, _USUAL))
-    return {"name": name, "about": found.pop("about"), **found}
+def _written() -> dict[str, list[Facts]]:
+    text = resources.files(__package__).joinpath("facts.json").read_text(encoding="utf-8")
+    held: dict[str, list[Facts]] = json.loads(text)
+    return held
 
 
 def _data_sets() -> list[str]:
@@ -115,29 +62,6 @@ def data_set(name: str) -> Facts:
     }
 
 
-def selection(name: str) -> Facts:
-    """A selection of real images, and whether it trains a network on the whole split first."""
-    key = name.replace("-", "_")
-    if key not in SELECTIONS:
-        raise unknown_name("selection", name, [k.replace("_", "-") for k in SELECTIONS])
-    text = (SELECTIONS[key].__doc__ or "").partition("\n")[0].partition(": see")[0]
-    return {
-        "name": key.replace("_", "-"),
-        "about": text.replace(":func:`select_forgetting`", "forgetting").rstrip("."),
-        "trains_a_network": trains(key),
-    }
-
-
-#: Kind of thing → its names, and the facts of one.
-LISTS: dict[str, tuple[Callable[[], list[str]], Callable[[str], Facts]]] = {
-    "recipes": (recipe_names, recipe),
-    "networks": (nets.families, network),
-    "protocols": (protocol_names, protocol_facts),
-    "data": (_data_sets, data_set),
-    "selections": (lambda: [key.replace("_", "-") for key in SELECTIONS], selection),
-}
-
-
 def facts(kind: str, name: str | None = None) -> list[Facts]:
     """Everything of a kind, or the one of that name.
 
@@ -146,5 +70,16 @@ def facts(kind: str, name: str | None = None) -> list[Facts]:
     """
     if kind not in LISTS:
         raise unknown_name("list", kind, LISTS)
-    known, each = LISTS[kind]
-    return [each(one) for one in (known() if name is None else [name])]
+    if kind == "data":  # what lies in the user's folders is among them
+        return [data_set(one) for one in (_data_sets() if name is None else [name])]
+    found = _written()[kind]
+    if name is None:
+        return found
+    held = {one["name"]: one for one in found}
+    if kind == "networks" and name not in held:  # with options, or a depth
+        from .computed_facts import network
+
+        return [network(name)]
+    if name not in held:
+        raise unknown_name(LISTS[kind], name, held)
+    return [held[name]]

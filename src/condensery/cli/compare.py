@@ -15,7 +15,8 @@ from condensery.utils.plotting import check_drawing
 from condensery.utils.progress import Progress
 from condensery.utils.signals import interruptible
 
-from .shared import conclude, data_of, folder_of, printer, with_random
+from .shared import data_of, with_random
+from .telling import conclude, folder_of, printer
 
 
 def compare(options: Any) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from condensery.condensation.configure import load_for_run, notes_of, resolved
+from condensery.condensation.configure import check_start, load_for_run, notes_of, resolved
 from condensery.condensation.dry_run import dry_run
 from condensery.condensation.in_time import together
 from condensery.condensation.rate_trials import without_rate
@@ -41,15 +41,8 @@ from condensery.utils.text import minutes_text, plural, size_text, time_text
 from . import evaluate_at as curves
 from .found_out import FoundOut, found_out, recipe_for
 from .in_minutes import Asked, begun, default_out, ipc_for
-from .shared import (
-    conclude,
-    facts_of_set,
-    folder_of,
-    in_eight_bits,
-    next_line,
-    printer,
-    show_picture,
-)
+from .shared import facts_of_set, in_eight_bits, next_line
+from .telling import conclude, folder_of, printer, show_picture
 
 #: What --dry-run tells the iterations of, where no time is given.
 _USUAL_MINUTES = 10.0
@@ -168,6 +161,7 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
             trust_imports=options.trust_imports,
         )
 
+    check_start(data, resolve(without_rate(typed)))
     asked = Asked(
         options=options,
         data=data,

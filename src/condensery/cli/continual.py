@@ -9,7 +9,7 @@ from condensery.applications.continual_learning import ContinualJob, ContinualSe
 from condensery.errors import UsageError
 
 from .applications import amount, begin, carried_out, estimated, methods_for, read, told
-from .shared import folder_of
+from .telling import folder_of
 
 
 def continual(options: Any) -> int:

@@ -6,7 +6,8 @@ from typing import Any
 
 from condensery.data import as_json, describe
 
-from .shared import conclude, read
+from .shared import read
+from .telling import conclude
 
 
 def data(options: Any) -> int:

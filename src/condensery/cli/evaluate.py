@@ -16,7 +16,8 @@ from condensery.utils.output import put_error
 from condensery.utils.progress import Progress
 from condensery.utils.signals import interruptible
 
-from .shared import conclude, data_of, printer, with_random
+from .shared import data_of, with_random
+from .telling import conclude, printer
 
 #: Networks per set, where nothing else is said.
 _NETS = 5

@@ -21,7 +21,8 @@ from condensery.sets.picture import save_picture
 from condensery.utils.files import whole_folder, write_text
 from condensery.utils.text import plural, size_text
 
-from .shared import conclude, data_of, facts_of_set, spec_of
+from .shared import data_of, facts_of_set, spec_of
+from .telling import conclude
 
 
 def export(options: Any) -> int:

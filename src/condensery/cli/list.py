@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .catalogue import Facts, facts
-from .shared import conclude
+from .telling import conclude
 
 #: Kind of thing → what is shown of each beside its name and its line.
 _BESIDE: dict[str, dict[str, str]] = {

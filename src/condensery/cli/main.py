@@ -20,7 +20,7 @@ from condensery.utils.search_path import without_current_folder
 from condensery.utils.signals import interruptible
 
 from . import application_flags, evaluation_flags, flags
-from .parser import parser_for
+from .parser import parsed
 from .unexpected import unexpected
 from .words import command_hint, flag_hint
 
@@ -172,15 +172,14 @@ def _parse(arguments: list[str]) -> tuple[str, Any, list[tuple[str, Any]]]:
     if arguments[:1] == ["--print-completion"]:
         raise SystemExit(_completion(arguments[1:]))
     rest, dotted = split_dotted(_joined(arguments))
-    parser = parser_for(rest, COMMANDS)
     try:
-        found = parser.parse_args(rest)
+        command, values = parsed(rest, COMMANDS)
     except Exception as error:  # argparse and jsonargparse raise several kinds
         raise SystemExit(_fail_alike(_plainly(error, rest), 2)) from None
-    if dotted and found.command != "condense":
+    if dotted and command != "condense":
         name = dotted[0][0]
         raise SystemExit(_fail_alike(f"--{name} is a recipe setting; only condense takes it", 2))
-    return found.command, found[found.command], dotted
+    return command, values, dotted
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:

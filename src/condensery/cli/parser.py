@@ -59,59 +59,75 @@ class _Words(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=26)
 
 
-def parser_for(arguments: Sequence[str], commands: Mapping[str, _Command]) -> Any:
-    """The parser of all commands; of flags, it has those of the command that is used.
+def parsed(arguments: Sequence[str], commands: Mapping[str, _Command]) -> tuple[str, Any]:
+    """The command of some arguments, and the values of its flags.
 
     Args:
         arguments: what is to be parsed.
         commands: name → its flags, its positional arguments and their help.
     """
+    width = shutil.get_terminal_size().columns
+    if arguments and arguments[0] in commands:
+        name = arguments[0]
+        return name, _parser_of(name, commands[name], width).parse_args(arguments[1:])
     used = tuple(name for name in commands if name in arguments)
-    return _parser(used, tuple(commands.items()), shutil.get_terminal_size().columns)
+    found = _main_parser(used, tuple(commands.items()), width).parse_args(arguments)
+    return found.command, found[found.command]
 
 
 @cache
-def _parser(used: tuple[str, ...], commands: tuple[tuple[str, _Command], ...], width: int) -> Any:
-    """The parser with the flags of these commands, whose help is that many columns wide.
+def _main_parser(
+    used: tuple[str, ...], commands: tuple[tuple[str, _Command], ...], width: int
+) -> Any:
+    """The parser of all commands, for their overview and for what names none of them first.
 
-    Making it takes longer than parsing, and a program may run several commands.
+    Of flags, it has those of the commands that are used.
     """
-    import jsonargparse
-
     from condensery._version import __version__
 
-    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    main = jsonargparse.ArgumentParser(
+    main = _new(
         prog="condensery",
         usage="condensery COMMAND [options]",
         description=_ABOUT,
         epilog=_END,
-        exit_on_error=False,
-        allow_abbrev=False,
         version=__version__,
-        formatter_class=_Words,
     )
     subcommands = main.add_subcommands(dest="command", required=True, title="commands")
-    for name, (settings, positionals, help_text) in commands:
-        summary, _, _ = (settings.__doc__ or "").partition("\n")
-        names = (positionals or "").split()
-        shown = "".join(f" {_shown(one)}" for one in names)
-        parser = jsonargparse.ArgumentParser(
-            usage=f"condensery {name}{shown} [options]",
-            description=_description(settings, width),
-            exit_on_error=False,
-            allow_abbrev=False,
-            formatter_class=_Words,
-        )
-        # Only the command that is used needs its flags: the others are there for the overview.
-        if name in used:
-            for one in names:
-                many = one[-1] if one[-1] in "+?" else None
-                parser.add_argument(one.rstrip("+?"), help=help_text, nargs=many)
-                help_text = argparse.SUPPRESS  # said once for all of them
-            _add_flags(parser, settings)
+    for name, command in commands:
+        summary, _, _ = (command[0].__doc__ or "").partition("\n")
+        parser = _parser_of(name, command, width, flags=name in used)
         subcommands.add_subcommand(name, parser, help=summary)
     return main
+
+
+@cache
+def _parser_of(name: str, command: _Command, width: int, *, flags: bool = True) -> Any:
+    """The parser of a command, whose help is that many columns wide.
+
+    Making it takes longer than parsing, and a program may run several commands.
+    """
+    settings, positionals, help_text = command
+    names = (positionals or "").split()
+    shown = "".join(f" {_shown(one)}" for one in names)
+    usage = f"condensery {name}{shown} [options]"
+    parser = _new(usage=usage, description=_description(settings, width))
+    if flags:
+        for one in names:
+            many = one[-1] if one[-1] in "+?" else None
+            parser.add_argument(one.rstrip("+?"), help=help_text, nargs=many)
+            help_text = argparse.SUPPRESS  # said once for all of them
+        _add_flags(parser, settings)
+    return parser
+
+
+def _new(**given: Any) -> Any:
+    """A parser that raises what it finds wrong."""
+    import jsonargparse
+
+    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    return jsonargparse.ArgumentParser(
+        exit_on_error=False, allow_abbrev=False, formatter_class=_Words, **given
+    )
 
 
 def _shown(positional: str) -> str:

@@ -15,7 +15,8 @@ from condensery.utils.checkpoint import Every
 from condensery.utils.output import put_error
 from condensery.utils.signals import Interrupted
 
-from .shared import conclude, folder_of, printer, read
+from .shared import read
+from .telling import conclude, folder_of, printer
 
 
 def pool(options: Any) -> int:

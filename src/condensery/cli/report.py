@@ -7,7 +7,7 @@ from typing import Any
 from condensery.reports import report as write_report
 from condensery.utils.text import size_text
 
-from .shared import conclude
+from .telling import conclude
 
 
 def report(options: Any) -> int:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from condensery.data.catalogue import lies_here
+from condensery.config.data_sets import lies_here
 from condensery.errors import UsageError
 from condensery.reproduction import Experiment, Unmapped, experiment_of
 from condensery.reproduction.picture import Pair, draw_pairs
@@ -25,7 +25,7 @@ from condensery.utils.screen import fitting_table, wrapped
 from condensery.utils.text import plural, time_text
 from condensery.utils.text import table as columns
 
-from .shared import conclude, folder_of, printer
+from .telling import conclude, folder_of, printer
 
 if TYPE_CHECKING:
     from condensery.reproduction.settings import ReproductionSettings

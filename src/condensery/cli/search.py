@@ -8,7 +8,7 @@ from typing import Any
 from condensery.applications.architecture_search import EARLY, SearchJob, SearchSettings
 
 from .applications import amount, begin, carried_out, estimated, methods_for, read, told
-from .shared import folder_of
+from .telling import folder_of
 
 
 def search(options: Any) -> int:

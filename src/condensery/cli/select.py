@@ -20,7 +20,8 @@ from condensery.sets.places import FILE
 from condensery.utils.output import put_error
 from condensery.utils.signals import Interrupted
 
-from .shared import conclude, facts_of_set, folder_of, next_line, printer, read
+from .shared import facts_of_set, next_line, read
+from .telling import conclude, folder_of, printer
 
 
 def select(options: Any) -> int:

@@ -1,20 +1,16 @@
-"""What commands have in common."""
+"""What commands have in common that read data or sets."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import shlex
-import sys
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from condensery.config.data_sets import as_meant_in, known_names
 from condensery.config.recipes import read_yaml
 from condensery.data import Data, load
-from condensery.data.catalogue import as_meant_in, known_names
 from condensery.data.pictures import NoRecordingsError
 from condensery.errors import DataError, UsageError
 from condensery.evaluation.rows import Row, check_not_runs, split_name, whole_epochs
@@ -23,23 +19,10 @@ from condensery.sets.condensed import CondensedSet, load_sets
 from condensery.sets.eight_bits import bytes_in_eight_bits
 from condensery.sets.foreign import is_foreign
 from condensery.utils.facts import note_facts
-from condensery.utils.files import write_json, write_text
-from condensery.utils.output import put, put_as_is
-from condensery.utils.screen import flowing
-from condensery.utils.terminal_pictures import in_terminal, terminal_kind
 from condensery.utils.text import size_text
 
-#: What ``--json`` takes for standard output.
-STANDARD_OUTPUT = "-"
 #: The word for random images as a row, and how many draws of them are one.
 RANDOM, _DRAWS = "random", 3
-
-
-def folder_of(out: str | None, default: Path) -> Path:
-    """Where --out says, or the default."""
-    if out is not None and not out.strip():
-        raise UsageError("--out is empty; name a folder")
-    return Path(out) if out is not None else default
 
 
 def next_line(out: Path, *, draws: bool = False) -> str:
@@ -189,67 +172,3 @@ def facts_of_set(condensed: CondensedSet) -> dict[str, Any]:
         "source_bytes": about.source.bytes,
         "config": dict(about.config),
     }
-
-
-def printer(options: Any, speaks: bool = True) -> Callable[..., None]:
-    """What prints lines, each an argument, as broad as the terminal.
-
-    It prints nothing with --quiet, or where another process speaks.
-    """
-    # With --json - standard output is JSON alone.
-    silent = options.quiet or options.json == STANDARD_OUTPUT
-    if silent or not speaks:
-        return lambda *lines: None
-    return lambda *lines: put(*(part for line in lines for part in flowing(line)))
-
-
-def show_picture(file: Path, options: Any) -> None:
-    """Show a PNG in the terminal, where that can and lines for people are printed."""
-    kind = terminal_kind(os.environ) if sys.stdout is not None and sys.stdout.isatty() else None
-    if kind is None or options.quiet or options.json == STANDARD_OUTPUT:
-        return
-    with suppress(OSError):  # the picture could not be written, or nobody reads any more
-        put_as_is(in_terminal(file.read_bytes(), kind))
-
-
-def conclude(
-    options: Any,
-    value: Any,
-    lines: Iterable[str] = (),
-    files: Iterable[tuple[str | None, Callable[[], str]]] = (),
-    *,
-    speaks: bool = True,
-) -> None:
-    """Write a command's result to files, and print it only then: printing may fail.
-
-    Args:
-        options: of the command; ``--json`` says where ``value`` goes.
-        value: the result for programs.
-        lines: the result for people; printed also where a file cannot be written.
-        files: path, or None, and text of others.
-        speaks: whether this process does any of it; of several that share work the first one does.
-    """
-    if not speaks:
-        return
-    failure: Exception | None = None
-    for path, text in files:
-        failure = _attempted(path, write_text, text) or failure
-    if options.json == STANDARD_OUTPUT:
-        put(*json.dumps(value, indent=2).splitlines())
-    else:
-        failure = _attempted(options.json, write_json, lambda: value) or failure
-    printer(options)(*lines)
-    if failure is not None:
-        raise failure
-
-
-def _attempted(
-    path: str | None, write: Callable[[Path, Any], None], content: Callable[[], Any]
-) -> Exception | None:
-    """Write a file if it is wanted; what went wrong."""
-    try:
-        if path:
-            write(Path(path), content())
-    except (OSError, UsageError) as error:
-        return error
-    return None

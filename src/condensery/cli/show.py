@@ -16,7 +16,8 @@ from condensery.utils.facts import note_facts
 from condensery.utils.files import check_writable
 from condensery.utils.text import plural, size_text
 
-from .shared import conclude, facts_of_set, in_eight_bits
+from .shared import facts_of_set, in_eight_bits
+from .telling import conclude
 
 
 def show(options: Any) -> int:

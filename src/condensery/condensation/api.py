@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from condensery.config.build import Choices
+from condensery.config.recipes import flattened
 from condensery.config.resolve import Resolved
 from condensery.config.schema import RunConfig
 from condensery.data import Data, load
@@ -24,10 +25,10 @@ from condensery.utils.python_words import python_words
 from condensery.utils.renamed import old_names
 from condensery.utils.signals import Interrupted
 
-from .configure import notes_of, plan_for, resolved
+from .configure import check_start, notes_of, plan_for, resolved
 from .found_rate import rate_found
 from .loop import Condenser
-from .rate_trials import RateTrials
+from .rate_trials import RateTrials, without_rate
 from .recorder import TimeUp
 from .run_folder import RunFolder
 from .run_plan import plan_of_run
@@ -138,6 +139,7 @@ def condense(
     def resolve(fields: Mapping[str, Any]) -> Resolved:
         return resolved(loaded, recipe, fields, trust_imports=trust_imports)
 
+    check_start(loaded, resolve(without_rate(dict(flattened(typed)))))
     found, trials = rate_found(loaded, typed, place, minutes, resolve, where, quiet=not progress)
     for note in notes_of(found.choices, found.config.ipc):
         _LOG.warning("%s", note)

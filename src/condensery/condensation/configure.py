@@ -11,13 +11,13 @@ import numpy as np
 
 from condensery.config.budget import SECTION
 from condensery.config.build import Choices, make
+from condensery.config.data_sets import as_meant_in
 from condensery.config.imports import AllowedImports
 from condensery.config.recipes import OVER, flattened, on_top, read_recipe, with_cases
 from condensery.config.resolve import Resolved, merge, resolve
 from condensery.config.schema import RunConfig, Scalars
 from condensery.data import Data, load
 from condensery.data.axes import Layout
-from condensery.data.catalogue import as_meant_in
 from condensery.errors import UsageError
 from condensery.runtime.distributed import Ranks
 from condensery.runtime.plan import Plan, choose_plan, passes_in
@@ -191,6 +191,17 @@ def resolved_for(
     steps = found.choices.supply.effort(1)[0]
     config = dataclasses.replace(found.config, window=window_of(schedule, steps))
     return dataclasses.replace(found, config=config)
+
+
+def check_start(data: Data, found: Resolved) -> None:
+    """Raise if the data have too few images for the budget to start from.
+
+    Raises:
+        DataError: naming the class, and the remedy.
+    """
+    formation = found.choices.formation
+    if hasattr(formation, "check_start"):
+        formation.check_start(data.train, found.config.ipc)
 
 
 def notes_of(choices: Choices, ipc: int) -> list[str]:

@@ -11,7 +11,7 @@ import importlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 from condensery.errors import UsageError, unknown_name, wrong_value
@@ -98,26 +98,35 @@ def make(cls: type[Any], settings: Mapping[str, Any], section: str) -> Any:
     _check_not_null(cls, settings, section)
     settings = {name: _plain(value) for name, value in settings.items()}
     try:
-        # A class is hashable.
-        values = _checked(cls, section, _Given(settings))  # type: ignore[arg-type]
+        values = _checked(cls, section, settings)
     except Exception as error:  # jsonargparse raises several kinds; all mean a wrong value
         raise UsageError(_complaint(str(error), section)) from error
     # Copied, for a list in them may be changed by whoever gets it.
     return cls(**{name: copy.deepcopy(values[name]) for name in fields})
 
 
-class _Given:
-    """Settings as the key of a cache: equal where types and values are, so 1 is not 1.0 or True."""
+#: What values became that were checked before, by their class, section and field.
+_SEEN: dict[tuple[Any, ...], Any] = {}
+_MOST_SEEN = 4096
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        self.settings = dict(settings)
-        self._key = _frozen(self.settings)
 
-    def __hash__(self) -> int:
-        return hash(self._key)
+def _checked(cls: type[Any], section: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All fields of a settings class; a parse takes milliseconds, and values are repeated.
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Given) and self._key == other._key
+    No field's check asks for another one, so those that were all checked before are not parsed.
+    """
+    names = [item.name for item in dataclasses.fields(cls) if item.init]
+    # 1 is not 1.0 or True, and what is not given is not null.
+    keys = {
+        name: (cls, section, name, name in settings, _frozen(settings.get(name))) for name in names
+    }
+    if any(key not in _SEEN for key in keys.values()):
+        parser = _parser(cls, section)  # type: ignore[arg-type]
+        found = parser.parse_object({section: dict(settings)})[section]
+        if len(_SEEN) > _MOST_SEEN:
+            _SEEN.clear()
+        _SEEN.update({key: found[name] for name, key in keys.items()})
+    return {name: _SEEN[key] for name, key in keys.items()}
 
 
 def _frozen(value: Any) -> Any:
@@ -129,14 +138,6 @@ def _frozen(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float):
         return type(value), repr(value)
     return object, object()
-
-
-@lru_cache(maxsize=1024)
-def _checked(cls: type[Any], section: str, given: _Given) -> dict[str, Any]:
-    """All fields of a settings class; a parse takes milliseconds, and settings are repeated."""
-    parser = _parser(cls, section)  # type: ignore[arg-type]
-    found = parser.parse_object({section: given.settings})[section]
-    return {item.name: found[item.name] for item in dataclasses.fields(cls) if item.init}
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from . import catalogue
+from condensery.config import data_sets
 
 #: Files of a folder that are counted; more would take seconds.
 _MOST = 200_000
@@ -27,7 +27,7 @@ def bytes_of_files(given: object) -> int | None:
         bare = isinstance(given, str) and re.fullmatch(r"\w[\w.-]*", given)
         if given == "digits":  # comes with the package
             return None
-        place = (catalogue.local(str(given)) if bare else None) or Path(given).expanduser()
+        place = (data_sets.local(str(given)) if bare else None) or Path(given).expanduser()
         if place.is_file():
             return place.stat().st_size
         if place.is_dir():

@@ -11,6 +11,7 @@ import numpy as np
 
 from condensery.errors import DataError
 from condensery.utils.bounds import LINKS_VARIABLE, leads_out
+from condensery.utils.tar_patterns import ENDING
 
 from . import images, metadata, shards, sound
 from .classes import Rows
@@ -18,7 +19,6 @@ from .pictures import Pictures, PictureSource, Splits
 from .split_folders import ANNOTATIONS, split_files, split_folders
 from .stack import Item
 from .tables import file_table, splits_of
-from .tar_files import ENDING
 
 #: What is packed in a way that is not read.
 ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")

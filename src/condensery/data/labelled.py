@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from condensery.config.data_sets import entries
 from condensery.errors import DataError
 from condensery.runtime.devices import fits, to_device
 
@@ -352,8 +353,6 @@ class Data:
     @property
     def known_as(self) -> str:
         """The name under which recipes and protocols have special cases; empty for own data."""
-        from .catalogue import entries
-
         named = self.spec == self.name and self.name in ("digits", *entries())
         return self.name if named else ""
 

@@ -17,18 +17,21 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from condensery.config import data_sets
+from condensery.config.data_sets import Entry
 from condensery.errors import DataError, UsageError, unknown_name
+from condensery.utils import tar_patterns
 from condensery.utils.renamed import old_names
 
-from . import arrays, catalogue, folders, foreign, hub, idx, memory, tar_files
+from . import arrays, folders, foreign, hub, idx, memory
 from .axes import Layout, checked
 from .cache import decoded
-from .catalogue import Entry
 from .file_sizes import bytes_of_files
 from .labelled import Data, LabelledSet, default_net
 from .pictures import NoRecordingsError, Pair, PictureSource, Wanted
 from .ranges import RangeLike, ValueRange
 from .spectrograms import MOST_RATE
+from .tar_files import missing
 from .whitening import whitened
 
 DataLike: TypeAlias = "str | Path | Data | LabelledSet | tuple[Any, Any] | Dataset[Any]"
@@ -253,8 +256,8 @@ def _named(given: str | Path, wanted: Wanted, flip: bool | None, cache: bool) ->
         if spec == "digits":
             pair = _digits(size, channels)
             return _finish(pair, spec, spec, _DIGITS_FLIP if flip is None else flip)
-        entry = catalogue.entries().get(spec)
-        place = catalogue.local(spec) if entry is not None else None
+        entry = data_sets.entries().get(spec)
+        place = data_sets.local(spec) if entry is not None else None
         if entry is not None and place is not None and idx.files_of(place):
             return _finish(_at(place, spec, wanted, cache), spec, spec, flip, entry)
         if entry is not None:
@@ -268,7 +271,7 @@ def _named(given: str | Path, wanted: Wanted, flip: bool | None, cache: bool) ->
             )
             return _finish(decoded(source, wanted, cache=cache), spec, spec, flip, entry)
         bare = re.fullmatch(r"\w[\w.-]*", spec)
-        folder = catalogue.local(spec) if bare else None
+        folder = data_sets.local(spec) if bare else None
         if folder is not None:
             return _finish(_at(folder, spec, wanted, cache), spec, spec, flip)
     try:
@@ -276,7 +279,7 @@ def _named(given: str | Path, wanted: Wanted, flip: bool | None, cache: bool) ->
         exists = path.exists()
     except (OSError, RuntimeError, ValueError) as error:  # a name too long, or of no user
         raise _missing(spec) from error
-    if not exists and (shards := tar_files.named(str(path))):
+    if not exists and (shards := tar_patterns.named(str(path))):
         source = _shards(spec, shards)
         return _finish(decoded(source, wanted, cache=cache), source.name, spec, flip)
     if not exists:
@@ -288,7 +291,7 @@ def _named(given: str | Path, wanted: Wanted, flip: bool | None, cache: bool) ->
         return _finish(foreign.from_npz(path, wanted), name, spec, flip)
     if path.is_file() and path.suffix.lower() in folders.ARCHIVES:
         raise folders.packed_away(path)
-    if path.is_file() and path.suffix.lower() not in (".parquet", ".arrow", tar_files.ENDING):
+    if path.is_file() and path.suffix.lower() not in (".parquet", ".arrow", tar_patterns.ENDING):
         raise DataError(
             f"'{path.name}' is neither a folder nor an .npz, .parquet, .arrow or .tar file; "
             "convert it to one of these"
@@ -307,7 +310,7 @@ def _shards(spec: str, files: list[Path]) -> PictureSource:
     Raises:
         DataError: where one of them is not there.
     """
-    if (error := tar_files.missing(spec, files)) is not None:
+    if (error := missing(spec, files)) is not None:
         raise error
     root = Path(os.path.commonpath([path.absolute().parent for path in files]))
     return folders.of_files([path.absolute() for path in files], root, root.name)
@@ -326,12 +329,12 @@ def _at(path: Path, name: str, wanted: Wanted, cache: bool) -> Pair:
 
 def _known(name: str, entry: Entry) -> tuple[PictureSource, Mapping[str, str] | None]:
     """Where a data set of the catalogue lies, and which of its classes are meant."""
-    folder = catalogue.local(name)
+    folder = data_sets.local(name)
     if folder is not None:
         return folders.source(folder, name), None if entry.part_of else entry.subset
     whole = entry
     if entry.part_of is not None:
-        folder, whole = catalogue.local(entry.part_of), catalogue.entries()[entry.part_of]
+        folder, whole = data_sets.local(entry.part_of), data_sets.entries()[entry.part_of]
         if folder is not None:
             return folders.source(folder, name), entry.subset
     if whole.hub is None:
@@ -362,7 +365,7 @@ def _missing(spec: str) -> DataError:
         )
     if re.search(r"[/\\~]|\.(npz|parquet|arrow|tar|zip)$", spec):
         return DataError(f"'{spec}' does not exist; check the path")
-    asked = unknown_name("data set", spec, catalogue.known_names())
+    asked = unknown_name("data set", spec, data_sets.known_names())
     return DataError(f"{asked}; or give a path to a folder or an .npz file, or hub:owner/name")
 
 

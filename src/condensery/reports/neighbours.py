@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from condensery import nets
+from condensery.config.data_sets import as_meant_in, lies_here
 from condensery.data import Data, load
-from condensery.data.catalogue import as_meant_in, lies_here
 from condensery.errors import DataError, UsageError
 from condensery.runtime.randomness import fork_rng, stream
 from condensery.sets.picture import is_sound

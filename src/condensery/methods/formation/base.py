@@ -21,6 +21,9 @@ class Formation(Protocol):
     A formation that learns beside the pixels has three members more: a setting ``rate``,
     ``weights()``, the leaves that it learns by name, and ``load_weights(weights)``, which takes
     them from a set's file. They are stored in the set, and count in its bytes.
+
+    One that cannot start from just any number of real images has ``check_start(train, ipc)``, which
+    raises a :class:`DataError`; it is asked before anything is planned or compiled.
     """
 
     def for_data(self, mean: Sequence[float], std: Sequence[float]) -> Self:

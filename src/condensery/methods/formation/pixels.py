@@ -48,6 +48,11 @@ class Pixels:
     """``real``: random training images of the class; ``noise``: N(0, 1); ``kmeans``: those
     nearest to the centroids of k-means on the class (DREAM)."""
 
+    def check_start(self, train: LabelledSet, ipc: int) -> None:
+        """Raise if a class has fewer images than the budget, and they are started from."""
+        if self.start_from != "noise":
+            require_per_class(train, ipc)
+
     def for_data(self, mean: Sequence[float], std: Sequence[float]) -> Pixels:
         """Itself: it stores what networks see."""
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from .tar_files import named
+from condensery.utils.tar_patterns import named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ class Entry:
 @cache
 def entries() -> Mapping[str, Entry]:
     """All data sets that are known by name."""
-    return {name: _entry(fields) for name, fields in _yaml("catalogue.yaml").items()}
+    return {name: _entry(fields) for name, fields in _yaml("data_sets.yaml").items()}
 
 
 def _entry(fields: dict[str, Any]) -> Entry:
@@ -99,11 +100,16 @@ def lies_here(name: str) -> bool:
         return lies_here(entry.part_of)
     if entry is None or entry.hub is None:
         return False
-    try:
-        from datasets import config
-    except ImportError:  # without it nothing was downloaded, and nothing can be
-        return False
-    return (Path(config.HF_DATASETS_CACHE) / entry.hub.replace("/", "___")).is_dir()
+    if importlib.util.find_spec("datasets") is None:
+        return False  # without it nothing was downloaded, and nothing can be
+    return (_hub_cache() / entry.hub.replace("/", "___")).is_dir()
+
+
+def _hub_cache() -> Path:
+    """Where the hub's client keeps data sets, as it finds it; importing it takes a second."""
+    usual = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "huggingface")
+    home = Path(os.environ.get("HF_HOME", usual)).expanduser()
+    return Path(os.environ.get("HF_DATASETS_CACHE", home / "datasets"))
 
 
 def known_names() -> list[str]:
