@@ -145,7 +145,7 @@ def test_a_fitted_start_decodes_nearer_to_the_images(along: Any, tiny_data: Data
     task = Task.of(train, ipc=1, seed=0, dtype=torch.float64)
     missed = {}
     for how in ("area", "nearest", "fitted"):
-        chosen = MultiFormation(factor=2, along=along, shrink=how)  # type: ignore[arg-type]
+        chosen = MultiFormation(factor=2, along=along, shrink=how)
         made = chosen.decode(chosen.start(task, train))
         orders = [
             stream(0, "start", group=c).permutation(len(rows)) for c, rows in enumerate(train.index)
