@@ -26,17 +26,29 @@ def batches(order: Tensor, size: int, whole: bool) -> list[Tensor]:
     return out
 
 
-def pieces_of(images: Tensor, targets: Tensor, chunk: int | None) -> list[tuple[Tensor, Tensor]]:
-    """Pieces of one shape, evenly filled; what fills the last one has no share in the loss."""
-    n = len(images)
-    if chunk is None or n <= chunk:
-        return [(images, targets)]
-    return evenly(images, targets, -(-n // chunk))
+def pieces_of(
+    images: Tensor, targets: Tensor, chunk: int | None, full: int = 0
+) -> list[tuple[Tensor, Tensor]]:
+    """Pieces of one shape, evenly filled; what fills the last one has no share in the loss.
+
+    Args:
+        images: N×C×H×W.
+        targets: N×4.
+        chunk: most images of a piece.
+        full: images of a full batch, where a smaller one takes the same shape: a call would be
+            compiled again for another.
+    """
+    most = max(len(images), full)
+    size = most if chunk is None else -(-most // -(-most // chunk))
+    return _pieces(images, targets, size, -(-len(images) // size))
 
 
 def evenly(images: Tensor, targets: Tensor, count: int) -> list[tuple[Tensor, Tensor]]:
     """This many pieces of one shape; what fills up the last ones has no share in the loss."""
-    size = -(-len(images) // count)
+    return _pieces(images, targets, -(-len(images) // count), count)
+
+
+def _pieces(images: Tensor, targets: Tensor, size: int, count: int) -> list[tuple[Tensor, Tensor]]:
     missing = count * size - len(images)
     if missing:
         images = pad(images, (0, 0) * (images.dim() - 1) + (0, missing))

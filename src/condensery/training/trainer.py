@@ -147,7 +147,8 @@ class Trainer:
         course.optimizer.zero_grad(set_to_none=True)
         right = [images.new_empty(0, dtype=torch.bool)]
         with torch.enable_grad():
-            for piece, target in self.pieces(images, targets, course.whole, course.split):
+            pieces = self.pieces(images, targets, course.whole, course.split, course.full)
+            for piece, target in pieces:
                 found = loss(course.weights, piece, target)
                 if watched:
                     right.append(found[1])
@@ -174,12 +175,27 @@ class Trainer:
         self._graph.step(course, self._laid_out(images, False), targets, rate)
 
     def pieces(
-        self, images: Tensor, targets: Tensor, whole: bool, split: bool = False
+        self,
+        images: Tensor,
+        targets: Tensor,
+        whole: bool,
+        split: bool = False,
+        full: int = 0,
     ) -> list[tuple[Tensor, Tensor]]:
-        """A batch, or this rank's part of it, as the calls that take it, laid out for them."""
+        """A batch, or this rank's part of it, as the calls that take it, laid out for them.
+
+        Args:
+            images: of the batch.
+            targets: of the batch.
+            whole: whether one call takes all of it.
+            split: whether each rank takes a part.
+            full: images of a full batch, whose shape a smaller one is given where calls compile.
+        """
         if split:
             images, targets = evenly(images, targets, self.ranks.world)[self.ranks.rank]
-        parts = pieces_of(images, targets, None if whole else self.plan.chunk)
+        chunk = None if whole else self.plan.chunk
+        alike = self.plan.compile and not (whole or split)
+        parts = pieces_of(images, targets, chunk, full if alike else 0)
         return [(self._laid_out(piece, whole), target) for piece, target in parts]
 
     def _laid_out(self, images: Tensor, whole: bool) -> Tensor:
@@ -210,6 +226,8 @@ class Course:
         self.weights = {**dict(network.named_parameters()), **dict(network.named_buffers())}
         self.optimizer = MomentumSGD(network.parameters(), **protocol.sgd.arguments)
         self._steps = 0
+        self.full = 0
+        """Images of a full batch of what it learns from."""
 
     def dropout(
         self, purpose: str, iteration: int, step: int = 0, group: int = 0
@@ -242,6 +260,7 @@ class Course:
         protocol = self.trainer.protocol
         order = to_device(torch.from_numpy(rng.permutation(len(data))), data.index_device)
         self.network.train()
+        self.full = min(protocol.batch, len(data))
         for step, rows in enumerate(batches(order, protocol.batch, self.whole)):
             rate = protocol.rate_at(epoch) if schedule is None else schedule(self._steps)
             self.optimizer.param_groups[0]["lr"] = rate
