@@ -79,7 +79,8 @@ def test_a_written_recipe_says_the_same_again(
     assert isinstance(again, RunConfig)
 
 
-NAMES = st.text(st.characters(blacklist_characters="/"), min_size=1, max_size=6)
+#: Names are stored in UTF-8.
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/"), min_size=1, max_size=6)
 TENSORS = st.builds(
     lambda shape, dtype, seed: torch.randint(
         0, 2, shape, generator=torch.Generator().manual_seed(seed)
