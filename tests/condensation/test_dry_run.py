@@ -90,12 +90,15 @@ def test_what_the_first_step_compiles_is_not_taken_for_a_later_one(
     config = configure(tiny_data, "dm", {"ipc": 1, "supply.net": "convnet1:width=4"})
     plan = dataclasses.replace(exact_plan("cpu", 1), compile=True)
     if compiles:
-        found = dry.dry_run(tiny_data, config, plan, compiles=True)
+        found = dry.dry_run(tiny_data, config, plan, planned=450.0)
         assert (found.start_seconds, found.step_seconds) == (30.0, later)
         assert not took
+        took[:] = [1.0] * 8 + [1.5] * 4 + [30.0]
+        found = dry.dry_run(tiny_data, config, plan, planned=60.0)
+        assert (found.step_seconds, len(took)) == (1.5, 9), "no more than four seconds of sixty"
     else:
         run = Condenser(tiny_data, config, plan)
-        assert dry._measured(run, 1, compiles, 3) == (30.0, later, later)
+        assert dry._measured(run, 1, compiles, None) == (30.0, later, later)
 
 
 def test_a_part_of_a_matcher_gives_the_gradient_of_its_classes(tiny_data: Data) -> None:

@@ -17,10 +17,11 @@ from condensery.condensation.dry_run import DryRun
 from condensery.condensation.in_time import Where, fitted
 from condensery.config.budget import TimeBudget, time_budget
 from condensery.config.recipes import read_config, read_recipe
+from condensery.config.schema import RunConfig
 from condensery.data import Data, load
 from condensery.methods.pools import in_time as pools
 from condensery.methods.pools.store import Pool
-from condensery.runtime.plan import exact_plan
+from condensery.runtime.plan import Plan, exact_plan
 
 NET = "convnet1:width=4"
 #: Larger images have larger tiles, and these are 8×8.
@@ -33,7 +34,7 @@ def _known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """An epoch takes ten seconds, and an iteration a second: tests read no clock."""
     monkeypatch.setattr(pools, "seconds_per_epoch", lambda *_: 10.0)
     measured = DryRun(0.0, 1.0, 0.0, 1, 0.0, 0, 0, 0)
-    monkeypatch.setattr(in_time, "dry_run", lambda *_, compiles: measured)
+    monkeypatch.setattr(in_time, "dry_run", lambda *_, planned: measured)
     for module in (pools, in_time):
         monkeypatch.setattr(module, "monotonic", lambda: 0.0)
 
@@ -93,6 +94,44 @@ def test_without_time_for_a_pool_networks_are_fresh(tiny_data: Data) -> None:
     found = chosen(tiny_data, 10)
     assert found["supply.kind"] == "fresh"
     assert found["objective.classification"] == 0.0
+
+
+def test_it_measures_once_where_the_guess_gives_the_plan(
+    tiny_data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan may compile for many iterations; as many as there are seconds are guessed."""
+    times: list[bool] = []
+
+    def known(data: Data, config: RunConfig, plan: Plan, *, planned: float) -> DryRun:
+        times.append(plan.compile)
+        return DryRun(0.0, step, 0.0, 1, 0.0, 0, 0, 0)
+
+    def by_size(data: Data, config: RunConfig, *_: Any) -> Plan:
+        return Plan(compile=config.iterations > 20)
+
+    monkeypatch.setattr(in_time, "dry_run", known)
+    monkeypatch.setattr(in_time, "plan_for", by_size)
+    for step, expected in ((1.0, [True]), (4.0, [True, False])):
+        times.clear()
+        found = chosen(tiny_data, 40, {"supply.steps": 3})
+        assert times == expected
+        assert found["iterations"] == int(0.95 * 40 / step)
+
+
+def test_the_command_keeps_some_of_the_time_for_its_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What begins before the clock is read, and the files after the last iteration."""
+    given: list[float] = []
+
+    def planned(data: Data, budget: TimeBudget, seconds: float, *_: Any) -> dict[str, Any]:
+        given.append(seconds)
+        raise UsageError("no more is wanted")
+
+    monkeypatch.setattr(in_minutes, "fitted", planned)
+    command = ["condense", "--recipe", "best", "--data", "digits", "--out", str(tmp_path / "a")]
+    assert main([*command, "--minutes", "100", "--quiet"]) == 2
+    assert 0.97 * 6000 < given[0] <= 0.99 * 6000
 
 
 def test_what_is_given_is_not_chosen(tiny_data: Data) -> None:

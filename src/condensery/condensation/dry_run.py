@@ -24,8 +24,8 @@ _Measured: TypeAlias = tuple[float, float, float]
 #: Steps that are measured after the first one, fewer where they take long; and where iterations are
 #: planned by them, because a machine that others use is slower one second and faster the next.
 _STEPS, _PLANNED_BY = 3, 12
-#: Seconds after which no further step is started.
-_PATIENCE = 4.0
+#: Seconds after which no further step is started, and their share of a time that is planned for.
+_PATIENCE, _SHARE = 4.0, 1 / 30
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def eager(plan: Plan) -> Plan:
     return dataclasses.replace(plan, **how, update_dtype=plan.dtype)
 
 
-def dry_run(data: Data, config: RunConfig, plan: Plan, *, compiles: bool = False) -> DryRun:
+def dry_run(data: Data, config: RunConfig, plan: Plan, *, planned: float | None = None) -> DryRun:
     """Do a few steps of a run and measure them, without compiling, which may take a minute.
 
     A run whose plan compiles is faster once it has: its time is an upper bound.
@@ -73,9 +73,10 @@ def dry_run(data: Data, config: RunConfig, plan: Plan, *, compiles: bool = False
         data: what would be condensed.
         config: of the run.
         plan: of the run.
-        compiles: whether to compile as the plan says, for a run that follows in this process.
+        planned: seconds that a run which follows in this process is to be fitted to. It compiles
+            as the plan says, and a thirtieth of them may be spent on more steps.
     """
-    if not compiles:
+    if planned is None:
         plan = eager(plan)
     run = Condenser(data, config, plan)
     part: _Measured | None = None
@@ -88,8 +89,7 @@ def dry_run(data: Data, config: RunConfig, plan: Plan, *, compiles: bool = False
         with plan.applied():
             # A class alone would be compiled for itself, beside all of them.
             part = None if plan.compile else _by_a_class(run, steps)
-            most = _PLANNED_BY if compiles else _STEPS
-            found = _measured(run, steps, plan.compile, most) if part is None else part
+            found = _measured(run, steps, plan.compile, planned) if part is None else part
             first, later, fresh = found
     a_network = max(0.0, fresh - later)
     iterations = config.iterations
@@ -134,14 +134,16 @@ def _by_a_class(run: Condenser, steps: int) -> _Measured | None:
     return fresh, later, fresh
 
 
-def _measured(run: Condenser, steps: int, compiles: bool, most: int) -> _Measured:
+def _measured(run: Condenser, steps: int, compiles: bool, planned: float | None) -> _Measured:
     """Seconds of the very first step, of a later one, and of the first through a network."""
     first = _timed(run)
     # What else there is to learn would take as long again; what was compiled says nothing of it.
     if first > _PATIENCE and not compiles:
         return first, first, first
     took: list[float] = []
-    patience = _PATIENCE * most / _STEPS
+    most, patience = _STEPS, _PATIENCE
+    if planned is not None:
+        most, patience = _PLANNED_BY, max(patience, planned * _SHARE)
     while len(took) < most and (not took or sum(took) < patience):
         if run.step_in_iteration == 0 and steps > 1:
             break

@@ -154,7 +154,7 @@ def _fitting(
 def _iterations(data: Data, found: Resolved, plan: Plan, seconds: float) -> int:
     """How many fit into some seconds, by a few steps that are measured."""
     began = monotonic()
-    measured = dry_run(data, found.config, plan, compiles=True)
+    measured = dry_run(data, found.config, plan, planned=seconds)
     each = measured.steps * measured.step_seconds + measured.network_seconds
     # What was compiled stays compiled for the run, in this process.
     left = _ROOM * (seconds - monotonic() + began)

@@ -121,11 +121,21 @@ class Trainer:
         return network.eval()
 
     def step(
-        self, course: Course, batch: tuple[Tensor, Tensor], rng: np.random.Generator
+        self,
+        course: Course,
+        batch: tuple[Tensor, Tensor],
+        rng: np.random.Generator,
+        full: int = 0,
     ) -> Tensor:
         """One SGD step; the batch goes through in pieces whose gradients add up.
 
         Every rank draws and augments the whole batch, and learns from its part of it.
+
+        Args:
+            course: the network.
+            batch: images and labels.
+            rng: of the augmentation.
+            full: images of a full batch, of which this one may be a smaller, last one.
 
         Returns:
             which images were classified correctly before it, N; empty without an observer.
@@ -147,7 +157,7 @@ class Trainer:
         course.optimizer.zero_grad(set_to_none=True)
         right = [images.new_empty(0, dtype=torch.bool)]
         with torch.enable_grad():
-            pieces = self.pieces(images, targets, course.whole, course.split, course.full)
+            pieces = self.pieces(images, targets, course.whole, course.split, full)
             for piece, target in pieces:
                 found = loss(course.weights, piece, target)
                 if watched:
@@ -226,8 +236,6 @@ class Course:
         self.weights = {**dict(network.named_parameters()), **dict(network.named_buffers())}
         self.optimizer = MomentumSGD(network.parameters(), **protocol.sgd.arguments)
         self._steps = 0
-        self.full = 0
-        """Images of a full batch of what it learns from."""
 
     def dropout(
         self, purpose: str, iteration: int, step: int = 0, group: int = 0
@@ -260,11 +268,11 @@ class Course:
         protocol = self.trainer.protocol
         order = to_device(torch.from_numpy(rng.permutation(len(data))), data.index_device)
         self.network.train()
-        self.full = min(protocol.batch, len(data))
+        full = min(protocol.batch, len(data))
         for step, rows in enumerate(batches(order, protocol.batch, self.whole)):
             rate = protocol.rate_at(epoch) if schedule is None else schedule(self._steps)
             self.optimizer.param_groups[0]["lr"] = rate
-            right = self.trainer.step(self, data.take(rows), rng)
+            right = self.trainer.step(self, data.take(rows), rng, full)
             if self.watch is not None:
                 self.watch(rows, right)
             self._steps += 1
