@@ -69,7 +69,7 @@ SHORT: dict[str, dict[str, Any]] = {
 EAGER: dict[str, Any] = {"compile": False, "together": False}
 EAGER |= {"graphs": False} if "graphs" in {f.name for f in dataclasses.fields(Plan)} else {}
 #: What a dry run puts on top.
-SMALL: dict[str, Any] = {"supply.net": "convnet3:width=8", "real_batch": 8}
+SMALL: dict[str, Any] = {"supply.net": "convnet3:width=8", "real_batch": 8, "iterations": 2}
 
 
 class Sections:

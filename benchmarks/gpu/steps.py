@@ -69,7 +69,7 @@ def paced(work: Call, device: str, seconds: float) -> dict[str, Any]:
     Args:
         work: gives the device its work; its result is not read.
         device: that is waited for.
-        seconds: about so long are calls measured.
+        seconds: about so long are calls measured; 0 takes as few as there can be.
     """
     number = itertools.count()
     gpu = device.startswith("cuda")
@@ -83,7 +83,8 @@ def paced(work: Call, device: str, seconds: float) -> dict[str, Any]:
     wait(device)
     first = time.perf_counter() - began
     took = first
-    for _ in range(3):
+    rounds = 3 if seconds else 1
+    for _ in range(rounds):
         began = time.perf_counter()
         work(next(number))
         wait(device)
@@ -91,7 +92,7 @@ def paced(work: Call, device: str, seconds: float) -> dict[str, Any]:
         if took > seconds:
             break
     alone, host = [], []
-    for _ in range(max(2, min(20, int(0.3 * seconds / took)))):
+    for _ in range(max(rounds - 1, 1, min(20, int(0.3 * seconds / took)))):
         began = time.perf_counter()
         work(next(number))
         host.append(time.perf_counter() - began)
@@ -99,7 +100,7 @@ def paced(work: Call, device: str, seconds: float) -> dict[str, Any]:
         alone.append(time.perf_counter() - began)
     count = max(1, min(100, int(0.2 * seconds / statistics.median(alone))))
     each = []
-    for _ in range(3):
+    for _ in range(rounds):
         began = time.perf_counter()
         for _ in range(count):
             work(next(number))
@@ -130,7 +131,7 @@ class Steps:
     def __init__(self, device: str, small: bool, sections: Sections, each: float) -> None:
         self.device, self.small, self.sections = device, small, sections
         self.gpu = device.startswith("cuda")
-        self.each = 0.01 if small else each
+        self.each = 0.0 if small else each
         self.named: list[str] = []
         """Plans that are measured alone; all when empty."""
         self.data = tiny_data() if small else noise_data(10, 512)
