@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Torch's compiler starts no processes of its own for what tests compile.
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+# Programs that tests start take one thread as well: others would wait in circles for theirs.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What they read is not broken to the width of whoever started them.
 os.environ.pop("COLUMNS", None)
 

@@ -1,4 +1,4 @@
-"""Programs in processes of their own, forked from one that has imported torch already."""
+"""Programs in processes of their own, forked from one that is warm; see ``warm.py``."""
 
 from __future__ import annotations
 
@@ -12,16 +12,29 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 
 #: The processes' parent: it is started with the first of them, and lives as long as the tests do.
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["pytest", "condensery.cli.condense", "condensery.cli.evaluate"])
+_FIRST = ["pytest", "condensery.cli.condense", "condensery.cli.evaluate", "tests.warm"]
+_SERVER.set_forkserver_preload(_FIRST)
+_ROOT = Path(__file__).parents[1]
+
+
+@cache
+def _start() -> None:
+    """Start the programs' parent, which finds this package wherever a test may be."""
+    paths = [str(_ROOT), os.environ.get("PYTHONPATH", "")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+        multiprocessing.forkserver.ensure_running()
 
 
 def end() -> None:
@@ -41,6 +54,7 @@ class Program:
     ) -> None:
         self._said = Path(tempfile.mkdtemp(prefix="program-"))
         environment = dict(os.environ if env is None else env)
+        _start()
         self._process = _SERVER.Process(
             target=_within, args=(self._said, environment, does, given), daemon=True
         )
@@ -146,9 +160,9 @@ def _python(words: list[str], taken: Connection, said: Connection) -> None:
 def imported() -> int:
     """Whether the command's packages brought what reads pictures and tables along; the exit code.
 
-    For a child: its parent imported the command, and nothing else.
+    For a child: its parent imported the command and read the recipes, and nothing else.
     """
-    assert "condensery.data" in sys.modules
+    assert "tests.warm" in sys.modules
     heavy = {"datasets", "sklearn", "PIL", "pyarrow"} & set(sys.modules)
     print(sorted(heavy))
     return len(heavy)
