@@ -74,12 +74,17 @@ def measured(name: str, options: argparse.Namespace, work: Path) -> dict[str, An
         "ipc": options.ipc,
         "minutes": options.minutes,
         "seed": options.seed,
-        "command": list(made),
+        "command": [_placed(word, place) for word in made],
         "seconds": round(seconds, 1),
         "plan": facts.get("plan"),
-        "recipe": (place / "run" / "recipe.yaml").read_text(encoding="utf-8"),
+        "recipe": _placed((place / "run" / "recipe.yaml").read_text(encoding="utf-8"), place),
         "results": [{key: row.get(key) for key in kept} for row in rows],
     }
+
+
+def _placed(text: str, place: Path) -> str:
+    """Without the folders of the machine that it was measured on."""
+    return text.replace(str(place / "cache"), "CACHE").replace(str(place), "PLACE")
 
 
 def _condensery(arguments: tuple[str, ...], where: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""The ladder of recipe ``best``: commands, records, and going on where it stopped."""
+"""The ladder of recipe ``best``: commands, records, resuming, and its drawing over minutes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ from condensery.condensation.configure import configure
 from condensery.data import load
 
 
-@pytest.fixture
-def ladder(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "best" / "ladder.py"
-    spec = importlib.util.spec_from_file_location("ladder", path)
+def _script(name: str) -> ModuleType:
+    path = Path(__file__).parents[2] / "benchmarks" / "best" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def ladder() -> ModuleType:
+    return _script("ladder")
 
 
 def test_rungs_are_measured_once(
@@ -40,7 +44,8 @@ def test_rungs_are_measured_once(
         run = Path(named["--out"])
         run.mkdir(parents=True)
         (run / "run.json").write_text("{}", encoding="utf-8")
-        (run / "recipe.yaml").write_text("recipe: x\n", encoding="utf-8")
+        text = f"recipe: x\npath: {where['CONDENSERY_CACHE']}/pools\n"
+        (run / "recipe.yaml").write_text(text, encoding="utf-8")
 
     monkeypatch.setattr(ladder, "_condensery", command)
     out = tmp_path / "ladder.jsonl"
@@ -49,11 +54,36 @@ def test_rungs_are_measured_once(
     records = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert [record["name"] for record in records] == ["random", "dm"]
     assert records[0]["results"][0]["accuracies"] == [40.0]
+    assert "path: CACHE/pools" in records[0]["recipe"]
+    assert "PLACE/run" in records[1]["command"]
     assert [("--minutes" in one) for one in called] == [False, False, True, False]
     ladder.main(few)
     assert len(called) == 4, "nothing is measured again"
     ladder.main([*few, "--seed", "1"])
     assert len(called) == 8, "another seed is another rung"
+
+
+def test_accuracy_is_drawn_over_minutes(tmp_path: Path) -> None:
+    script = _script("over_minutes")
+    told = [("random", 10.0, 30.0), ("best", 1.0, 50.0), ("best", 10.0, 58.0), ("best", 10.0, 60.0)]
+    file = tmp_path / "ladder.jsonl"
+    rows = [
+        {
+            "name": name,
+            "minutes": minutes,
+            "results": [{"net": "convnet3", "mean": mean, "std": 1.0}, {"net": "mlp", "mean": 0.0}],
+        }
+        for name, minutes, mean in told
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    level, curve = script.lines(script.measured([file], ["random", "best"], "convnet3"))
+    assert (level.x, level.y) == ((1.0, 10.0), (30.0, 30.0)), "it takes no minutes"
+    assert (curve.x, curve.y, curve.spread) == ((1.0, 10.0), (50.0, 60.0), (1.0, 1.0))
+    out = tmp_path / "minutes.png"
+    script.main([str(file), "--names", "random", "best", "--out", str(out)])
+    assert out.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SystemExit, match="no result of dm through convnet3"):
+        script.main([str(file), "--names", "dm", "--out", str(out)])
 
 
 def test_every_rung_can_be_configured(ladder: ModuleType) -> None:
