@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from condensery.config.budget import TimeBudget, time_budget
 from condensery.config.recipes import read_config, read_recipe
 from condensery.config.schema import RunConfig
 from condensery.data import Data, load
+from condensery.methods.formation.multi import MultiFormation
 from condensery.methods.pools import in_time as pools
 from condensery.methods.pools.store import Pool
 from condensery.runtime.plan import Plan, exact_plan
@@ -96,6 +98,46 @@ def test_without_time_for_a_pool_networks_are_fresh(tiny_data: Data) -> None:
     assert found["objective.classification"] == 0.0
 
 
+def test_networks_that_know_nearly_all_tell_no_class(
+    tiny_data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = Pool.read(Path(chosen(tiny_data, 40)["supply.path"]))
+    ends = {0.1: 50.0, 0.5: 96.0}
+    told = tuple(
+        dataclasses.replace(one, accuracy=ends.get(one.epoch, 98.0)) for one in pool.snapshots
+    )
+    monkeypatch.setattr(
+        in_time, "pool_in_time", lambda *_, **__: dataclasses.replace(pool, snapshots=told)
+    )
+    for known, off in ((95.0, True), (96.0, False), (97.0, False)):
+        found = chosen(tiny_data, 40, budget=TimeBudget(pool=0.2, batch=2, known=known))
+        assert (found.get("objective.classification") == 0.0) == off, "by the last of them"
+        assert found["supply.kind"] == "pool", "their features are matched"
+
+
+@pytest.mark.parametrize(("detail", "factor"), [(0.9, None), (0.8, 2), (0.55, 1), (0.0, None)])
+def test_tiles_keep_enough_of_images(
+    detail: float, factor: int | None, tiny_data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares = {0.9: (1.0, 0.95, 0.9), 0.8: (1.0, 0.8, 0.79), 0.55: (0.5, 0.4, 0.3)}
+    told = shares.get(detail, (0.0, 0.0, 0.0))
+    monkeypatch.setattr(MultiFormation, "kept", lambda self, _: told[self.factor - 1])
+    budget = TimeBudget(pool=0.2, batch=2, detail=detail)
+    base = {**read_recipe("best"), "cases": []}
+    found = fitted(
+        tiny_data,
+        budget,
+        40,
+        SMALL,
+        lambda fields: resolved(tiny_data, base, fields),
+        Where(plan=exact_plan("cpu", 1)),
+    )
+    assert found.get("formation.factor") == factor
+    assert "formation.factor" not in chosen(tiny_data, 40, {"formation.factor": 2}, budget), (
+        "the user's own"
+    )
+
+
 def test_it_measures_once_where_the_guess_gives_the_plan(
     tiny_data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,9 +203,12 @@ def test_a_recipe_says_what_it_does_with_time() -> None:
     assert time_budget({"recipe": "x", "budget": {"pool": 0.5}}) == TimeBudget(pool=0.5)
     over = {"budget": {"pool": 0.5, "width": 8}, "over": {"budget": {"pool": 0.1}}}
     assert time_budget(over) == TimeBudget(pool=0.1, width=8)
-    for name, kind in (("pool", "share"), ("early", "share"), ("average", "decay")):
+    shares = ("pool", "share"), ("early", "share"), ("average", "decay"), ("detail", "share")
+    for name, kind in shares:
         with pytest.raises(UsageError, match=rf"budget\.{name} is a {kind}"):
             time_budget({"budget": {name: 1.0}})
+    with pytest.raises(UsageError, match=r"budget\.known is a percentage .* got 101"):
+        time_budget({"budget": {"known": 101}})
     with pytest.raises(UsageError, match=r"did you mean.*budget\.pool"):
         time_budget({"budget": {"pol": 0.1}})
 

@@ -160,6 +160,27 @@ def test_a_fitted_start_decodes_nearer_to_the_images(along: Any, tiny_data: Data
     assert 0 < missed["fitted"] < 0.95 * min(missed["area"], missed["nearest"])
 
 
+@pytest.mark.parametrize("space", ["unit", "normalised"])
+@pytest.mark.parametrize("chroma", ["full", "half"])
+def test_what_tiles_keep_of_images(space: Any, chroma: Any) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (1, 12, 12, 3), dtype=np.uint8)
+    train = load((image.repeat(20, 0), np.arange(20) % 2)).train  # whichever are looked at
+    chosen = MultiFormation(factor=2, space=space, chroma=chroma)
+    one = train.normalised(torch.tensor([0]))[0].double()
+    lost = interpolate(adaptive_avg_pool2d(one, 6)[None], 12, mode="bilinear")[0] - one
+    if chroma == "full":
+        spread = one - one.mean((1, 2), keepdim=True)
+        expected = 1 - float(lost.square().sum() / spread.square().sum())
+        assert chosen.kept(train) == pytest.approx(expected, abs=1e-5)
+    whole = dataclasses.replace(chosen, factor=1).kept(train)
+    assert whole == pytest.approx(1.0, abs=1e-6) if chroma == "full" else whole < 1
+    fitted = dataclasses.replace(chosen, shrink="fitted").kept(train)
+    assert chosen.kept(train) < fitted < whole
+    bounded = MultiFormation(factor=2, space=space, mode="bounded", bound=1).kept(train)
+    assert chroma == "half" or bounded == chosen.kept(train), "tiles count, however many there are"
+
+
 def formation(**settings: Any) -> MultiFormation:
     return MultiFormation(space="unit", **settings).for_data((0.4, 0.5), (0.2, 0.25))
 

@@ -49,8 +49,9 @@ def fitted(
 ) -> dict[str, Any]:
     """Fields that fit a recipe to a time, to stand below what the user gave.
 
-    First a pool of networks is trained, or found in the cache; then a few steps are measured, and
-    as many iterations planned as fit, with the pixel rate falling to their end.
+    First tiles are chosen that keep enough of the images, and a pool of networks is trained, or
+    found in the cache; then a few steps are measured, and as many iterations planned as fit, with
+    the pixel rate falling to their end.
 
     Args:
         data: what is condensed; its test split is not used.
@@ -64,7 +65,8 @@ def fitted(
         UsageError: when the time is over before the first iteration.
     """
     began = monotonic()
-    out = _networks(data, budget, seconds, given, where)
+    out = _tiles(data, budget, given, resolve, where)
+    out |= _networks(data, budget, seconds, given, where)
     if "iterations" not in given:
         left = seconds - monotonic() + began
         out["iterations"] = _fitting(data, together(out, given), left, resolve, where)
@@ -86,6 +88,27 @@ def together(chosen: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
     if chosen.get("supply.kind") == "pool":
         out.pop("supply.net", None)
     return out
+
+
+def _tiles(
+    data: Data,
+    budget: TimeBudget,
+    given: Mapping[str, Any],
+    resolve: Callable[[Mapping[str, Any]], Resolved],
+    where: Where,
+) -> dict[str, Any]:
+    """Fewer tiles to an image than the recipe has, where they would keep too little of images."""
+    formation = resolve(given).choices.formation
+    most = getattr(formation, "factor", 1)
+    if not budget.detail or "formation.factor" in given or most == 1:
+        return {}
+    factor, kept = most, formation.kept(data.train)
+    while factor > 1 and kept < budget.detail:
+        where.say(f"tiles: {factor}×{factor} keep {kept:.0%} of the images' variance: too little")
+        factor -= 1
+        kept = dataclasses.replace(formation, factor=factor).kept(data.train)
+    where.say(f"tiles: {factor}×{factor} keep {kept:.0%} of the images' variance")
+    return {"formation.factor": factor} if factor < most else {}
 
 
 def _networks(
@@ -121,11 +144,16 @@ def _networks(
     if pool is None:
         # Networks that know nothing cannot tell classes.
         return {"supply.kind": "fresh", "supply.net": net, "objective.classification": 0.0}
-    return {
+    out = {
         "supply.kind": "pool",
         "supply.path": str(pool.path),
         "supply.ahead": budget.ahead,
     }
+    last = max(pool.snapshots, key=lambda one: one.epoch).accuracy
+    if last is not None and last > budget.known:
+        where.say(f"networks: they know {last:.1f} % of held-out images, too many to tell classes")
+        out["objective.classification"] = 0.0
+    return out
 
 
 def _fitting(

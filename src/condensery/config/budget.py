@@ -37,12 +37,21 @@ class TimeBudget:
     """Of the pool's weights, as ``condensery pool --average``."""
     early: float = 0.0
     """Share of the pool's training before which no weights are kept: such networks know little."""
+    known: float = 100.0
+    """Accuracy on held-out images, in percent, above which a pool's networks tell no class: they
+    know nearly all, and their class term only pushes pixels past it."""
+    detail: float = 0.0
+    """Share of the training images' variance that tiles keep: of ``formation.factor`` and those
+    below it, the first that keeps so much; 0: the recipe's own."""
 
     def __post_init__(self) -> None:
-        for name, kind in (("pool", "share"), ("early", "share"), ("average", "decay")):
+        kinds = {"pool": "share", "early": "share", "average": "decay", "detail": "share"}
+        for name, kind in kinds.items():
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise UsageError(f"budget.{name} is a {kind} from 0 to below 1, got {value:g}")
+        if not 0 <= self.known <= 100:
+            raise UsageError(f"budget.known is a percentage from 0 to 100, got {self.known:g}")
         if not 0 < self.least_epochs <= self.most_epochs:
             raise UsageError(
                 f"budget.least_epochs ({self.least_epochs:g}) must be positive and at most "
