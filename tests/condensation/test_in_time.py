@@ -138,6 +138,18 @@ def test_tiles_keep_enough_of_images(
     )
 
 
+@pytest.mark.parametrize("choice", ["formation.kind", "objective.kind"])
+def test_choices_without_tiles_or_a_class_term_are_fitted_too(choice: str, tiny_data: Data) -> None:
+    kind = {"formation.kind": "fsrcnn", "objective.kind": "class_gradients"}[choice]
+    given: dict[str, Any] = {choice: kind}
+    if choice == "formation.kind":
+        given["objective.classification"] = 0.0
+    found = chosen(tiny_data, 40, given, TimeBudget(pool=0.2, batch=2, known=0.0, detail=0.9))
+    assert found["supply.kind"] == "pool"
+    assert "objective.classification" not in found, "the user's own, or none"
+    assert choice == "objective.kind" or "formation.factor" not in found
+
+
 def test_it_measures_once_where_the_guess_gives_the_plan(
     tiny_data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,8 @@ from .dry_run import dry_run
 #: Of the time that is left, what steps are planned for. The rate has almost fallen where a run that
 #: turns out slower is cut off, so little room is needed.
 _ROOM = 0.95
+#: What the class term of an objective counts.
+_CLASSES = "objective.classification"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +67,10 @@ def fitted(
         UsageError: when the time is over before the first iteration.
     """
     began = monotonic()
-    out = _tiles(data, budget, given, resolve, where)
-    out |= _networks(data, budget, seconds, given, where)
+    choices = resolve(given).choices
+    out = {} if "formation.factor" in given else _tiles(data, budget, choices.formation, where)
+    tells = hasattr(choices.objective, "classification") and _CLASSES not in given
+    out |= _networks(data, budget, seconds, given, tells, where)
     if "iterations" not in given:
         left = seconds - monotonic() + began
         out["iterations"] = _fitting(data, together(out, given), left, resolve, where)
@@ -90,31 +94,31 @@ def together(chosen: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
     return out
 
 
-def _tiles(
-    data: Data,
-    budget: TimeBudget,
-    given: Mapping[str, Any],
-    resolve: Callable[[Mapping[str, Any]], Resolved],
-    where: Where,
-) -> dict[str, Any]:
+def _tiles(data: Data, budget: TimeBudget, formation: Any, where: Where) -> dict[str, Any]:
     """Fewer tiles to an image than the recipe has, where they would keep too little of images."""
-    formation = resolve(given).choices.formation
-    most = getattr(formation, "factor", 1)
-    if not budget.detail or "formation.factor" in given or most == 1:
+    if not budget.detail or not hasattr(formation, "kept"):
         return {}
-    factor, kept = most, formation.kept(data.train)
-    while factor > 1 and kept < budget.detail:
-        where.say(f"tiles: {factor}×{factor} keep {kept:.0%} of the images' variance: too little")
-        factor -= 1
+    for factor in range(formation.factor, 1, -1):
         kept = dataclasses.replace(formation, factor=factor).kept(data.train)
-    where.say(f"tiles: {factor}×{factor} keep {kept:.0%} of the images' variance")
-    return {"formation.factor": factor} if factor < most else {}
+        where.say(f"tiles: a factor of {factor} keeps {kept:.1%} of the images' variance")
+        if kept >= budget.detail:
+            return {"formation.factor": factor} if factor < formation.factor else {}
+    return {"formation.factor": 1} if formation.factor > 1 else {}
 
 
 def _networks(
-    data: Data, budget: TimeBudget, seconds: float, given: Mapping[str, Any], where: Where
+    data: Data,
+    budget: TimeBudget,
+    seconds: float,
+    given: Mapping[str, Any],
+    tells: bool,
+    where: Where,
 ) -> dict[str, Any]:
-    """The supply: a pool where there is time for one, and fresh networks otherwise."""
+    """The supply: a pool where there is time for one, and fresh networks otherwise.
+
+    ``tells`` is whether there is a class term, which networks may be no good for.
+    """
+    untold = {_CLASSES: 0.0} if tells else {}
     if any(name.startswith("supply.") and name != "supply.net" for name in given):
         return {}  # the user's own
     net = given.get("supply.net") or _narrowed(data.net, budget.width, where)
@@ -143,16 +147,16 @@ def _networks(
         )
     if pool is None:
         # Networks that know nothing cannot tell classes.
-        return {"supply.kind": "fresh", "supply.net": net, "objective.classification": 0.0}
+        return {"supply.kind": "fresh", "supply.net": net, **untold}
     out = {
         "supply.kind": "pool",
         "supply.path": str(pool.path),
         "supply.ahead": budget.ahead,
     }
     last = max(pool.snapshots, key=lambda one: one.epoch).accuracy
-    if last is not None and last > budget.known:
-        where.say(f"networks: they know {last:.1f} % of held-out images, too many to tell classes")
-        out["objective.classification"] = 0.0
+    if untold and last is not None and last > budget.known:
+        where.say(f"networks: {last:.1f} % of held-out images are right; no class term is needed")
+        out |= untold
     return out
 
 

@@ -38,11 +38,11 @@ class TimeBudget:
     early: float = 0.0
     """Share of the pool's training before which no weights are kept: such networks know little."""
     known: float = 100.0
-    """Accuracy on held-out images, in percent, above which a pool's networks tell no class: they
-    know nearly all, and their class term only pushes pixels past it."""
+    """Accuracy of the pool on held-out images, in percent, above which the class term is left out:
+    through networks that know nearly every image it makes sets worse."""
     detail: float = 0.0
-    """Share of the training images' variance that tiles keep: of ``formation.factor`` and those
-    below it, the first that keeps so much; 0: the recipe's own."""
+    """Share of the training images' variance that tiles must keep: the largest factor that does,
+    up to the recipe's ``formation.factor``, is taken; 0: the recipe's own."""
 
     def __post_init__(self) -> None:
         kinds = {"pool": "share", "early": "share", "average": "decay", "detail": "share"}
