@@ -50,14 +50,14 @@ def _recipes() -> list[str]:
         "",
         "The cost counts passes of single images through the network over the whole schedule, as a "
         "multiple of `dm`'s, at ten images per class of CIFAR-10. It is computed from the "
-        "settings. Settings are those of that case, too; others come with other data and budgets: "
-        "`recipe.yaml` in the run folder says them. What the settings mean is on the page of "
-        "[methods](../methods.md).",
+        "settings; `best` takes the minutes it is given. Settings are those of that case, too; "
+        "others come with other data and budgets: `recipe.yaml` in the run folder says them. What "
+        "the settings mean is on the page of [methods](../methods.md).",
         "",
         *_table(
             ["recipe", "cost", "good for"],
             [
-                [f"[`{r['name']}`](#{_anchor(r['name'])})", _number(r["cost"]), r["good_for"]]
+                [f"[`{r['name']}`](#{_anchor(r['name'])})", _cost(r["cost"]), r["good_for"]]
                 for r in found
             ],
         ),
@@ -177,6 +177,10 @@ def _plain(value: Any) -> str:
 
 def _number(value: float) -> str:
     return f"{value:,}".replace(",", " ") if isinstance(value, int) else f"{value:g}"
+
+
+def _cost(value: float | None) -> str:
+    return "`--minutes`" if value is None else _number(value)
 
 
 def _anchor(name: str) -> str:

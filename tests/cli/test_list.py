@@ -63,6 +63,16 @@ def test_a_recipe_costs_what_its_passes_come_to(capsys: pytest.CaptureFixture[st
     assert "ICLR 2021" in capsys.readouterr().out
 
 
+def test_a_recipe_that_fits_a_time_has_no_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its few iterations without ``--minutes`` say nothing of what it takes with them."""
+    costs = {one["name"]: one["cost"] for one in facts("recipes")}
+    assert [name for name, cost in costs.items() if cost is None] == ["best"]
+    assert main(["list", "recipes"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "best - Features" in out
+    assert "-: as much as --minutes allows" in out
+
+
 def test_a_recipe_on_top_of_another_has_its_own_card() -> None:
     told = [one["about"] for one in facts("recipes")]
     assert len(set(told)) == len(told)

@@ -13,6 +13,7 @@ from typing import Any
 
 from condensery import nets
 from condensery.condensation.configure import passes_of, resolved_for
+from condensery.config.budget import time_budget
 from condensery.config.recipes import CHOICES, read_recipe, recipe_names
 from condensery.config.resolve import Resolved
 from condensery.selection import SELECTIONS
@@ -53,15 +54,17 @@ def recipe(name: str) -> Facts:
 
     The cost counts passes of single images through the network over the whole schedule, at ten
     images per class of CIFAR-10. It is computed and not measured: no two machines agree on more.
+    A recipe that fits itself to a time has no schedule of its own, and so no cost.
     """
     card, found = read_recipe(name), _resolved(name).config
+    cost = None if time_budget(card) else float(f"{_passes(name) / _passes('dm'):.2g}")
     settings = {choice: dataclasses.asdict(getattr(found, choice)) for choice in CHOICES}
     return {
         "name": name,
         "about": card["about"],
         "paper": card["paper"],
         "good_for": card["good_for"],
-        "cost": float(f"{_passes(name) / _passes('dm'):.2g}"),
+        "cost": cost,
         "iterations": found.iterations,
         "real_batch": found.real_batch,
         **{choice: {"kind": each["kind"], **each["settings"]} for choice, each in settings.items()},

@@ -20,7 +20,8 @@ _BESIDE: dict[str, dict[str, str]] = {
 }
 _LAST = {
     "recipes": "cost: passes through the network over the whole schedule, as a multiple of dm's "
-    "(CIFAR-10, 10 images per class). Details: condensery list recipes NAME",
+    "(CIFAR-10, 10 images per class); -: as much as --minutes allows. Details: condensery list "
+    "recipes NAME",
     "networks": "parameters: on 3×32×32 images and 10 classes. Any torch.nn.Module class goes by "
     "its import path. Details: condensery list networks NAME",
     "protocols": "A constant is changed by name: --protocol dsa+epochs=100. Details: condensery "
