@@ -24,7 +24,7 @@ from condensery.runtime.provenance import commit, machine, versions
 #: Name → arguments of the command, without data, budget and minutes. From ``dm_mf`` on, each rung
 #: has what the one before has, and one thing more, up to ``best``; those after it change one thing.
 _TILES = ("--formation.factor", "3")
-_SMALL = ("--real-batch", "64", "--synthetic_batch", "30", "--optimizer.rate", "10")
+_SMALL = ("--real-batch", "64", "--synthetic-batch", "30", "--optimizer.rate", "10")
 _NARROW = ("--supply.net", "convnet3:width=64")
 _NO_POOL = ("--supply.kind", "fresh", "--objective.classification", "0")
 _ADAM = ("--optimizer.algorithm", "adam", "--optimizer.rate", "0.1")

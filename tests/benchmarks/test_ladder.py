@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+from condensery.cli.main import main
 from condensery.condensation.configure import configure
 from condensery.data import load
 
@@ -98,6 +99,16 @@ def test_every_rung_can_be_configured(ladder: ModuleType) -> None:
             }
             numbers = {k: _plain(v) for k, v in fields.items()}
             assert configure(data, named["--recipe"], numbers).recipe == named["--recipe"]
+
+
+def test_the_command_knows_every_flag_of_every_rung(
+    ladder: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, words in ladder.RUNGS.items():
+        about = ("--data", "nowhere", "--ipc", "10", "--out", str(tmp_path / "run"))
+        assert main([*words, *about]) != 0
+        error = capsys.readouterr().err
+        assert "nowhere" in error, f"{name}: {error}"
 
 
 def _plain(value: str) -> float | int | str:
