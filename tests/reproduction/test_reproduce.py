@@ -489,7 +489,11 @@ def test_a_row_from_end_to_end(small: list[str], capsys: pytest.CaptureFixture[s
     assert (made["n"], made["protocol"], made["scale"]) == (1, "dc+epochs=2", 0.002)
     assert (made["iterations"], made["experiment"]["data"]) == (2, "small.npz")
     assert made["verdict"] in ("above", "below", "within 1 std")
-    assert made["verdict_text"].endswith(f"({departures})")
+    (folder,) = Path("runs/reproduce/sets").glob("*-dc-ipc1-scale=0.002/0")
+    # A processor with bf16 units condenses with them, and the verdict says so.
+    narrow = narrow_types(json.loads((folder / "run.json").read_text())["plan"])
+    types = [f"condensed with {kind}" for kind in narrow]
+    assert made["verdict_text"].endswith(f"({', '.join([departures, *types])})")
     assert made["accuracies"] == [a for one in made["sets"] for a in one]
     data = load("small.npz")
     assert made["contents"] == contents(data)
@@ -500,7 +504,6 @@ def test_a_row_from_end_to_end(small: list[str], capsys: pytest.CaptureFixture[s
     config = json.loads(json.dumps(made["condensing"]))
     assert config["seconds"] >= 0
     # It is what the other commands give: the set, and its accuracy.
-    (folder,) = Path("runs/reproduce/sets").glob("*-dc-ipc1-scale=0.002/0")
     plain = ["condense", "--recipe", "dc", *small, "--ipc", "1", "--iterations", "2"]
     assert main([*plain, "--threads", "1", "--out", "plain", "--quiet"]) == 0
     sets = [(place / "condensed.safetensors").read_bytes() for place in (folder, Path("plain"))]
