@@ -13,7 +13,7 @@ from condensery import UsageError
 from condensery.cli import in_minutes
 from condensery.cli.main import main
 from condensery.condensation import in_time
-from condensery.condensation.configure import resolved
+from condensery.condensation.configure import facts_of, resolved
 from condensery.condensation.dry_run import DryRun
 from condensery.condensation.in_time import Where, fitted
 from condensery.config.budget import TimeBudget, time_budget
@@ -98,21 +98,103 @@ def test_without_time_for_a_pool_networks_are_fresh(tiny_data: Data) -> None:
     assert found["objective.classification"] == 0.0
 
 
-def test_networks_that_know_nearly_all_tell_no_class(
-    tiny_data: Data, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pool = Pool.read(Path(chosen(tiny_data, 40)["supply.path"]))
+def knowing(data: Data, monkeypatch: pytest.MonkeyPatch) -> Pool:
+    """A pool whose last snapshot knows 96 %, and earlier ones more, which is found from now on."""
+    pool = Pool.read(Path(chosen(data, 40)["supply.path"]))
     ends = {0.1: 50.0, 0.5: 96.0}
     told = tuple(
         dataclasses.replace(one, accuracy=ends.get(one.epoch, 98.0)) for one in pool.snapshots
     )
-    monkeypatch.setattr(
-        in_time, "pool_in_time", lambda *_, **__: dataclasses.replace(pool, snapshots=told)
-    )
+    found = dataclasses.replace(pool, snapshots=told)
+    monkeypatch.setattr(in_time, "pool_in_time", lambda *_, **__: found)
+    return found
+
+
+def test_networks_that_know_nearly_all_tell_no_class(
+    tiny_data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knowing(tiny_data, monkeypatch)
     for known, off in ((95.0, True), (96.0, False), (97.0, False)):
         found = chosen(tiny_data, 40, budget=TimeBudget(pool=0.2, batch=2, known=known))
         assert (found.get("objective.classification") == 0.0) == off, "by the last of them"
         assert found["supply.kind"] == "pool", "their features are matched"
+
+
+EASY = {
+    "objective.classification": 0.0,
+    "supply.kind": "fresh",
+    "augmentation.kind": "siamese_op",
+    "real_batch": 9,
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "differs"),
+    [
+        ({}, {}),
+        ({"objective.classification": 1.0}, {"objective.classification": 1.0}),
+        ({"augmentation.strategy": "crop"}, {"augmentation.kind": None}),
+        ({"objective.kind": "class_gradients"}, {"objective.classification": None}),
+    ],
+    ids=str,
+)
+def test_easy_data_get_the_fields_of_the_recipe(
+    given: dict[str, Any],
+    differs: dict[str, Any],
+    tiny_data: Data,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    knowing(tiny_data, monkeypatch)
+    budget = TimeBudget(pool=0.2, batch=2, known=95.0, easy=EASY)
+    typed = {"ipc": 1, "supply.net": NET, **given}
+    base = read_recipe("best")
+    said: list[str] = []
+    where = Where(plan=exact_plan("cpu", 1), say=said.append)
+    found = fitted(tiny_data, budget, 40, typed, lambda f: resolved(tiny_data, base, f), where)
+    assert "supply.path" not in found, "networks are fresh"
+    assert found["supply.net"] == NET
+    assert any("96.0 % of held-out images are right" in line for line in said)
+    both = {**found, **given}
+    assert {name: both.get(name) for name in EASY} == {**EASY, **differs}
+
+
+def test_a_short_training_tells_easy_data(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = TimeBudget(pool=0.2, batch=2, known=95.0, easy={"supply.kind": "fresh"})
+    for module in (pools, in_time):
+        monkeypatch.setattr(module, "accuracy_of", lambda _: 95.0)
+    found = chosen(tiny_data, 100.0, budget=fresh)
+    assert Path(found["supply.path"]).name == "epochs-1.5", "20 s, less the room, are 1.7 epochs"
+    folder = Path(found["supply.path"]).parent
+    assert (folder / "epochs-0.1" / "pool.json").exists(), "what the short training told"
+    shutil.rmtree(folder)
+
+    for module in (pools, in_time):
+        monkeypatch.setattr(module, "accuracy_of", lambda _: 95.1)
+    assert chosen(tiny_data, 100.0, budget=fresh)["supply.kind"] == "fresh"
+    assert [one.name for one in folder.iterdir()] == ["epochs-0.1"], "nothing was trained further"
+    monkeypatch.setattr(pools, "train_pool", lambda *_, **__: pytest.fail("trained again"))
+    assert chosen(tiny_data, 100.0, budget=fresh)["supply.kind"] == "fresh"
+
+
+def test_a_pool_that_is_used_anyway_is_trained_at_once(tiny_data: Data) -> None:
+    found = chosen(tiny_data, 100.0, budget=TimeBudget(pool=0.2, batch=2, known=0.0))
+    names = [one.name for one in Path(found["supply.path"]).parent.iterdir()]
+    assert names == ["epochs-1.5"]
+
+
+def test_cases_may_set_what_is_done_with_time(tiny_data: Data) -> None:
+    recipe = read_recipe("best")
+    assert "augmentation.kind" in recipe["budget"]["easy"]
+    spectrograms = facts_of(tiny_data, 1) | {"audio": True}
+    told = time_budget(recipe, spectrograms)
+    assert told is not None
+    assert told.easy == {"objective.classification": 0.0}
+    own = {**recipe, "over": {"cases": [{"when": {"ipc": 1}, "set": {"budget.pool": 0.1}}]}}
+    for ipc, pool in ((1, 0.1), (2, 0.4)):
+        found = time_budget(own, facts_of(tiny_data, ipc))
+        assert found is not None
+        assert found.pool == pool
+        assert resolved(tiny_data, own, {"ipc": ipc}).config.ipc == ipc, "no field of a run"
 
 
 @pytest.mark.parametrize(("detail", "factor"), [(0.9, None), (0.8, 2), (0.55, 1), (0.0, None)])

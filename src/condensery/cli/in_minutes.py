@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from condensery.condensation.configure import facts_of
 from condensery.condensation.in_time import Where, fitted
 from condensery.condensation.rate_trials import wants_trials
 from condensery.config.budget import time_budget
@@ -81,7 +82,8 @@ def in_minutes(asked: Asked, typed: Mapping[str, Any], seconds: float) -> dict[s
     options, say = asked.options, asked.say
     if not plans(options, asked.base):
         return {}
-    budget = time_budget(asked.base)
+    facts = facts_of(asked.data, asked.resolve(typed).config.ipc)
+    budget = time_budget(asked.base, facts)
     assert budget is not None
     if not asked.ranks.alone:
         raise UsageError(

@@ -166,8 +166,7 @@ def resolved_for(
     typed = dict(flattened(overrides or {}))
     allowed = None if file is None or trust_imports else AllowedImports(file, typed)
     base = read_recipe(recipe) if isinstance(recipe, str) else on_top(recipe)
-    over = {name: value for name, value in base.pop(OVER, {}).items() if name != SECTION}
-    base.pop(SECTION, None)  # what is fitted to a time has become fields by now
+    over = base.pop(OVER, {})
     plain = {name: value for name, value in over.items() if name != "cases"}
     given = {**dict(flattened(plain)), **dict(flattened(overrides or {}))}
     ipc = given.get("ipc", base.get("ipc", RunConfig.ipc))
@@ -178,11 +177,12 @@ def resolved_for(
     net = given.get("supply.net", supply.get("net") if isinstance(supply, Mapping) else None)
     facts = facts_for(ipc, net if isinstance(net, str) and net != "default" else None)
     # Cases of what stands on top come before what is typed.
-    given = {**dict(flattened(with_cases(over, facts))), **dict(flattened(overrides or {}))}
+    # What is fitted to a time has become fields by now.
+    over, cased = _untimed(with_cases(over, facts)), _untimed(with_cases(base, facts))
+    given = {**dict(flattened(over)), **dict(flattened(overrides or {}))}
     given = {"ipc": ipc, **{name: v for name, v in given.items() if name != "ipc"}}
     if "optimizer.rate" in given:  # meant as it is typed
         given = {"optimizer.rate_for_ipc": None, "optimizer.rate_for_size": None, **given}
-    cased = with_cases(base, facts)
     raw = merge(cased, [("data", spec), *given.items()])
     schedule = cased.get("iterations")
     found = resolve(raw, facts, allowed)
@@ -191,6 +191,10 @@ def resolved_for(
     steps = found.choices.supply.effort(1)[0]
     config = dataclasses.replace(found.config, window=window_of(schedule, steps))
     return dataclasses.replace(found, config=config)
+
+
+def _untimed(recipe: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in recipe.items() if name != SECTION}
 
 
 def check_start(data: Data, found: Resolved) -> None:

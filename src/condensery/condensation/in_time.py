@@ -10,11 +10,12 @@ from time import monotonic
 from typing import Any
 
 from condensery.config.budget import TimeBudget
-from condensery.config.build import make
+from condensery.config.build import Choices, make
 from condensery.config.resolve import Resolved
 from condensery.data import Data
 from condensery.errors import UsageError
-from condensery.methods.pools.in_time import Wanted, pool_in_time
+from condensery.methods.pools.in_time import Wanted, accuracy_of, pool_in_time
+from condensery.methods.pools.store import Pool
 from condensery.runtime.plan import Plan, default_device
 from condensery.utils.text import time_text
 
@@ -24,8 +25,6 @@ from .dry_run import dry_run
 #: Of the time that is left, what steps are planned for. The rate has almost fallen where a run that
 #: turns out slower is cut off, so little room is needed.
 _ROOM = 0.95
-#: What the class term of an objective counts.
-_CLASSES = "objective.classification"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +68,7 @@ def fitted(
     began = monotonic()
     choices = resolve(given).choices
     out = {} if "formation.factor" in given else _tiles(data, budget, choices.formation, where)
-    tells = hasattr(choices.objective, "classification") and _CLASSES not in given
-    out |= _networks(data, budget, seconds, given, tells, where)
+    out |= _networks(data, budget, seconds, given, choices, where)
     if "iterations" not in given:
         left = seconds - monotonic() + began
         out["iterations"] = _fitting(data, together(out, given), left, resolve, where)
@@ -111,52 +109,80 @@ def _networks(
     budget: TimeBudget,
     seconds: float,
     given: Mapping[str, Any],
-    tells: bool,
+    choices: Choices,
     where: Where,
 ) -> dict[str, Any]:
     """The supply: a pool where there is time for one, and fresh networks otherwise.
 
-    ``tells`` is whether there is a class term, which networks may be no good for.
+    Networks that know nothing cannot tell classes, so fresh ones come without the class term.
     """
-    untold = {_CLASSES: 0.0} if tells else {}
     if any(name.startswith("supply.") and name != "supply.net" for name in given):
         return {}  # the user's own
     net = given.get("supply.net") or _narrowed(data.net, budget.width, where)
-    pool = None
-    if budget.pool:
-        wanted = Wanted(
-            net=net,
-            rate=budget.rate,
-            batch=budget.batch,
-            schedule=budget.schedule,
-            average=budget.average,
-            early=budget.early,
-            least_epochs=budget.least_epochs,
-            most_epochs=budget.most_epochs,
-            seed=given.get("seed", 0),
-        )
-        pool = pool_in_time(
-            data,
-            wanted,
-            budget.pool * seconds,
-            plan=where.plan,
-            device=where.device,
-            threads=where.threads,
-            quiet=where.quiet,
-            say=where.say,
-        )
+    pool = _pool(data, budget, seconds, net, given.get("seed", 0), where)
+    fresh = {"supply.kind": "fresh", "supply.net": net}
     if pool is None:
-        # Networks that know nothing cannot tell classes.
-        return {"supply.kind": "fresh", "supply.net": net, **untold}
-    out = {
-        "supply.kind": "pool",
-        "supply.path": str(pool.path),
-        "supply.ahead": budget.ahead,
-    }
-    last = max(pool.snapshots, key=lambda one: one.epoch).accuracy
-    if untold and last is not None and last > budget.known:
-        where.say(f"networks: {last:.1f} % of held-out images are right; no class term is needed")
-        out |= untold
+        return fresh | _suiting({"objective.classification": 0.0}, given, choices)
+    out = {"supply.kind": "pool", "supply.path": str(pool.path), "supply.ahead": budget.ahead}
+    known = accuracy_of(pool)
+    if known <= budget.known:
+        return out
+    where.say(f"networks: {known:.1f} % of held-out images are right, so the data are easy")
+    easy = _suiting(budget.easy, given, choices)
+    if easy.get("supply.kind", "pool") == "pool":
+        return out | easy
+    return {"supply.net": net} | easy
+
+
+def _pool(
+    data: Data, budget: TimeBudget, seconds: float, net: str, seed: int, where: Where
+) -> Pool | None:
+    """The pool of the budget, or the short one that was trained for easy data."""
+    if not budget.pool:
+        return None
+    unneeded = budget.easy.get("supply.kind", "pool") != "pool"
+    wanted = Wanted(
+        net=net,
+        rate=budget.rate,
+        batch=budget.batch,
+        schedule=budget.schedule,
+        average=budget.average,
+        early=budget.early,
+        least_epochs=budget.least_epochs,
+        most_epochs=budget.most_epochs,
+        enough=budget.known if unneeded else 100.0,
+        seed=seed,
+    )
+    return pool_in_time(
+        data,
+        wanted,
+        budget.pool * seconds,
+        plan=where.plan,
+        device=where.device,
+        threads=where.threads,
+        quiet=where.quiet,
+        say=where.say,
+    )
+
+
+def _suiting(
+    fields: Mapping[str, Any], given: Mapping[str, Any], choices: Choices
+) -> dict[str, Any]:
+    """Those fields that the choices have; a choice of which the user gave something keeps its kind.
+
+    The network of a supply is not of its kind.
+    """
+    typed = {name.partition(".")[0] for name in given if name != "supply.net"}
+    out = {}
+    for name, value in fields.items():
+        section, _, setting = name.partition(".")
+        if setting == "kind":
+            suits = section not in typed
+        else:
+            choice = getattr(choices, section, None)
+            suits = choice is None or hasattr(choice, setting)
+        if suits and name not in given:
+            out[name] = value
     return out
 
 

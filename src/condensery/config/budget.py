@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from condensery.errors import UsageError
 
 from .build import make
+from .recipes import OVER, with_cases
 
 SECTION = "budget"
 
@@ -38,8 +39,11 @@ class TimeBudget:
     early: float = 0.0
     """Share of the pool's training before which no weights are kept: such networks know little."""
     known: float = 100.0
-    """Accuracy of the pool on held-out images, in percent, above which the class term is left out:
-    through networks that know nearly every image it makes sets worse."""
+    """Accuracy of the pool on held-out images, in percent, above which the data are easy: networks
+    that know nearly every image have little to tell."""
+    easy: dict[str, Any] = field(default_factory=lambda: {"objective.classification": 0.0})
+    """Fields, dotted, that easy data get. With another supply than the pool, a network trained for
+    a tenth of the pool's time tells whether they are easy, and the pool is not trained then."""
     detail: float = 0.0
     """Share of the training images' variance that tiles must keep: the largest factor that does,
     up to the recipe's ``formation.factor``, is taken; 0: the recipe's own."""
@@ -59,15 +63,21 @@ class TimeBudget:
             )
 
 
-def time_budget(recipe: Mapping[str, Any]) -> TimeBudget | None:
+def time_budget(
+    recipe: Mapping[str, Any], facts: Mapping[str, Any] | None = None
+) -> TimeBudget | None:
     """What a recipe, or what stands on top of one, says of time; None where it says nothing.
+
+    Args:
+        recipe: its content.
+        facts: what its cases may ask for; they are left alone by default.
 
     Raises:
         UsageError: for a field or value that is invalid.
     """
     found: dict[str, Any] = {}
-    for part in (recipe, recipe.get("over", {})):
-        held = part.get(SECTION) or {}
+    for part in (recipe, recipe.get(OVER, {})):
+        held = (part if facts is None else with_cases(part, facts)).get(SECTION) or {}
         if not isinstance(held, Mapping):
             raise UsageError(f"budget must be a mapping of fields, got {held!r}")
         found.update(held)

@@ -34,6 +34,8 @@ _STEPS = 5
 _HELD_OUT = 1000
 #: Images a second that a network may be trained on: whether compiling pays is guessed by it.
 _LIKELY = 500
+#: The share of the epochs after which it is asked whether images are known already, and the fewest.
+_FIRST, _FIRST_EPOCHS = 0.1, 0.1
 #: What accuracies, files and a slower machine may take beside the steps.
 _ROOM = 0.85
 
@@ -58,6 +60,8 @@ class Wanted:
     """Fewer are no use."""
     most_epochs: float
     """More are not needed."""
+    enough: float
+    """Accuracy on held-out images, in percent, above which a short training tells enough."""
     seed: int
     """Random seed."""
 
@@ -74,6 +78,9 @@ def pool_in_time(
     say: Callable[[str], None] = lambda text: None,
 ) -> Pool | None:
     """A pool of one network whose training takes about this long; None where that is too short.
+
+    Where a network trained for a tenth of that knows more than ``wanted.enough``, its pool is
+    given, and none is trained further.
 
     Pools are kept in the user's cache, by data, network and settings. One that was trained at
     least as far is taken as it is. Nothing here looks at the test split.
@@ -102,26 +109,50 @@ def pool_in_time(
     likely = min(wanted.most_epochs, seconds * _LIKELY / len(data.train))
     chosen = pool_plan(data, settings, max(1, math.ceil(likely)), plan, device, threads)
     kept = _longest(folder)
-    if kept is not None and _length(kept) >= wanted.most_epochs:
+    if kept is not None and (_length(kept) >= wanted.most_epochs or _enough(kept, wanted)):
         say(f"networks: the pool {kept.path} is long enough")
         return kept
     each = seconds_per_epoch(data, settings, chosen)
-    left = seconds - (monotonic() - began)
-    affordable = min(wanted.most_epochs, _ROOM * left / each)
-    marks = _marks(data, settings, affordable, wanted.early)
+
+    def affordable() -> float:
+        return min(wanted.most_epochs, _ROOM * (seconds - monotonic() + began) / each)
+
+    def trained(marks: list[float]) -> Pool:
+        last = f"{marks[-1]:g}"
+        say(f"networks: an epoch takes {time_text(each)}, so a pool is trained to epoch {last}")
+        ends = dataclasses.replace(settings, epochs=math.ceil(marks[-1]), snapshots=marks)
+        out = folder / f"epochs-{last}"
+        return train_pool(data, ends, 1, out, plan=chosen, quiet=quiet, say=say)
+
+    epochs = affordable()
+    marks = _marks(data, settings, epochs, wanted.early)
     if kept is not None and (not marks or _length(kept) >= marks[-1]):
         say(f"networks: the pool {kept.path} was trained before, to epoch {_length(kept):g}")
         return kept
-    if affordable < wanted.least_epochs or not marks:
+    if epochs < wanted.least_epochs or not marks:
+        left = max(seconds - monotonic() + began, 0)
         say(
-            f"networks: {time_text(max(left, 0))} are too short for a pool; an epoch takes "
+            f"networks: {time_text(left)} are too short for a pool; an epoch takes "
             f"{time_text(each)}"
         )
         return None
-    say(f"networks: an epoch takes {time_text(each)}, so a pool is trained to epoch {marks[-1]:g}")
-    settings = dataclasses.replace(settings, epochs=math.ceil(marks[-1]), snapshots=marks)
-    out = folder / f"epochs-{marks[-1]:g}"
-    return train_pool(data, settings, 1, out, plan=chosen, quiet=quiet, say=say)
+    first = max(_FIRST_EPOCHS, _FIRST * epochs)
+    if wanted.enough < 100 and kept is None and first < epochs / 2:
+        short = _marks(data, settings, first, wanted.early)
+        pool = trained(short) if short else None
+        if pool is not None and _enough(pool, wanted):
+            return pool
+        marks = _marks(data, settings, affordable(), wanted.early) or marks
+    return trained(marks)
+
+
+def accuracy_of(pool: Pool) -> float:
+    """Of the snapshot that was trained furthest, on held-out images, in percent; 0 if not told."""
+    return max(pool.snapshots, key=lambda one: one.epoch).accuracy or 0.0
+
+
+def _enough(pool: Pool, wanted: Wanted) -> bool:
+    return accuracy_of(pool) > wanted.enough
 
 
 def _marks(data: Data, settings: PoolSettings, epochs: float, early: float) -> list[float]:
