@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from condensery import UsageError
 from condensery.cli import in_minutes
 from condensery.cli.main import main
-from condensery.condensation import in_time
+from condensery.condensation import configure, in_time
 from condensery.condensation.configure import facts_of, resolved
 from condensery.condensation.dry_run import DryRun
 from condensery.condensation.in_time import Where, fitted
@@ -242,7 +243,7 @@ def test_it_measures_once_where_the_guess_gives_the_plan(
         times.append(plan.compile)
         return DryRun(0.0, step, 0.0, 1, 0.0, 0, 0, 0)
 
-    def by_size(data: Data, config: RunConfig, *_: Any) -> Plan:
+    def by_size(data: Data, config: RunConfig, *_: Any, **__: object) -> Plan:
         return Plan(compile=config.iterations > 20)
 
     monkeypatch.setattr(in_time, "dry_run", known)
@@ -325,6 +326,25 @@ def test_the_command_plans_once_and_repeats_it(
     assert main(["condense", *again, "--out", str(tmp_path / "b")]) == 0
     files = [tmp_path / name / "condensed.safetensors" for name in "ab"]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_steps_are_measured_by_the_plan_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans: list[Plan] = []
+
+    def measured(_: Data, __: RunConfig, plan: Plan, *, planned: float) -> DryRun:
+        plans.append(plan)
+        return DryRun(0.0, 4.0, 0.0, 1, 0.0, 0, 0, 0)
+
+    monkeypatch.setattr(in_time, "dry_run", measured)
+    # Nothing is worth compiling in the time there is, and everything without a limit.
+    monkeypatch.setattr(configure, "passes_in", lambda minutes, *_: 1.0 if minutes else 1e15)
+    told = ["--data", "digits", "--ipc", "1", "--threads", "1", "--quiet", "--supply.net", NET]
+    limited = ["condense", "--recipe", "best", "--minutes", "0.2", *told]
+    assert main([*limited, "--out", str(tmp_path)]) == 0
+    held = json.loads((tmp_path / "run.json").read_text())
+    assert [plan.as_dict() for plan in plans] == [held["plan"]]
 
 
 @pytest.mark.parametrize(

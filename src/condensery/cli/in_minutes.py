@@ -94,6 +94,7 @@ def in_minutes(asked: Asked, typed: Mapping[str, Any], seconds: float) -> dict[s
         plan=options.plan,
         device=options.device,
         threads=options.threads,
+        minutes=options.minutes,
         changes=asked.planned,
         quiet=options.quiet,
         say=say,

@@ -34,6 +34,8 @@ class Where:
     plan: str | Plan = "auto"
     device: str | None = None
     threads: int | None = None
+    minutes: float | None = None
+    """Time limit of the run, by which its plan is made, too."""
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Fields of the plan that were given by themselves."""
     quiet: bool = True
@@ -199,7 +201,9 @@ def _fitting(
     plan: Plan | None = None
     for _ in range(2):
         found = resolve({**fields, "iterations": count})
-        suited: Plan = plan_for(data, found.config, where.plan, where.device, where.threads)
+        suited: Plan = plan_for(
+            data, found.config, where.plan, where.device, where.threads, minutes=where.minutes
+        )
         if where.changes:
             suited = make(Plan, {**suited.as_dict(), **where.changes}, "plan")
         if suited == plan:  # the guess was good enough
