@@ -64,7 +64,7 @@ def _recipes() -> list[str]:
     ]
     for one in found:
         lines += ["", f"## {one['name']}", "", f"{one['about']}. {one['paper']}.", ""]
-        parts = (
+        parts = [
             "iterations",
             "real_batch",
             "formation",
@@ -72,7 +72,8 @@ def _recipes() -> list[str]:
             "supply",
             "augmentation",
             "optimizer",
-        )
+            *(["budget"] if one["budget"] else []),
+        ]
         lines += _table(
             ["", "settings"], [[part.replace("_", " "), _settings(one[part])] for part in parts]
         )
@@ -170,6 +171,8 @@ def _settings(value: Any) -> str:
 def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_plain(each)}' for key, each in value.items())}}}"
     if isinstance(value, list):
         return f"[{', '.join(map(_plain, value))}]"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -71,6 +71,13 @@ def test_a_recipe_that_fits_a_time_has_no_cost(capsys: pytest.CaptureFixture[str
     out = " ".join(capsys.readouterr().out.split())
     assert "best - Features" in out
     assert "-: as much as --minutes allows" in out
+    assert main(["list", "recipes", "best"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "cost" not in out
+    assert "budget pool 0.4," in out
+    assert "easy (objective.classification 0, supply.kind fresh," in out
+    assert main(["list", "recipes", "dm"]) == 0
+    assert "budget" not in capsys.readouterr().out
 
 
 def test_a_recipe_on_top_of_another_has_its_own_card() -> None:

@@ -54,10 +54,12 @@ def recipe(name: str) -> Facts:
 
     The cost counts passes of single images through the network over the whole schedule, at ten
     images per class of CIFAR-10. It is computed and not measured: no two machines agree on more.
-    A recipe that fits itself to a time has no schedule of its own, and so no cost.
+    A recipe that fits itself to a time has no schedule of its own, and so no cost; its budget says
+    what it does with the time.
     """
     card, found = read_recipe(name), _resolved(name).config
-    cost = None if time_budget(card) else float(f"{_passes(name) / _passes('dm'):.2g}")
+    budget = time_budget(card, _USUAL)
+    cost = None if budget else float(f"{_passes(name) / _passes('dm'):.2g}")
     settings = {choice: dataclasses.asdict(getattr(found, choice)) for choice in CHOICES}
     return {
         "name": name,
@@ -69,6 +71,7 @@ def recipe(name: str) -> Facts:
         "real_batch": found.real_batch,
         **{choice: {"kind": each["kind"], **each["settings"]} for choice, each in settings.items()},
         "optimizer": dataclasses.asdict(found.optimizer),
+        "budget": budget and dataclasses.asdict(budget),
     }
 
 

@@ -61,6 +61,8 @@ def _text(one: Facts) -> str:
 def _one(one: Facts, width: int) -> list[str]:
     lines = []
     for key, value in one.items():
+        if value is None:
+            continue
         shown = _flat(value) if isinstance(value, Mapping) else _short(value)
         lines += _hung(f"{key.replace('_', ' '):<16}  ", shown, width)
     return lines
@@ -78,9 +80,13 @@ def _hung(left: str, text: str, width: int) -> list[str]:
 
 
 def _flat(settings: Mapping[str, Any]) -> str:
-    rest = [f"{key} {_short(value)}" for key, value in settings.items() if key != "kind"]
+    rest = [f"{key} {_nested(value)}" for key, value in settings.items() if key != "kind"]
     kind = str(settings.get("kind", ""))
     return (f"{kind}: " if kind and rest else kind) + ", ".join(rest)
+
+
+def _nested(value: Any) -> str:
+    return f"({_flat(value)})" if isinstance(value, Mapping) else _short(value)
 
 
 def _short(value: Any) -> str:
