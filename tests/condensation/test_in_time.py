@@ -177,6 +177,24 @@ def test_a_short_training_tells_easy_data(tiny_data: Data, monkeypatch: pytest.M
     assert chosen(tiny_data, 100.0, budget=fresh)["supply.kind"] == "fresh"
 
 
+def test_a_short_training_leaves_time_for_the_pool(
+    tiny_data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = TimeBudget(pool=0.2, batch=2, known=100.0 - 1e-9, easy={"supply.kind": "fresh"})
+    monkeypatch.setattr(pools, "accuracy_of", lambda _: 50.0)
+    # .2 of 25 s, less the room, are .43 epochs: .1 of them twice would leave less than .3.
+    found = chosen(tiny_data, 25.0, budget=budget)
+    names = [one.name for one in Path(found["supply.path"]).parent.iterdir()]
+    assert names == ["epochs-0.4"]
+    shutil.rmtree(Path(found["supply.path"]).parent)
+    # A short training that takes as long as the pool had: 8 s at once.
+    times = iter([0.0, 0.0])
+    monkeypatch.setattr(pools, "monotonic", lambda: next(times, 8.0))
+    found = chosen(tiny_data, 40.0, budget=budget)
+    assert found["supply.kind"] == "fresh"
+    assert found["objective.classification"] == 0.0, "such networks cannot tell classes"
+
+
 def test_a_pool_that_is_used_anyway_is_trained_at_once(tiny_data: Data) -> None:
     found = chosen(tiny_data, 100.0, budget=TimeBudget(pool=0.2, batch=2, known=0.0))
     names = [one.name for one in Path(found["supply.path"]).parent.iterdir()]

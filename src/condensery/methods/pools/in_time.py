@@ -124,25 +124,31 @@ def pool_in_time(
         out = folder / f"epochs-{last}"
         return train_pool(data, ends, 1, out, plan=chosen, quiet=quiet, say=say)
 
+    def too_short(epochs: float) -> bool:
+        if epochs >= wanted.least_epochs and _marks(data, settings, epochs, wanted.early):
+            return False
+        left = time_text(max(seconds - monotonic() + began, 0))
+        say(f"networks: {left} are too short for a pool; an epoch takes {time_text(each)}")
+        return True
+
     epochs = affordable()
     marks = _marks(data, settings, epochs, wanted.early)
     if kept is not None and (not marks or _length(kept) >= marks[-1]):
         say(f"networks: the pool {kept.path} was trained before, to epoch {_length(kept):g}")
         return kept
-    if epochs < wanted.least_epochs or not marks:
-        left = max(seconds - monotonic() + began, 0)
-        say(
-            f"networks: {time_text(left)} are too short for a pool; an epoch takes "
-            f"{time_text(each)}"
-        )
+    if too_short(epochs):
         return None
     first = max(_FIRST_EPOCHS, _FIRST * epochs)
-    if wanted.enough < 100 and kept is None and first < epochs / 2:
+    # What such a training takes beside its steps is left as much time again.
+    if wanted.enough < 100 and kept is None and epochs - 2 * first >= wanted.least_epochs:
         short = _marks(data, settings, first, wanted.early)
         pool = trained(short) if short else None
         if pool is not None and _enough(pool, wanted):
             return pool
-        marks = _marks(data, settings, affordable(), wanted.early) or marks
+        epochs = affordable()
+        if too_short(epochs):
+            return None
+        marks = _marks(data, settings, epochs, wanted.early)
     return trained(marks)
 
 
