@@ -159,6 +159,15 @@ def test_easy_data_get_the_fields_of_the_recipe(
     assert {name: both.get(name) for name in EASY} == {**EASY, **differs}
 
 
+@pytest.mark.parametrize("wrong", ["suply.kind", "augmentation.kind", "optimizer.rat"])
+def test_wrong_fields_for_easy_data_are_found_before_any_training(
+    wrong: str, tiny_data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_time, "pool_in_time", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises(UsageError, match=r"suply|fre\b|rat\b"):
+        chosen(tiny_data, 40, budget=TimeBudget(pool=0.2, batch=2, easy={wrong: "fre"}))
+
+
 def test_a_short_training_tells_easy_data(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     fresh = TimeBudget(pool=0.2, batch=2, known=95.0, easy={"supply.kind": "fresh"})
     for module in (pools, in_time):

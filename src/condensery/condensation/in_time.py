@@ -69,6 +69,7 @@ def fitted(
     """
     began = monotonic()
     choices = resolve(given).choices
+    resolve(together(_suiting(budget.easy, given, choices), given))  # what is wrong is found now
     out = {} if "formation.factor" in given else _tiles(data, budget, choices.formation, where)
     out |= _networks(data, budget, seconds, given, choices, where)
     if "iterations" not in given:

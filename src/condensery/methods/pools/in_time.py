@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
@@ -108,48 +109,88 @@ def pool_in_time(
     folder = _folder(data, settings, wanted.early)
     likely = min(wanted.most_epochs, seconds * _LIKELY / len(data.train))
     chosen = pool_plan(data, settings, max(1, math.ceil(likely)), plan, device, threads)
+    training = _Training(
+        data=data,
+        wanted=wanted,
+        settings=settings,
+        plan=chosen,
+        folder=folder,
+        ends=began + seconds,
+        quiet=quiet,
+        say=say,
+    )
     kept = _longest(folder)
     if kept is not None and (_length(kept) >= wanted.most_epochs or _enough(kept, wanted)):
-        say(f"networks: the pool {kept.path} is long enough")
+        say(f"networks: the pool {kept.path} was trained before, and is all that is needed")
         return kept
-    each = seconds_per_epoch(data, settings, chosen)
+    return training.longest(kept)
 
-    def affordable() -> float:
-        return min(wanted.most_epochs, _ROOM * (seconds - monotonic() + began) / each)
 
-    def trained(marks: list[float]) -> Pool:
-        last = f"{marks[-1]:g}"
-        say(f"networks: an epoch takes {time_text(each)}, so a pool is trained to epoch {last}")
-        ends = dataclasses.replace(settings, epochs=math.ceil(marks[-1]), snapshots=marks)
-        out = folder / f"epochs-{last}"
-        return train_pool(data, ends, 1, out, plan=chosen, quiet=quiet, say=say)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Training:
+    """What it takes to train a pool until some moment."""
 
-    def too_short(epochs: float) -> bool:
-        if epochs >= wanted.least_epochs and _marks(data, settings, epochs, wanted.early):
-            return False
-        left = time_text(max(seconds - monotonic() + began, 0))
-        say(f"networks: {left} are too short for a pool; an epoch takes {time_text(each)}")
-        return True
+    data: Data
+    wanted: Wanted
+    settings: PoolSettings
+    plan: Plan
+    folder: Path
+    ends: float
+    """When it should be ready, by the monotonic clock."""
+    quiet: bool
+    say: Callable[[str], None]
 
-    epochs = affordable()
-    marks = _marks(data, settings, epochs, wanted.early)
-    if kept is not None and (not marks or _length(kept) >= marks[-1]):
-        say(f"networks: the pool {kept.path} was trained before, to epoch {_length(kept):g}")
-        return kept
-    if too_short(epochs):
+    @cached_property
+    def each(self) -> float:
+        """Seconds of an epoch."""
+        return seconds_per_epoch(self.data, self.settings, self.plan)
+
+    def longest(self, kept: Pool | None) -> Pool | None:
+        """The pool that is ready in time, which may be the one that is kept; None for too little.
+
+        A short training comes first where it may tell enough.
+        """
+        epochs, marks = self.affordable()
+        if kept is not None and (not marks or _length(kept) >= marks[-1]):
+            self.say(
+                f"networks: the pool {kept.path} was trained before, to epoch {_length(kept):g}"
+            )
+            return kept
+        first = max(_FIRST_EPOCHS, _FIRST * epochs)
+        # What a short training takes beside its steps is left as much time again.
+        tells = kept is None and epochs - 2 * first >= self.wanted.least_epochs
+        if self.wanted.enough < 100 and tells and (short := self.marks(first)):
+            pool = self.trained(short)
+            if _enough(pool, self.wanted):
+                return pool
+            epochs, marks = self.affordable()
+        if epochs >= self.wanted.least_epochs and marks:
+            return self.trained(marks)
+        left = time_text(max(self.ends - monotonic(), 0))
+        self.say(
+            f"networks: {left} are too short for a pool; an epoch takes {time_text(self.each)}"
+        )
         return None
-    first = max(_FIRST_EPOCHS, _FIRST * epochs)
-    # What such a training takes beside its steps is left as much time again.
-    if wanted.enough < 100 and kept is None and epochs - 2 * first >= wanted.least_epochs:
-        short = _marks(data, settings, first, wanted.early)
-        pool = trained(short) if short else None
-        if pool is not None and _enough(pool, wanted):
-            return pool
-        epochs = affordable()
-        if too_short(epochs):
-            return None
-        marks = _marks(data, settings, epochs, wanted.early)
-    return trained(marks)
+
+    def affordable(self) -> tuple[float, list[float]]:
+        """The epochs there is time for, and when weights are kept up to them."""
+        each = self.each  # measured before the clock is read
+        epochs = min(self.wanted.most_epochs, _ROOM * (self.ends - monotonic()) / each)
+        return epochs, self.marks(epochs)
+
+    def marks(self, epochs: float) -> list[float]:
+        """When weights are kept up to an epoch."""
+        return _marks(self.data, self.settings, epochs, self.wanted.early)
+
+    def trained(self, marks: list[float]) -> Pool:
+        """A pool of one network up to the last of some marks."""
+        last, each = f"{marks[-1]:g}", time_text(self.each)
+        self.say(f"networks: an epoch takes {each}, so a pool is trained to epoch {last}")
+        settings = dataclasses.replace(self.settings, epochs=math.ceil(marks[-1]), snapshots=marks)
+        out = self.folder / f"epochs-{last}"
+        return train_pool(
+            self.data, settings, 1, out, plan=self.plan, quiet=self.quiet, say=self.say
+        )
 
 
 def accuracy_of(pool: Pool) -> float:
