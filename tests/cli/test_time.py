@@ -9,6 +9,7 @@ import pytest
 
 from condensery.cli.main import main
 from condensery.condensation.dry_run import DryRun
+from condensery.errors import UsageError
 
 QUICK = ["condense", "--ipc", "1", "--supply.net", "convnet1:width=4", "--plan", "exact"]
 
@@ -52,3 +53,22 @@ def test_notes_on_data_are_told_once_for_a_set(
     for times in (1, 0):
         assert main(line) == 0
         assert capsys.readouterr().out.count("note: no test split was given") == times
+
+
+def test_notes_on_data_come_before_planning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import numpy as np
+
+    def planning(*_: object) -> None:
+        raise UsageError("planning")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("condensery.cli.condense.found_out", planning)
+    images = np.random.default_rng(0).integers(0, 255, (20, 8, 8)).astype(np.uint8)
+    np.savez("own.npz", images=images, labels=np.repeat([0, 1], 10))
+    line = ["condense", "--recipe", "best", "--minutes", "1", "--ipc", "1", "--data", "own.npz"]
+    assert main(line) == 2
+    told = capsys.readouterr()
+    assert "note: no test split was given" in told.out
+    assert "planning" in told.err

@@ -83,9 +83,6 @@ def condense_sets(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> 
     out = folder_of(options.out, default_out(data, config.recipe, config.ipc))
     if options.sets > 1 and any((out / file).exists() for file in ("recipe.yaml", FILE)):
         raise UsageError(f"--out {out} holds a run of one set; choose another for --sets")
-    if not any((place / "recipe.yaml").exists() for place in (out, out / "0")):
-        for note in data.notes:  # once, when a set begins
-            order.say(f"note: {note}")
     results = []
     for number in range(1 if options.dry_run else options.sets):
         place = out / str(number) if options.sets > 1 else out
@@ -161,7 +158,9 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
             trust_imports=options.trust_imports,
         )
 
-    check_start(data, resolve(without_rate(typed)))
+    usual = resolve(without_rate(typed))
+    check_start(data, usual)
+    _say_of_data(options, data, usual.config, say)
     asked = Asked(
         options=options,
         data=data,
@@ -177,6 +176,14 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
     found = resolve(before.fields)
     _say_notes(options, base, found, say)
     return _Order(options, data, found.config, found.choices, planned, every, ranks, say, before)
+
+
+def _say_of_data(options: Any, data: Data, config: RunConfig, say: Callable[..., None]) -> None:
+    """What loading had to decide: once, when a run begins, and before any time is spent on it."""
+    out = folder_of(options.out, default_out(data, config.recipe, config.ipc))
+    if not any((place / "recipe.yaml").exists() for place in (out, out / "0")):
+        for note in data.notes:
+            say(f"note: {note}")
 
 
 def _say_notes(

@@ -29,11 +29,13 @@ def size_text(count: int) -> str:
 def time_text(seconds: float) -> str:
     """A duration.
 
-    >>> time_text(3725)
-    '1 h 2 min'
+    >>> time_text(3725), time_text(0.0123)
+    ('1 h 2 min', '12 ms')
     """
     if not math.isfinite(seconds):
         return "unknown"
+    if 0.0005 <= seconds < 0.095:
+        return f"{1000 * seconds:.0f} ms"
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes = round(seconds / 60)
