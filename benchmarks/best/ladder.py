@@ -26,6 +26,8 @@ from condensery.runtime.provenance import commit, machine, versions
 _TILES = ("--formation.factor", "3")
 _SMALL = ("--real-batch", "64", "--synthetic-batch", "30", "--optimizer.rate", "10")
 _NARROW = ("--supply.net", "convnet3:width=64")
+_WIDE = ("--supply.net", "convnet3")
+_LARGE = ("--real-batch", "256", "--synthetic-batch", "180")
 _NO_POOL = ("--supply.kind", "fresh", "--objective.classification", "0")
 _ADAM = ("--optimizer.algorithm", "adam", "--optimizer.rate", "0.1")
 _ALL_OPS = ("--augmentation.kind", "siamese_sequence")
@@ -42,6 +44,8 @@ RUNGS: dict[str, tuple[str, ...]] = {
     "decay": ("condense", "--recipe", "best", *_NO_POOL, *_NARROW),
     "snapshots": ("condense", "--recipe", "best", "--objective.classification", "0"),
     "best": ("condense", "--recipe", "best"),
+    "best_wide": ("condense", "--recipe", "best", *_WIDE),
+    "best_large_batches": ("condense", "--recipe", "best", *_LARGE),
     "best_16_tiles": ("condense", "--recipe", "best", "--formation.factor", "4"),
     "best_adam": ("condense", "--recipe", "best", *_ADAM),
     "best_full_chroma": ("condense", "--recipe", "best", "--formation.chroma", "full"),
