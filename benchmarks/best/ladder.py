@@ -31,6 +31,7 @@ _LARGE = ("--real-batch", "256", "--synthetic-batch", "180")
 _NO_POOL = ("--supply.kind", "fresh", "--objective.classification", "0")
 _ADAM = ("--optimizer.algorithm", "adam", "--optimizer.rate", "0.1")
 _ALL_OPS = ("--augmentation.kind", "siamese_sequence")
+_ONE_OP = ("--augmentation.kind", "siamese_op")
 _CHROMA = ("--formation.chroma", "half")
 RUNGS: dict[str, tuple[str, ...]] = {
     "random": ("select", "random"),
@@ -46,6 +47,7 @@ RUNGS: dict[str, tuple[str, ...]] = {
     "best": ("condense", "--recipe", "best"),
     "best_wide": ("condense", "--recipe", "best", *_WIDE),
     "best_large_batches": ("condense", "--recipe", "best", *_LARGE),
+    "best_one_op": ("condense", "--recipe", "best", *_ONE_OP),
     "best_16_tiles": ("condense", "--recipe", "best", "--formation.factor", "4"),
     "best_adam": ("condense", "--recipe", "best", *_ADAM),
     "best_full_chroma": ("condense", "--recipe", "best", "--formation.chroma", "full"),
