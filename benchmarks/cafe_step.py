@@ -8,7 +8,7 @@ check each as the queue is long (the fewest that can end an inner loop). The twi
 straight from the paper: eager, float32, class by class, the real branch and the watchers without
 graph. Twin and plans take turns in one process with one thread and are measured in process
 CPU-seconds; the whole is put together from the parts. The floor is the convolutions' operations at
-the machine's measured rate of matrix products.
+the machine's measured peak rate.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from measure import (
     forward_operations,
     in_place,
     peak_memory_mb,
-    product_rate,
+    peak_rate,
     reference_gradients,
     relative,
     write_report,
@@ -207,7 +207,7 @@ def measure(spec: str, ipc: int, rounds: int) -> dict[str, Any]:
     made = 3 * classes * ipc * one  # forward, and back to weights or pixels and activations
     real = classes * twin.config.real_batch * one
     checks = (epochs + 1) * classes * settings["query"] * one
-    single, half = product_rate(torch.float32), product_rate(torch.bfloat16)
+    single, half = peak_rate(torch.float32), peak_rate(torch.bfloat16)
     return {
         "ipc": ipc,
         "data": twin.train.name,

@@ -5,7 +5,7 @@
 The twin goes class by class, eager, float32, the whole real batch at once, and does no needless
 work. Twin and plans take turns in one process with one thread and are measured in process
 CPU-seconds, because wall times swing with whatever else runs. Beside the ratio stand the floor
-(the operations of the convolutions at the machine's measured matrix-product rate), the peak memory
+(the operations of the convolutions at the machine's measured peak rate), the peak memory
 and the error of the pixel gradient, next to the noise of drawing another real batch.
 """
 
@@ -33,8 +33,8 @@ from measure import (
     in_place,
     noise_data,
     peak_memory_mb,
+    peak_rate,
     plan_step,
-    product_rate,
     reference_gradients,
     relative,
     write_report,
@@ -104,7 +104,7 @@ def measure(ipc: int, classes: int, rounds: int, eager: bool, compared: int) -> 
         for name, condenser in runs.items():
             timed(name, lambda c=condenser, k=k: plan_step(c, k))
     real, made = operations(classes, ipc)
-    single, half = product_rate(torch.float32), product_rate(torch.bfloat16)
+    single, half = peak_rate(torch.float32), peak_rate(torch.bfloat16)
     row: dict[str, Any] = {
         "ipc": ipc,
         "classes": classes,

@@ -6,7 +6,7 @@ The twin is the loop that the field writes: an eager ConvNet-3, one optimiser st
 256, class labels, DSA's augmentation by the same functions. Twin and plans take turns in one
 process with one thread and are measured in process CPU-seconds: epochs on the set, and the pass
 over the test split. Then whole evaluations are timed by the clock, in one process and in two. The
-floor is the convolutions' operations at the machine's measured rate of matrix products.
+floor is the convolutions' operations at the machine's measured peak rate.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from measure import (
     forward_operations,
     in_place,
     peak_memory_mb,
-    product_rate,
+    peak_rate,
     write_report,
 )
 
@@ -128,7 +128,7 @@ def measure(data: Data, ipc: int, rounds: int, each: int) -> dict[str, Any]:
             tests[name].append(cpu_seconds(test))
     count = ipc * data.train.classes
     one = forward_operations(data.train.shape)
-    first, second = product_rate(torch.float32), product_rate(torch.bfloat16)
+    first, second = peak_rate(torch.float32), peak_rate(torch.bfloat16)
     middle = {name: statistics.median(values) for name, values in times.items()}
     tested = {name: statistics.median(values) for name, values in tests.items()}
     return {

@@ -7,7 +7,7 @@ The twin is written straight from the paper: class by class, eager, float32, the
 at once, and no needless work. Twin and plans take turns in one process with one thread and are
 measured in process CPU-seconds. An outer iteration is composed of measured parts: T steps, and the
 training after all but the last of them. Beside the ratios stand the floor (the operations at the
-machine's measured matrix-product rates), the peak memory, and the error of the pixel gradient,
+machine's measured peak rates), the peak memory, and the error of the pixel gradient,
 next to the noise of drawing another real batch.
 """
 
@@ -42,7 +42,7 @@ from measure import (
     in_place,
     noise_data,
     peak_memory_mb,
-    product_rate,
+    peak_rate,
     reference_gradients,
     relative,
     write_report,
@@ -205,7 +205,7 @@ def measure(recipe: str, ipc: int, classes: int, spec: str | None, rounds: int) 
     memory = {name: memory_of(name, recipe, ipc, classes, spec) for name in times if classes == 10}
     found = {name: {what: statistics.median(v or [0.0]) for what, v in one.items()}
              for name, one in times.items()}  # fmt: skip
-    single, half = product_rate(torch.float32), product_rate(torch.bfloat16)
+    single, half = peak_rate(torch.float32), peak_rate(torch.bfloat16)
     work_of = operations(data, ipc, sum(min(n, config.real_batch) for n in data.train.counts))
     row: dict[str, Any] = {
         "recipe": recipe,

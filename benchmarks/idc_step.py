@@ -6,7 +6,7 @@
 The twin is written straight from the paper: class by class, eager, float32, the real batch without
 a second derivative, and the network's steps on real images one after another. Twin and plans take
 turns in one process with one thread and are measured in process CPU-seconds. The floor is the
-convolutions' operations at the machine's measured rate of matrix products.
+convolutions' operations at the machine's measured peak rate.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from measure import (
     forward_operations,
     in_place,
     peak_memory_mb,
-    product_rate,
+    peak_rate,
     reference_gradients,
     relative,
     write_report,
@@ -177,7 +177,7 @@ def measure(spec: str, ipc: int, rounds: int) -> dict[str, Any]:
     classes, settings = twin.train.classes, twin.config.supply.settings
     learned = 3 * one * (classes * twin.config.real_batch + settings["images"])
     made = 7 * one * classes * taken  # about: twice back through forward and backward
-    single, half = product_rate(torch.float32), product_rate(torch.bfloat16)
+    single, half = peak_rate(torch.float32), peak_rate(torch.bfloat16)
     return {
         "ipc": ipc,
         "data": twin.train.name,

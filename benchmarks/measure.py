@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +76,26 @@ def peak_memory_mb(work: Any) -> float:
     return field("VmHWM") - before
 
 
-def product_rate(dtype: torch.dtype) -> float:
-    """Operations a CPU-second of a large matrix product, the best of several."""
+def peak_rate(dtype: torch.dtype) -> float:
+    """Operations a CPU-second that this processor reaches: the best of a product and convolutions.
+
+    Torch's matrix products may be slower than its convolutions, as those of float32 are on AMD's
+    processors, by half. The convolution is ConvNet-3's second one, in both layouts of memory.
+    """
     a, b = torch.randn(2048, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
-    a @ b
-    return 2 * 2048**3 / min(cpu_seconds(lambda: a @ b) for _ in range(5))
+    rates = [2 * 2048**3 / _least_seconds(lambda: a @ b)]
+    images, weights = torch.randn(256, 128, 16, 16).to(dtype), torch.randn(128, 128, 3, 3).to(dtype)
+    work = 2 * 9 * weights.shape[0] * images.numel()
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x, w = images.to(memory_format=layout), weights.to(memory_format=layout)
+        with torch.no_grad():
+            rates.append(work / _least_seconds(partial(torch.conv2d, x, w, padding=1)))
+    return max(rates)
+
+
+def _least_seconds(work: Callable[[], Any]) -> float:
+    work()
+    return min(cpu_seconds(work) for _ in range(5))
 
 
 def forward_operations(shape: tuple[int, int, int]) -> int:
