@@ -282,6 +282,46 @@ def test_it_measures_once_where_the_guess_gives_the_plan(
         assert found["iterations"] == int(0.95 * 40 / step)
 
 
+def test_more_time_than_enough_is_spent_on_larger_batches(
+    tiny_data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An iteration takes a hundredth of a second for every real image of a class."""
+    sizes: list[tuple[int, int | None]] = []
+
+    def measured(data: Data, config: RunConfig, plan: Plan, *, planned: float) -> DryRun:
+        sizes.append((config.real_batch, config.synthetic_batch))
+        return DryRun(0.0, 0.01 * config.real_batch, 0.0, 1, 0.0, 0, 0, 0)
+
+    monkeypatch.setattr(in_time, "dry_run", measured)
+    base, own = read_recipe("best"), {"supply.net": NET, "supply.steps": 3, "formation.factor": 3}
+
+    def found(seconds: float, enough: int, **more: Any) -> list[int | None]:
+        del sizes[:]
+        budget = TimeBudget(enough_iterations=enough)
+        given = {**own, "ipc": 10, **more}
+        where = Where(plan=exact_plan("cpu", 1))
+        out = fitted(
+            tiny_data,
+            budget,
+            seconds,
+            given,
+            lambda fields: resolved(tiny_data, base, fields),
+            where,
+        )
+        # Iterations are counted with the batches that are taken.
+        assert sizes[-1] == tuple(
+            out.get(name, more.get(name, base[name])) for name in ("real_batch", "synthetic_batch")
+        )
+        return [out.get(name) for name in ("real_batch", "synthetic_batch", "iterations")]
+
+    assert found(640, 0) == [None, None, 950]
+    assert found(640, 950) == [None, None, 950]
+    assert found(640, 500) == [122, 57, 490]  # 1.9 times as large
+    assert found(6400, 500) == [256, 90, 2370], "as many as there are, or as the budget allows"
+    assert found(640, 500, real_batch=64) == [None, 57, 950], "what the user gave stays"
+    assert found(640, 500, ipc=1)[1] is None, "9 images are all there are"
+
+
 def test_the_command_keeps_some_of_the_time_for_its_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

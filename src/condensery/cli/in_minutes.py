@@ -101,7 +101,8 @@ def in_minutes(asked: Asked, typed: Mapping[str, Any], seconds: float) -> dict[s
     )
     chosen = fitted(asked.data, budget, seconds, typed, asked.resolve, where)
     for name, value in chosen.items():
-        say(f"  chosen: --{name} {value}")
+        flag = name if "." in name else name.replace("_", "-")
+        say(f"  chosen: --{flag} {value}")
     return chosen
 
 

@@ -54,7 +54,7 @@ def fitted(
 
     First tiles are chosen that keep enough of the images, and a pool of networks is trained, or
     found in the cache; then a few steps are measured, and as many iterations planned as fit, with
-    the pixel rate falling to their end.
+    the pixel rate falling to their end. Where that are more than enough, batches are larger.
 
     Args:
         data: what is condensed; its test split is not used.
@@ -73,8 +73,17 @@ def fitted(
     out = {} if "formation.factor" in given else _tiles(data, budget, choices.formation, where)
     out |= _networks(data, budget, seconds, given, choices, where)
     if "iterations" not in given:
-        left = seconds - monotonic() + began
-        out["iterations"] = _fitting(data, together(out, given), left, resolve, where)
+        ends = began + seconds
+        count = _fitting(data, together(out, given), ends - monotonic(), resolve, where)
+        larger = _batches(budget, count, resolve(together(out, given)), given)
+        if larger:
+            where.say(
+                f"batches: {count} iterations would fit, and {budget.enough_iterations} are "
+                "enough, so every step takes more images"
+            )
+            out |= larger
+            count = _fitting(data, together(out, given), ends - monotonic(), resolve, where)
+        out["iterations"] = count
         where.say(
             f"time: {time_text(monotonic() - began)} for networks and measuring; "
             f"{out['iterations']} iterations are planned for the rest"
@@ -212,6 +221,24 @@ def _fitting(
         plan = suited
         count = _iterations(data, found, plan, seconds - monotonic() + began)
     return count
+
+
+def _batches(
+    budget: TimeBudget, count: int, found: Resolved, given: Mapping[str, Any]
+) -> dict[str, int]:
+    """Larger batches, in proportion to the iterations that would fit beyond what is enough."""
+    if not 0 < budget.enough_iterations < count:
+        return {}
+    config, share = found.config, count / budget.enough_iterations
+    wanted = {"real_batch": min(round(share * config.real_batch), budget.most_real)}
+    if config.synthetic_batch is not None:
+        every = found.choices.formation.decoded(config.ipc)
+        wanted["synthetic_batch"] = min(round(share * config.synthetic_batch), every)
+    return {
+        name: value
+        for name, value in wanted.items()
+        if name not in given and value > getattr(config, name)
+    }
 
 
 def _iterations(data: Data, found: Resolved, plan: Plan, seconds: float) -> int:

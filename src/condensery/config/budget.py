@@ -47,6 +47,12 @@ class TimeBudget:
     detail: float = 0.0
     """Share of the training images' variance that tiles must keep: the largest factor that does,
     up to the recipe's ``formation.factor``, is taken; 0: the recipe's own."""
+    enough_iterations: int = 0
+    """Where more would fit, every step takes larger batches instead, real and synthetic alike; 0:
+    the recipe's batches."""
+    most_real: int = 256
+    """Real images per class that such a step takes at most. Of synthetic ones it takes all there
+    are at most."""
 
     def __post_init__(self) -> None:
         kinds = {"pool": "share", "early": "share", "average": "decay", "detail": "share"}
@@ -56,6 +62,11 @@ class TimeBudget:
                 raise UsageError(f"budget.{name} is a {kind} from 0 to below 1, got {value:g}")
         if not 0 <= self.known <= 100:
             raise UsageError(f"budget.known is a percentage from 0 to 100, got {self.known:g}")
+        for name, least in (("enough_iterations", 0), ("most_real", 1)):
+            if getattr(self, name) < least:
+                raise UsageError(
+                    f"budget.{name} must be at least {least}, got {getattr(self, name)}"
+                )
         if not 0 < self.least_epochs <= self.most_epochs:
             raise UsageError(
                 f"budget.least_epochs ({self.least_epochs:g}) must be positive and at most "
