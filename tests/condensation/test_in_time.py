@@ -322,6 +322,15 @@ def test_more_time_than_enough_is_spent_on_larger_batches(
     assert found(640, 500, ipc=1)[1] is None, "9 images are all there are"
 
 
+@pytest.mark.parametrize(("name", "least"), [("enough_iterations", 0), ("most_real", 1)])
+def test_impossible_numbers_of_a_budget_are_named(name: str, least: int) -> None:
+    right: dict[str, Any] = {name: least}
+    wrong: dict[str, Any] = {name: least - 1}
+    assert TimeBudget(**right)
+    with pytest.raises(UsageError, match=f"budget.{name} must be at least {least}, got"):
+        TimeBudget(**wrong)
+
+
 def test_the_command_keeps_some_of_the_time_for_its_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,7 +54,7 @@ def fitted(
 
     First tiles are chosen that keep enough of the images, and a pool of networks is trained, or
     found in the cache; then a few steps are measured, and as many iterations planned as fit, with
-    the pixel rate falling to their end. Where that are more than enough, batches are larger.
+    the pixel rate falling to their end. Batches are larger where more fit than are enough.
 
     Args:
         data: what is condensed; its test split is not used.
