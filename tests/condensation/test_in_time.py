@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -93,6 +93,40 @@ def test_a_pool_is_taken_again(tiny_data: Data, monkeypatch: pytest.MonkeyPatch)
     assert chosen(tiny_data, 30)["supply.path"] == first["supply.path"], "it is long enough"
 
 
+def test_a_pool_beyond_the_most_epochs_is_not_taken(tiny_data: Data) -> None:
+    long = chosen(tiny_data, 40)["supply.path"]
+    short = TimeBudget(pool=0.2, batch=2, most_epochs=0.4)
+    found = chosen(tiny_data, 40, budget=short)["supply.path"]
+    assert [Path(path).name for path in (long, found)] == ["epochs-0.5", "epochs-0.4"]
+    assert chosen(tiny_data, 40, budget=short)["supply.path"] == found
+    assert chosen(tiny_data, 40)["supply.path"] == long
+
+
+@pytest.mark.parametrize(
+    ("schedule", "last"),
+    [
+        ("constant", [12.5, 15, 20, 25]),
+        ("linear", [20.588, 22.059, 23.529, 25]),  # 14 to 17 of 17 parts
+    ],
+)
+def test_few_images_are_trained_on_for_more_epochs(
+    schedule: Literal["constant", "linear"], last: list[float], tiny_data: Data
+) -> None:
+    """Three of the 28 images are held out, so an epoch is 13 steps of two of them."""
+
+    def path(seconds: float, steps: int) -> Path:
+        budget = TimeBudget(
+            pool=0.5, batch=2, most_epochs=0.4, least_steps=steps, schedule=schedule
+        )
+        return Path(chosen(tiny_data, seconds, budget=budget)["supply.path"])
+
+    for steps, seconds, epochs in ((5, 40, 1), (14, 100, 2), (325, 1000, 25)):
+        found = path(seconds, steps)
+        assert found.name == f"epochs-{epochs}"
+        assert path(seconds, steps) == found, "and taken again"
+    assert [one.epoch for one in Pool.read(found).snapshots][-4:] == last
+
+
 def test_without_time_for_a_pool_networks_are_fresh(tiny_data: Data) -> None:
     found = chosen(tiny_data, 10)
     assert found["supply.kind"] == "fresh"
@@ -157,6 +191,26 @@ def test_easy_data_get_the_fields_of_the_recipe(
     assert any("96.0 % of held-out images are right" in line for line in said)
     both = {**found, **given}
     assert {name: both.get(name) for name in EASY} == {**EASY, **differs}
+
+
+def test_batches_of_easy_data_are_not_made_larger(
+    tiny_data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knowing(tiny_data, monkeypatch)
+    monkeypatch.setattr(in_time, "dry_run", lambda *a, **k: DryRun(0.0, 0.1, 0.0, 1, 0.0, 0, 0, 0))
+    base = read_recipe("best")
+    typed = {"ipc": 10, "supply.net": NET, "formation.factor": 3}
+
+    def batches(**easy: int) -> list[int | None]:
+        fields = {"supply.kind": "fresh", **easy}
+        budget = TimeBudget(pool=0.2, batch=2, known=95.0, enough_iterations=50, easy=fields)
+        where = Where(plan=exact_plan("cpu", 1))
+        found = fitted(tiny_data, budget, 400, typed, lambda f: resolved(tiny_data, base, f), where)
+        return [found.get(name) for name in ("real_batch", "synthetic_batch")]
+
+    assert batches() == [256, 90]
+    assert batches(real_batch=64) == [64, 90]
+    assert batches(real_batch=64, synthetic_batch=30) == [64, 30]
 
 
 @pytest.mark.parametrize("wrong", ["suply.kind", "augmentation.kind", "optimizer.rat"])
@@ -322,7 +376,9 @@ def test_more_time_than_enough_is_spent_on_larger_batches(
     assert found(640, 500, ipc=1)[1] is None, "9 images are all there are"
 
 
-@pytest.mark.parametrize(("name", "least"), [("enough_iterations", 0), ("most_real", 1)])
+@pytest.mark.parametrize(
+    ("name", "least"), [("least_steps", 0), ("enough_iterations", 0), ("most_real", 1)]
+)
 def test_impossible_numbers_of_a_budget_are_named(name: str, least: int) -> None:
     right: dict[str, Any] = {name: least}
     wrong: dict[str, Any] = {name: least - 1}

@@ -75,7 +75,8 @@ def fitted(
     if "iterations" not in given:
         ends = began + seconds
         count = _fitting(data, together(out, given), ends - monotonic(), resolve, where)
-        larger = _batches(budget, count, resolve(together(out, given)), given)
+        fields = together(out, given)
+        larger = _batches(budget, count, resolve(fields), fields)
         if larger:
             where.say(
                 f"batches: {count} iterations would fit, and {budget.enough_iterations} are "
@@ -162,6 +163,7 @@ def _pool(
         early=budget.early,
         least_epochs=budget.least_epochs,
         most_epochs=budget.most_epochs,
+        least_steps=budget.least_steps,
         enough=budget.known if unneeded else 100.0,
         seed=seed,
     )
@@ -224,9 +226,12 @@ def _fitting(
 
 
 def _batches(
-    budget: TimeBudget, count: int, found: Resolved, given: Mapping[str, Any]
+    budget: TimeBudget, count: int, found: Resolved, fields: Mapping[str, Any]
 ) -> dict[str, int]:
-    """Larger batches, in proportion to the iterations that would fit beyond what is enough."""
+    """Larger batches, in proportion to the iterations that would fit beyond what is enough.
+
+    Batches among the fields were given, or are those of easy data, and stay.
+    """
     if not 0 < budget.enough_iterations < count:
         return {}
     config, share = found.config, count / budget.enough_iterations
@@ -237,7 +242,7 @@ def _batches(
     return {
         name: value
         for name, value in wanted.items()
-        if name not in given and value > getattr(config, name)
+        if name not in fields and value > getattr(config, name)
     }
 
 

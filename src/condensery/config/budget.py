@@ -23,7 +23,9 @@ class TimeBudget:
     least_epochs: float = 0.3
     """Epochs below which a network knows too little: then networks are fresh and tell no class."""
     most_epochs: float = 10.0
-    """Epochs after which a network need not be trained further."""
+    """Epochs after which a network need not be trained further, if it took ``least_steps``."""
+    least_steps: int = 0
+    """Steps that a network needs: of few images, there are more epochs than ``most_epochs``."""
     ahead: float = 0.0
     """The pool's ``supply.ahead``."""
     width: int | None = 64
@@ -43,7 +45,8 @@ class TimeBudget:
     that know nearly every image have little to tell."""
     easy: dict[str, Any] = field(default_factory=lambda: {"objective.classification": 0.0})
     """Fields, dotted, that easy data get. With another supply than the pool, a network trained for
-    a tenth of the pool's time tells whether they are easy, and the pool is not trained then."""
+    a tenth of the pool's time tells whether they are easy, and the pool is not trained then.
+    Batches that stand here are not made larger."""
     detail: float = 0.0
     """Share of the training images' variance that tiles must keep: the largest factor that does,
     up to the recipe's ``formation.factor``, is taken; 0: the recipe's own."""
@@ -62,7 +65,7 @@ class TimeBudget:
                 raise UsageError(f"budget.{name} is a {kind} from 0 to below 1, got {value:g}")
         if not 0 <= self.known <= 100:
             raise UsageError(f"budget.known is a percentage from 0 to 100, got {self.known:g}")
-        for name, least in (("enough_iterations", 0), ("most_real", 1)):
+        for name, least in (("least_steps", 0), ("enough_iterations", 0), ("most_real", 1)):
             if getattr(self, name) < least:
                 raise UsageError(
                     f"budget.{name} must be at least {least}, got {getattr(self, name)}"

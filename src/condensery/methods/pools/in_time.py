@@ -60,7 +60,9 @@ class Wanted:
     least_epochs: float
     """Fewer are no use."""
     most_epochs: float
-    """More are not needed."""
+    """More are not needed, once it took ``least_steps``."""
+    least_steps: int
+    """Of few images, more epochs are needed for that many."""
     enough: float
     """Accuracy on held-out images, in percent, above which a short training tells enough."""
     seed: int
@@ -84,7 +86,8 @@ def pool_in_time(
     given, and none is trained further.
 
     Pools are kept in the user's cache, by data, network and settings. One that was trained at
-    least as far is taken as it is. Nothing here looks at the test split.
+    least as far as there is time for is taken as it is, but none beyond ``wanted.most_epochs``.
+    Nothing here looks at the test split.
 
     Args:
         data: what to train on.
@@ -107,6 +110,8 @@ def pool_in_time(
     given |= {"schedule": wanted.schedule, "average": wanted.average}
     settings = pool_settings(data, wanted.net, epochs=1, **given)
     folder = _folder(data, settings, wanted.early)
+    most = max(wanted.most_epochs, math.ceil(wanted.least_steps / _steps(data, settings)))
+    wanted = dataclasses.replace(wanted, most_epochs=most)
     likely = min(wanted.most_epochs, seconds * _LIKELY / len(data.train))
     chosen = pool_plan(data, settings, max(1, math.ceil(likely)), plan, device, threads)
     training = _Training(
@@ -119,7 +124,7 @@ def pool_in_time(
         quiet=quiet,
         say=say,
     )
-    kept = _longest(folder)
+    kept = _longest(folder, wanted.most_epochs)
     if kept is not None and (_length(kept) >= wanted.most_epochs or _enough(kept, wanted)):
         say(f"networks: the pool {kept.path} was trained before, and is all that is needed")
         return kept
@@ -202,10 +207,17 @@ def _enough(pool: Pool, wanted: Wanted) -> bool:
     return accuracy_of(pool) > wanted.enough
 
 
+def _steps(data: Data, settings: PoolSettings) -> int:
+    """Of an epoch."""
+    return -(-len(divide(data.train, settings.held_out, settings.seed)[0]) // settings.batch)
+
+
 def _marks(data: Data, settings: PoolSettings, epochs: float, early: float) -> list[float]:
     """When weights are kept up to an epoch; of points on one step of small data, the first."""
-    steps = -(-len(divide(data.train, settings.held_out, settings.seed)[0]) // settings.batch)
+    steps = _steps(data, settings)
     ends = [at for at in _EPOCHS if at <= epochs]
+    if epochs > _EPOCHS[-1]:  # of few images, so in proportion
+        ends = [round(math.floor(epochs) * at / _EPOCHS[-1], 3) for at in _EPOCHS]
     if settings.schedule != "constant" and ends:
         # The rate has to fall to the end of the time, and halves of epochs would waste some.
         last = max(ends[-1], math.floor(10 * epochs) / 10)
@@ -254,15 +266,15 @@ def _folder(data: Data, settings: PoolSettings, early: float) -> Path:
     return cache_folder() / "pools" / f"{data.train.name}-{digest[:24]}"
 
 
-def _longest(folder: Path) -> Pool | None:
-    """The finished pool of a folder that was trained furthest."""
+def _longest(folder: Path, most: float) -> Pool | None:
+    """The finished pool of a folder that was trained furthest, up to so many epochs."""
     found = []
     for index in sorted(folder.glob(f"*/{INDEX}")):
         try:
             pool = Pool.read(index.parent)
         except (DataError, UsageError):
             continue  # damaged, and made anew where it is needed
-        if pool.snapshots:
+        if pool.snapshots and _length(pool) <= most:
             found.append(pool)
     return max(found, key=_length, default=None)
 
