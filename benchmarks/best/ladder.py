@@ -24,7 +24,8 @@ from condensery.runtime.provenance import commit, machine, versions
 #: Name → arguments of the command, without data, budget and minutes. From ``dm_mf`` on, each rung
 #: has what the one before has, and one thing more, up to ``best``; those after it change one thing.
 _TILES = ("--formation.factor", "3")
-_SMALL = ("--real-batch", "64", "--synthetic-batch", "30", "--optimizer.rate", "10")
+_BATCHES = ("--real-batch", "64", "--synthetic-batch", "30")
+_SMALL = (*_BATCHES, "--optimizer.rate", "10")
 _NARROW = ("--supply.net", "convnet3:width=64")
 _WIDE = ("--supply.net", "convnet3")
 _LARGE = ("--real-batch", "256", "--synthetic-batch", "180")
@@ -42,8 +43,9 @@ RUNGS: dict[str, tuple[str, ...]] = {
     "narrow": ("condense", "--recipe", "dm_mf", *_TILES, *_SMALL, *_NARROW),
     "all_ops": ("condense", "--recipe", "dm_mf", *_TILES, *_SMALL, *_NARROW, *_ALL_OPS),
     "chroma": ("condense", "--recipe", "dm_mf", *_TILES, *_SMALL, *_NARROW, *_ALL_OPS, *_CHROMA),
-    "decay": ("condense", "--recipe", "best", *_NO_POOL, *_NARROW),
-    "snapshots": ("condense", "--recipe", "best", "--objective.classification", "0"),
+    "decay": ("condense", "--recipe", "best", *_BATCHES, *_NO_POOL, *_NARROW),
+    "snapshots": ("condense", "--recipe", "best", *_BATCHES, "--objective.classification", "0"),
+    "class_term": ("condense", "--recipe", "best", *_BATCHES),
     "best": ("condense", "--recipe", "best"),
     "best_wide": ("condense", "--recipe", "best", *_WIDE),
     "best_large_batches": ("condense", "--recipe", "best", *_LARGE),
