@@ -74,8 +74,8 @@ def fitted(
     out |= _networks(data, budget, seconds, given, choices, where)
     if "iterations" not in given:
         ends = began + seconds
-        count = _fitting(data, together(out, given), ends - monotonic(), resolve, where)
         fields = together(out, given)
+        count = _fitting(data, fields, ends - monotonic(), resolve, where)
         larger = _batches(budget, count, resolve(fields), fields)
         if larger:
             where.say(

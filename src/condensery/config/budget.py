@@ -25,7 +25,7 @@ class TimeBudget:
     most_epochs: float = 10.0
     """Epochs after which a network need not be trained further, if it took ``least_steps``."""
     least_steps: int = 0
-    """Steps that a network needs: of few images, there are more epochs than ``most_epochs``."""
+    """Steps that a network needs; on few images it is trained beyond ``most_epochs`` for them."""
     ahead: float = 0.0
     """The pool's ``supply.ahead``."""
     width: int | None = 64

@@ -62,7 +62,7 @@ class Wanted:
     most_epochs: float
     """More are not needed, once it took ``least_steps``."""
     least_steps: int
-    """Of few images, more epochs are needed for that many."""
+    """On few images a network is trained for more epochs, until it took that many."""
     enough: float
     """Accuracy on held-out images, in percent, above which a short training tells enough."""
     seed: int
