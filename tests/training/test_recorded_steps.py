@@ -20,6 +20,7 @@ from condensery.condensation.configure import configure
 from condensery.condensation.loop import Condenser
 from condensery.data import load
 from condensery.errors import UsageError
+from condensery.methods.pools.average import Average
 from condensery.runtime import graphs
 from condensery.runtime.plan import Plan, choose_plan, exact_plan
 from condensery.runtime.randomness import stream
@@ -152,6 +153,29 @@ def test_recorded_training_is_plain_training(recorder: None, momentum: float, co
     for one, other in zip(wanted, found, strict=True):
         for name, value in one.items():
             assert torch.allclose(value, other[name], rtol=1e-10, atol=1e-12), name
+
+
+def test_averages_follow_recorded_training(recorder: None) -> None:
+    """A graph holds the weights elsewhere, and the average reads and replaces them there."""
+    protocol = Protocol(name="x", epochs=2, batch=8, rate=0.0625, momentum=0.9)
+    images = torch.randn(20, 1, 8, 8, generator=torch.Generator().manual_seed(0)).double()
+    data = Tensors(images, torch.arange(20) % 4)
+    exact, found = exact_plan("cpu", 1, "float64"), []
+    for plan in (exact, graphed(exact)):
+        torch.manual_seed(1)
+        network = nets.build("convnet2:width=8", (1, 8, 8), 4).double()
+        course = Course(Trainer(protocol, plan, flip=False, seed=0), network)
+        average = Average(network, 0.5)
+        for epoch in range(2):
+            for _ in course.steps(data, stream(0, "test", epoch), epoch):
+                average.step()
+        own = [w.detach().clone() for w in network.parameters()]
+        with average.in_place():
+            found.append([w.detach().clone() for w in network.parameters()])
+        assert all(torch.equal(a, b) for a, b in zip(own, network.parameters(), strict=True))
+        assert not all(torch.allclose(a, b) for a, b in zip(own, found[-1], strict=True))
+    for plain, recorded in zip(*found, strict=True):
+        assert torch.allclose(plain, recorded, rtol=1e-8, atol=1e-9)
 
 
 _AUGMENTED: dict[str, dict[str, Any]] = {

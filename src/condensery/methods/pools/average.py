@@ -25,7 +25,7 @@ class Average:
         """
         self.decay, self.steps = decay, 0
         self._held = _floating(network)
-        self._mean = [tensor.clone() for tensor in self._held.values()]
+        self._mean = [tensor.detach().clone() for tensor in self._held.values()]
 
     @torch.no_grad()
     def step(self) -> None:
@@ -38,7 +38,7 @@ class Average:
     def in_place(self) -> Iterator[None]:
         """Give the network its average, and its own weights back afterwards."""
         held = list(self._held.values())
-        own = [tensor.clone() for tensor in held]
+        own = [tensor.detach().clone() for tensor in held]
         with torch.no_grad():
             torch._foreach_copy_(held, self._mean)
         try:
@@ -60,6 +60,6 @@ class Average:
 
 
 def _floating(network: nn.Module) -> dict[str, Tensor]:
-    """The tensors themselves, not copies."""
+    """The parameters and buffers themselves: recorded steps exchange what parameters hold."""
     every = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    return {name: tensor.detach() for name, tensor in every.items() if tensor.is_floating_point()}
+    return {name: tensor for name, tensor in every.items() if tensor.is_floating_point()}
