@@ -19,7 +19,7 @@ def test_a_rehearsal_tells_the_iterations_of_ten_minutes(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     made = DryRun(1.0, 2.0, 0.0, 1, 6000.0, 10**9, 2560, 10)
-    monkeypatch.setattr("condensery.cli.condense.dry_run", lambda *_: made)
+    monkeypatch.setattr("condensery.cli.estimate.dry_run", lambda *_: made)
     for more, told in (
         ([], "--minutes 10 gives about 300 of 3000 iterations"),
         (["--minutes", "5"], "--minutes 5 gives about 150 of 3000 iterations"),

@@ -13,10 +13,11 @@ import pytest
 from condensery import UsageError
 from condensery.cli import in_minutes
 from condensery.cli.main import main
-from condensery.condensation import configure, in_time
+from condensery.condensation import configure, in_time, networks_in_time
 from condensery.condensation.configure import facts_of, resolved
 from condensery.condensation.dry_run import DryRun
-from condensery.condensation.in_time import Where, fitted
+from condensery.condensation.in_time import fitted
+from condensery.condensation.networks_in_time import Where
 from condensery.config.budget import TimeBudget, time_budget
 from condensery.config.recipes import read_config, read_recipe
 from condensery.config.schema import RunConfig
@@ -25,6 +26,7 @@ from condensery.methods.formation.multi import MultiFormation
 from condensery.methods.pools import in_time as pools
 from condensery.methods.pools.store import Pool
 from condensery.runtime.plan import Plan, exact_plan
+from tests.conftest import tiny
 
 NET = "convnet1:width=4"
 #: Larger images have larger tiles, and these are 8×8.
@@ -141,8 +143,14 @@ def knowing(data: Data, monkeypatch: pytest.MonkeyPatch) -> Pool:
         dataclasses.replace(one, accuracy=ends.get(one.epoch, 98.0)) for one in pool.snapshots
     )
     found = dataclasses.replace(pool, snapshots=told)
-    monkeypatch.setattr(in_time, "pool_in_time", lambda *_, **__: found)
+    monkeypatch.setattr(networks_in_time, "pool_in_time", lambda *_, **__: found)
+    monkeypatch.setattr(networks_in_time, "known_of", measured_of)
     return found
+
+
+def measured_of(pool: Pool, data: Data) -> float:
+    """Without what the error of three images takes off."""
+    return max(pool.snapshots, key=lambda one: one.epoch).accuracy or 0.0
 
 
 def test_networks_that_know_nearly_all_tell_no_class(
@@ -198,7 +206,7 @@ def test_batches_of_easy_data_are_not_made_larger(
 ) -> None:
     knowing(tiny_data, monkeypatch)
     monkeypatch.setattr(in_time, "dry_run", lambda *a, **k: DryRun(0.0, 0.1, 0.0, 1, 0.0, 0, 0, 0))
-    base = read_recipe("best")
+    base = {**read_recipe("best"), "real_batch": 4}
     typed = {"ipc": 10, "supply.net": NET, "formation.factor": 3}
 
     def batches(**easy: int) -> list[int | None]:
@@ -208,32 +216,32 @@ def test_batches_of_easy_data_are_not_made_larger(
         found = fitted(tiny_data, budget, 400, typed, lambda f: resolved(tiny_data, base, f), where)
         return [found.get(name) for name in ("real_batch", "synthetic_batch")]
 
-    assert batches() == [256, 90]
-    assert batches(real_batch=64) == [64, 90]
-    assert batches(real_batch=64, synthetic_batch=30) == [64, 30]
+    assert batches() == [12, 90], "the largest class has 12"
+    assert batches(real_batch=4) == [4, 90]
+    assert batches(real_batch=4, synthetic_batch=30) == [4, 30]
 
 
 @pytest.mark.parametrize("wrong", ["suply.kind", "augmentation.kind", "optimizer.rat"])
 def test_wrong_fields_for_easy_data_are_found_before_any_training(
     wrong: str, tiny_data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(in_time, "pool_in_time", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(networks_in_time, "pool_in_time", lambda *_: pytest.fail("trained"))
     with pytest.raises(UsageError, match=r"suply|fre\b|rat\b"):
         chosen(tiny_data, 40, budget=TimeBudget(pool=0.2, batch=2, easy={wrong: "fre"}))
 
 
 def test_a_short_training_tells_easy_data(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     fresh = TimeBudget(pool=0.2, batch=2, known=95.0, easy={"supply.kind": "fresh"})
-    for module in (pools, in_time):
-        monkeypatch.setattr(module, "accuracy_of", lambda _: 95.0)
+    for module in (pools, networks_in_time):
+        monkeypatch.setattr(module, "known_of", lambda *_: 95.0)
     found = chosen(tiny_data, 100.0, budget=fresh)
     assert Path(found["supply.path"]).name == "epochs-1.5", "20 s, less the room, are 1.7 epochs"
     folder = Path(found["supply.path"]).parent
     assert (folder / "epochs-0.1" / "pool.json").exists(), "what the short training told"
     shutil.rmtree(folder)
 
-    for module in (pools, in_time):
-        monkeypatch.setattr(module, "accuracy_of", lambda _: 95.1)
+    for module in (pools, networks_in_time):
+        monkeypatch.setattr(module, "known_of", lambda *_: 95.1)
     assert chosen(tiny_data, 100.0, budget=fresh)["supply.kind"] == "fresh"
     assert [one.name for one in folder.iterdir()] == ["epochs-0.1"], "nothing was trained further"
     monkeypatch.setattr(pools, "train_pool", lambda *_, **__: pytest.fail("trained again"))
@@ -244,7 +252,7 @@ def test_a_short_training_leaves_time_for_the_pool(
     tiny_data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     budget = TimeBudget(pool=0.2, batch=2, known=100.0 - 1e-9, easy={"supply.kind": "fresh"})
-    monkeypatch.setattr(pools, "accuracy_of", lambda _: 50.0)
+    monkeypatch.setattr(pools, "known_of", lambda *_: 50.0)
     # .2 of 25 s, less the room, are .43 epochs: .1 of them twice would leave less than .3.
     found = chosen(tiny_data, 25.0, budget=budget)
     names = [one.name for one in Path(found["supply.path"]).parent.iterdir()]
@@ -277,6 +285,18 @@ def test_cases_may_set_what_is_done_with_time(tiny_data: Data) -> None:
         assert found is not None
         assert found.pool == pool
         assert resolved(tiny_data, own, {"ipc": ipc}).config.ipc == ipc, "no field of a run"
+
+
+@pytest.mark.parametrize(
+    ("ipc", "epochs", "steps"), [(1, 3.0, 1050), (2, 3.0, 1050), (3, 10.0, 3500), (50, 10.0, 3500)]
+)
+def test_few_images_per_class_get_the_shorter_pool_they_were_measured_with(
+    ipc: int, epochs: float, steps: int, tiny_data: Data
+) -> None:
+    told = time_budget(read_recipe("best"), facts_of(tiny_data, ipc))
+    assert told is not None
+    assert (told.most_epochs, told.least_steps) == (epochs, steps)
+    assert told.enough_iterations == 500
 
 
 @pytest.mark.parametrize(("detail", "factor"), [(0.9, None), (0.8, 2), (0.55, 1), (0.0, None)])
@@ -340,6 +360,7 @@ def test_more_time_than_enough_is_spent_on_larger_batches(
     tiny_data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An iteration takes a hundredth of a second for every real image of a class."""
+    data = tiny((300, 7, 9))
     sizes: list[tuple[int, int | None]] = []
 
     def measured(data: Data, config: RunConfig, plan: Plan, *, planned: float) -> DryRun:
@@ -355,11 +376,11 @@ def test_more_time_than_enough_is_spent_on_larger_batches(
         given = {**own, "ipc": 10, **more}
         where = Where(plan=exact_plan("cpu", 1))
         out = fitted(
-            tiny_data,
+            data,
             budget,
             seconds,
             given,
-            lambda fields: resolved(tiny_data, base, fields),
+            lambda fields: resolved(data, base, fields),
             where,
         )
         # Iterations are counted with the batches that are taken.
@@ -377,7 +398,8 @@ def test_more_time_than_enough_is_spent_on_larger_batches(
 
 
 @pytest.mark.parametrize(
-    ("name", "least"), [("least_steps", 0), ("enough_iterations", 0), ("most_real", 1)]
+    ("name", "least"),
+    [("least_steps", 0), ("enough_iterations", 0), ("most_real", 1), ("batch", 1), ("ahead", 0)],
 )
 def test_impossible_numbers_of_a_budget_are_named(name: str, least: int) -> None:
     right: dict[str, Any] = {name: least}

@@ -22,7 +22,7 @@ from condensery.condensation.configure import configure, notes_of
 from condensery.condensation.loop import Condenser
 from condensery.config.build import Choices
 from condensery.data import Data, load
-from condensery.errors import DataError
+from condensery.errors import DataError, DivergedError
 from condensery.methods.pools.networks import divide
 from condensery.methods.pools.store import Pool
 from condensery.methods.pools.train import PoolSettings, pool_settings, train_pool
@@ -506,7 +506,7 @@ def test_snapshots_within_one_step_are_refused(tiny_data: Data, tmp_path: Path) 
 def test_a_beginning_without_networks_does_not_block_a_folder(
     tiny_data: Data, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match="lower --rate"):
+    with pytest.raises(DivergedError, match="lower --rate"):
         made(tiny_data, tmp_path / "pool", rate=1e30)
     made(tiny_data, tmp_path / "pool", rate=0.1)
     alone = tiny((5, 1))

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from condensery.condensation.configure import check_start, load_for_run, notes_of, resolved
-from condensery.condensation.dry_run import dry_run
 from condensery.condensation.in_time import together
 from condensery.condensation.rate_trials import without_rate
 from condensery.condensation.run_folder import RunFolder, Status
@@ -39,13 +38,11 @@ from condensery.utils.signals import Interrupted
 from condensery.utils.text import minutes_text, plural, size_text, time_text
 
 from . import evaluate_at as curves
+from .estimate import estimate
 from .found_out import FoundOut, found_out, recipe_for
 from .in_minutes import Asked, begun, default_out, ipc_for
 from .shared import facts_of_set, in_eight_bits, next_line
 from .telling import conclude, folder_of, printer, show_picture
-
-#: What --dry-run tells the iterations of, where no time is given.
-_USUAL_MINUTES = 10.0
 
 
 def condense(options: Any, dotted: list[tuple[str, Any]]) -> int:
@@ -252,7 +249,8 @@ def _condense_one(
     if status != "new":
         folder.check_data(data)
     curve = curves.asked(folder, options)
-    minutes, trials = order.before.minutes, order.before.trials
+    before, trials = order.before, order.before.trials
+    minutes, taken = _time_left(order, folder, status, number)
     over = minutes is not None and _seconds(folder) >= 60 * minutes
     if status == "finished" or (status == "timed" and over):
         more = f" in its {options.minutes:g} minutes" if status == "timed" else ""
@@ -262,7 +260,7 @@ def _condense_one(
         plan = _plan(order, config, folder, status, number)
         _announce(order, config, plan)
         if options.dry_run:
-            return _dry_run(data, config, plan, folder, options, say)
+            return estimate(data, config, plan, folder.path, options, before.planned, say)
         condensed = carry_out(
             data,
             config,
@@ -280,6 +278,7 @@ def _condense_one(
                 "evaluate_at": curve or None,
                 "asked_threads": options.threads,
                 "rate_trials": trials and trials.as_dict(),
+                **taken,
                 "source_file_bytes": data.file_bytes,
             },
         )
@@ -290,6 +289,25 @@ def _condense_one(
         show_picture(folder.path / "images.png", options)
     found = ranks.on_rank_zero(lambda: curves.evaluated(data, config, folder, options, curve, say))
     return {"out": str(folder.path), **facts_of_set(condensed), **(found or {})}
+
+
+def _time_left(
+    order: _Order, folder: RunFolder, status: Status, number: int
+) -> tuple[float | None, dict[str, float]]:
+    """The minutes of a set, and what of its time was not for iterations.
+
+    A run that an earlier command began has less than these minutes, too; so have the sets that were
+    to follow it.
+    """
+    before, begun = order.before, folder if status != "new" else None
+    if status == "new" and number and not before.seconds:
+        begun = RunFolder(folder.path.parent / "0")
+    if begun is None:
+        taken = {"seconds_before": before.seconds, "seconds_reserved": before.reserve}
+        return before.minutes, taken
+    facts = begun.facts()
+    taken = {name: facts.get(name, 0.0) for name in ("seconds_before", "seconds_reserved")}
+    return begun.left(before.minutes), taken
 
 
 def _plan(order: _Order, config: RunConfig, folder: RunFolder, status: Status, number: int) -> Plan:
@@ -362,7 +380,9 @@ def _say_how_it_ended(
             f"time limit reached after {done} of {config.iterations} iterations{never}; continue "
             f"with: {_resume(folder.path, config)} --minutes N, for N in all, or without it"
         )
-    say(f"done in {time_text(_seconds(folder))}: {folder.path}")
+    before = folder.seconds_before
+    planned = f" ({time_text(before)} of it before the first iteration)" if before >= 1 else ""
+    say(f"done in {time_text(before + _seconds(folder))}{planned}: {folder.path}")
     offer = in_eight_bits(condensed, folder.path)
     say(f"size: {size_text(condensed.stored_bytes)}; in 8 bits {offer}")
     kept = folder.checkpoints.files
@@ -371,34 +391,6 @@ def _say_how_it_ended(
             "kept for resume --iterations N: the last checkpoint, "
             f"{size_text(kept[0].stat().st_size)} (--keep-checkpoints: the one before it, too)"
         )
-
-
-def _dry_run(
-    data: Data, config: RunConfig, plan: Plan, folder: RunFolder, options: Any, say: Any
-) -> dict[str, Any]:
-    """Estimate what the run would take."""
-    found = dry_run(data, config, plan)
-    each = f"{found.step_seconds:.3g} s per step"
-    each += f", {found.steps} steps per iteration" if found.steps > 1 else ""
-    each += f", {found.network_seconds:.3g} s for a new network" if found.steps > 1 else ""
-    of = found.measured_classes
-    each += f"; from {of} of {plural(data.train.classes, 'class', 'classes')}" if of else ""
-    times = f"{options.sets} × " if options.sets > 1 else ""
-    bound = "at most" if plan.compile else "about"
-    say(f"time: {bound} {times}{time_text(found.seconds)} ({each})")
-    minutes = options.minutes or _USUAL_MINUTES
-    if minutes * 60 < found.seconds:
-        part = round(config.iterations * minutes * 60 / found.seconds)
-        gives = f"gives about {part}" if part else "ends before the first"
-        say(f"  --minutes {minutes:g} {gives} of {plural(config.iterations, 'iteration')}")
-    where = f"on {plan.device}" if plan.device != "cpu" else "for the whole process"
-    say(f"memory: {size_text(found.memory_bytes)} peak in these steps, {where}")
-    say(
-        f"result: {size_text(found.stored_bytes)}, {found.decoded_images} training images, in "
-        f"{folder.path}"
-    )
-    say("nothing was written; leave out --dry-run to start")
-    return {"out": str(folder.path), "dry_run": found.as_dict(), "plan": plan.as_dict()}
 
 
 def _split(classes: int, ranks: int) -> str:

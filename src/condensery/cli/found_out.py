@@ -52,6 +52,12 @@ class FoundOut:
     """Of the pixel rate, where there were any."""
     minutes: float | None
     """The time limit that is left for each set."""
+    seconds: float = 0.0
+    """What was taken from it."""
+    reserve: float = 0.0
+    """Seconds of it that are left for what comes after the last iteration."""
+    planned: bool = False
+    """Whether the iterations were fitted to it."""
 
 
 def found_out(asked: Asked) -> FoundOut:
@@ -82,9 +88,15 @@ def found_out(asked: Asked) -> FoundOut:
     if wanted:
         trials = _tried(asked, asked.resolve(fields), None if limit is None else left())
         fields |= {} if trials is None else {RATE: trials.rate}
-    if limit is None or plans(options, asked.base):
-        return FoundOut(fields, trials, None if limit is None else left() / 60)
-    return FoundOut(fields, trials, limit - (trials.seconds / 60 if trials else 0))
+    taken = trials.seconds if trials else 0.0
+    if limit is None:
+        return FoundOut(fields, trials, None, taken)
+    if not plans(options, asked.base):
+        return FoundOut(fields, trials, limit - taken / 60, taken)
+    reserve = 60 * limit - in_all
+    taken = time.monotonic() - asked.began
+    minutes = limit - (taken + reserve) / 60
+    return FoundOut(fields, trials, minutes, taken, reserve, "iterations" in chosen)
 
 
 def _tried(asked: Asked, found: Resolved, left: float | None) -> RateTrials | None:

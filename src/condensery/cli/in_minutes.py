@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from condensery.condensation.before import begun_in, net_named
 from condensery.condensation.configure import facts_of
-from condensery.condensation.in_time import Where, fitted
+from condensery.condensation.in_time import fitted, previewed
+from condensery.condensation.networks_in_time import Where
 from condensery.condensation.rate_trials import wants_trials
 from condensery.config.budget import time_budget
-from condensery.config.recipes import read_config
 from condensery.config.resolve import Resolved
 from condensery.config.schema import RunConfig
 from condensery.data import Data
 from condensery.errors import UsageError
 from condensery.runtime.distributed import Ranks
-from condensery.utils.text import plural, size_text
+from condensery.utils.text import size_text
 
 #: Bytes of a stored number, and of an image's label.
 _NUMBER, _LABEL = 4, 8
@@ -41,15 +42,7 @@ def begun(
     ipc = typed.get("ipc", base.get("ipc", RunConfig.ipc))
     recipe = str(base.get("over", base)["recipe"])
     out = Path(options.out) if options.out else default_out(data, recipe, ipc)
-    for folder in (out, out / "0"):
-        if not (folder / "recipe.yaml").is_file():
-            continue
-        held = read_config(folder)
-        if (held["recipe"], held.get("ipc")) != (recipe, ipc):
-            there = f"{held['recipe']}, {plural(int(held.get('ipc', 0)), 'image')} per class"
-            raise UsageError(f"--out {out} holds another run ({there}); choose another --out")
-        return held
-    return None
+    return begun_in(out, recipe, ipc) or begun_in(out / "0", recipe, ipc)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +69,16 @@ class Asked:
 def in_minutes(asked: Asked, typed: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     """Fields that fit the recipe to some seconds, to stand below what was typed.
 
-    Nothing is chosen where there is no limit, where the recipe says nothing of time, and where a
-    run is continued or repeated: its ``recipe.yaml`` has everything.
+    A dry run gets fields like them, and trains nothing. Nothing is chosen where there is no limit,
+    where the recipe says nothing of time, and where a run is continued or repeated: its
+    ``recipe.yaml`` has everything.
     """
     options, say = asked.options, asked.say
     if not plans(options, asked.base):
         return {}
-    facts = facts_of(asked.data, asked.resolve(typed).config.ipc)
+    usual = asked.resolve(typed)
+    net = getattr(usual.choices.supply, "net", None)
+    facts = facts_of(asked.data, usual.config.ipc, net)
     budget = time_budget(asked.base, facts)
     assert budget is not None
     if not asked.ranks.alone:
@@ -95,11 +91,15 @@ def in_minutes(asked: Asked, typed: Mapping[str, Any], seconds: float) -> dict[s
         device=options.device,
         threads=options.threads,
         minutes=options.minutes,
+        net=net_named(asked.base),
         changes=asked.planned,
         quiet=options.quiet,
         say=say,
     )
-    chosen = fitted(asked.data, budget, seconds, typed, asked.resolve, where)
+    plan = previewed if options.dry_run else fitted
+    chosen = plan(asked.data, budget, seconds, typed, asked.resolve, where)
+    if options.dry_run:
+        return chosen
     for name, value in chosen.items():
         flag = name if "." in name else name.replace("_", "-")
         say(f"  chosen: --{flag} {value}")
@@ -108,7 +108,7 @@ def in_minutes(asked: Asked, typed: Mapping[str, Any], seconds: float) -> dict[s
 
 def plans(options: Any, base: Mapping[str, Any]) -> bool:
     """Whether the recipe is fitted to a time."""
-    limited = options.minutes is not None and not (options.config or options.dry_run)
+    limited = options.minutes is not None and not options.config
     return limited and time_budget(base) is not None
 
 

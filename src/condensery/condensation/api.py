@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from condensery.config.build import Choices
-from condensery.config.recipes import flattened
-from condensery.config.resolve import Resolved
 from condensery.config.schema import RunConfig
 from condensery.data import Data, load
 from condensery.data.axes import Layout
@@ -25,10 +23,9 @@ from condensery.utils.python_words import python_words
 from condensery.utils.renamed import old_names
 from condensery.utils.signals import Interrupted
 
-from .configure import check_start, notes_of, plan_for, resolved
-from .found_rate import rate_found
+from .before import Before, found_before
+from .configure import notes_of, plan_for
 from .loop import Condenser
-from .rate_trials import RateTrials, without_rate
 from .recorder import TimeUp
 from .run_folder import RunFolder
 from .run_plan import plan_of_run
@@ -90,7 +87,7 @@ def condense(
         iterations: outer iterations; fewer than the recipe's truncate it, 0 gives its start.
         until: ``converged`` stops early once the loss has stopped falling.
         minutes: time after which the run ends with the set as it is then; with ``out``, over all
-            its parts.
+            its parts. Recipes with a ``budget``, such as ``best``, are fitted to it first.
         seed: random seed.
         size: side length in pixels to resize pictures to.
         channels: 1 for grey, 3 for colour.
@@ -136,16 +133,19 @@ def condense(
     typed, place = {**given, **(overrides or {})}, None if out is None else Path(out)
     where = {"plan": plan, "device": device, "threads": threads}
 
-    def resolve(fields: Mapping[str, Any]) -> Resolved:
-        return resolved(loaded, recipe, fields, trust_imports=trust_imports)
-
-    check_start(loaded, resolve(without_rate(dict(flattened(typed)))))
-    found, trials = rate_found(loaded, typed, place, minutes, resolve, where, quiet=not progress)
-    for note in notes_of(found.choices, found.config.ipc):
+    before = found_before(
+        loaded,
+        recipe,
+        typed,
+        place,
+        minutes,
+        where,
+        trust_imports=trust_imports,
+        quiet=not progress,
+    )
+    for note in notes_of(before.found.choices, before.found.config.ipc):
         _LOG.warning("%s", note)
-    if trials and minutes:
-        minutes -= trials.seconds / 60
-    work = _Work(loaded, found.config, found.choices, minutes, progress, after_iteration, trials)
+    work = _Work(loaded, before, progress, after_iteration)
     return work.in_memory(where) if place is None else work.in_folder(place, where, resume)
 
 
@@ -154,23 +154,29 @@ class _Work:
     """What is condensed, and how it is watched."""
 
     data: Data
-    config: RunConfig
-    choices: Choices
-    minutes: float | None
+    before: Before
+    """Its configuration, and the time it has."""
     progress: bool
     after: AfterIteration | None
-    trials: RateTrials | None
-    """Of the pixel rate."""
+
+    @property
+    def config(self) -> RunConfig:
+        """What is run."""
+        return self.before.found.config
+
+    @property
+    def choices(self) -> Choices:
+        """What carries it out."""
+        return self.before.found.choices
 
     def in_memory(self, where: Mapping[str, Any]) -> CondensedSet:
         """A run that leaves nothing behind but its set."""
-        chosen = plan_for(
-            self.data, self.config, **where, choices=self.choices, minutes=self.minutes
-        )
+        minutes, limit = self.before.minutes, self.before.limit
+        chosen = plan_for(self.data, self.config, **where, choices=self.choices, minutes=limit)
         run = Condenser(self.data, self.config, chosen, choices=self.choices)
-        end = None if self.minutes is None else time.monotonic() + 60 * self.minutes
+        end = None if minutes is None else time.monotonic() + 60 * minutes
         total, quiet = self.config.iterations, not self.progress
-        with Progress(total, "iterations", quiet=quiet, minutes=self.minutes) as bar:
+        with Progress(total, "iterations", quiet=quiet, minutes=minutes) as bar:
 
             def after_step(run: Condenser) -> None:
                 if run.step_in_iteration:
@@ -195,12 +201,16 @@ class _Work:
                 raise UsageError(
                     f"out={place} holds this run already; pass resume=True, or remove it"
                 )
+        before, taken = self.before, self.before.seconds
+        minutes = before.minutes
+        if status != "new":
+            minutes, taken = folder.left(minutes), folder.seconds_before
         spent = float(folder.facts().get("seconds", 0.0))
-        over = self.minutes is not None and spent >= 60 * self.minutes
+        over = minutes is not None and spent >= 60 * minutes
         if status == "finished" or (status == "timed" and over):
             return CondensedSet.load(place)
         how: dict[str, Any] = {"changes": {}, "choices": self.choices, "ranks": ALONE, **where}
-        how["minutes"] = self.minutes
+        how["minutes"] = before.limit
         plan = plan_of_run(self.data, self.config, folder, status=status, number=0, **how)
         try:
             return carry_out(
@@ -209,12 +219,13 @@ class _Work:
                 plan,
                 folder,
                 quiet=not self.progress,
-                minutes=self.minutes,
+                minutes=minutes,
                 facts={
                     "set": 0,
                     "sets": 1,
                     "asked_threads": where["threads"],
-                    "rate_trials": self.trials and self.trials.as_dict(),
+                    "rate_trials": before.trials and before.trials.as_dict(),
+                    "seconds_before": taken,
                     "source_file_bytes": self.data.file_bytes,
                 },
                 after_iteration=self.after,

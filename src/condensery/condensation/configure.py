@@ -10,10 +10,10 @@ from typing import Any, cast
 import numpy as np
 
 from condensery.config.budget import SECTION
-from condensery.config.build import Choices, make
+from condensery.config.build import Choices, kinds_of, make
 from condensery.config.data_sets import as_meant_in
 from condensery.config.imports import AllowedImports
-from condensery.config.recipes import OVER, flattened, on_top, read_recipe, with_cases
+from condensery.config.recipes import CHOICES, OVER, flattened, on_top, read_recipe, with_cases
 from condensery.config.resolve import Resolved, merge, resolve
 from condensery.config.schema import RunConfig, Scalars
 from condensery.data import Data, load
@@ -179,7 +179,8 @@ def resolved_for(
     # Cases of what stands on top come before what is typed.
     # What is fitted to a time has become fields by now.
     over, cased = _untimed(with_cases(over, facts)), _untimed(with_cases(base, facts))
-    given = {**dict(flattened(over)), **dict(flattened(overrides or {}))}
+    held = {name: cased[name] for name in CHOICES if name in cased}
+    given = {**_suiting_kinds(dict(flattened(over)), held, typed), **typed}
     given = {"ipc": ipc, **{name: v for name, v in given.items() if name != "ipc"}}
     if "optimizer.rate" in given:  # meant as it is typed
         given = {"optimizer.rate_for_ipc": None, "optimizer.rate_for_size": None, **given}
@@ -191,6 +192,32 @@ def resolved_for(
     steps = found.choices.supply.effort(1)[0]
     config = dataclasses.replace(found.config, window=window_of(schedule, steps))
     return dataclasses.replace(found, config=config)
+
+
+def _suiting_kinds(
+    over: Mapping[str, Any], base: Mapping[str, Any], typed: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A file's fields without those of kinds that the user replaced; a network stays, if it can.
+
+    Args:
+        over: the file's, dotted.
+        base: the choices of the recipe below it.
+        typed: by the user, dotted.
+    """
+    out = dict(over)
+    for choice in CHOICES:
+        kind, below = typed.get(f"{choice}.kind"), base.get(choice)
+        usual = below.get("kind") if isinstance(below, Mapping) else below
+        if not isinstance(kind, str) or kind in {over.get(f"{choice}.kind", usual)}:
+            continue
+        cls = kinds_of(choice).get(kind)
+        has_net = cls is None or "net" in {f.name for f in dataclasses.fields(cls)}
+        kept = {"kind", "net"} if has_net else {"kind"}
+        for name in over:
+            section, _, setting = name.partition(".")
+            if section == choice and setting not in kept:
+                del out[name]
+    return out
 
 
 def _untimed(recipe: dict[str, Any]) -> dict[str, Any]:

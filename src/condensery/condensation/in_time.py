@@ -3,43 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from condensery import nets
 from condensery.config.budget import TimeBudget
-from condensery.config.build import Choices, make
+from condensery.config.build import make
 from condensery.config.resolve import Resolved
 from condensery.data import Data
 from condensery.errors import UsageError
-from condensery.methods.pools.in_time import Wanted, accuracy_of, pool_in_time
-from condensery.methods.pools.store import Pool
-from condensery.runtime.plan import Plan, default_device
+from condensery.runtime.plan import Plan
 from condensery.utils.text import time_text
 
 from .configure import plan_for
 from .dry_run import dry_run
+from .networks_in_time import Where, epochs_in_time, networks_in_time, poolable, pooled_net, suiting
 
 #: Of the time that is left, what steps are planned for. The rate has almost fallen where a run that
 #: turns out slower is cut off, so little room is needed.
 _ROOM = 0.95
-
-
-@dataclass(frozen=True, kw_only=True)
-class Where:
-    """What the planning needs to know of how a run is carried out."""
-
-    plan: str | Plan = "auto"
-    device: str | None = None
-    threads: int | None = None
-    minutes: float | None = None
-    """Time limit of the run, by which its plan is made, too."""
-    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """Fields of the plan that were given by themselves."""
-    quiet: bool = True
-    say: Callable[[str], None] = lambda text: None
 
 
 def fitted(
@@ -68,15 +51,16 @@ def fitted(
         UsageError: when the time is over before the first iteration.
     """
     began = monotonic()
-    choices = resolve(given).choices
-    resolve(together(_suiting(budget.easy, given, choices), given))  # what is wrong is found now
+    found = resolve(given)
+    choices = found.choices
+    resolve(together(suiting(budget.easy, given, choices), given))  # what is wrong is found now
     out = {} if "formation.factor" in given else _tiles(data, budget, choices.formation, where)
-    out |= _networks(data, budget, seconds, given, choices, where)
+    out |= networks_in_time(data, budget, seconds, given, found, where)
     if "iterations" not in given:
         ends = began + seconds
         fields = together(out, given)
         count = _fitting(data, fields, ends - monotonic(), resolve, where)
-        larger = _batches(budget, count, resolve(fields), fields)
+        larger = _batches(budget, count, resolve(fields), fields, max(data.train.counts))
         if larger:
             where.say(
                 f"batches: {count} iterations would fit, and {budget.enough_iterations} are "
@@ -94,6 +78,44 @@ def fitted(
     return out
 
 
+def previewed(
+    data: Data,
+    budget: TimeBudget,
+    seconds: float,
+    given: Mapping[str, Any],
+    resolve: Callable[[Mapping[str, Any]], Resolved],
+    where: Where,
+) -> dict[str, Any]:
+    """Fields of a run like the one that :func:`fitted` would plan; no network is trained.
+
+    An epoch and an iteration are measured. Networks are fresh instead of from a pool, which takes
+    an iteration as long.
+
+    Args:
+        data, budget, seconds, given, resolve, where: as there.
+    """
+    found = resolve(given)
+    out = (
+        {} if "formation.factor" in given else _tiles(data, budget, found.choices.formation, where)
+    )
+    net, share = pooled_net(data, budget, given, found, where), 0.0
+    if net is not None and poolable(data, where):
+        epochs, each = epochs_in_time(data, budget, seconds, net, found.config.seed, where)
+        share = min(budget.pool, epochs * each / seconds) * (epochs >= budget.least_epochs)
+        pool = f"a pool of about {epochs:.3g} epochs" if share else "too long for a pool"
+        where.say(f"networks: an epoch takes {time_text(each)}: {pool}")
+    if net is not None:
+        out |= {"supply.kind": "fresh", "supply.net": net}
+    if "iterations" not in given:
+        left = seconds * (1 - share)
+        out["iterations"] = _fitting(data, together(out, given), left, resolve, where)
+        where.say(f"time: about {out['iterations']} iterations would fit into {time_text(left)}")
+        enough = budget.enough_iterations
+        if 0 < enough < out["iterations"]:
+            where.say(f"  {enough} are enough: larger batches would take the time of the others")
+    return out
+
+
 def together(chosen: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """What was chosen with what the user gave on top.
 
@@ -101,7 +123,9 @@ def together(chosen: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
     """
     out = {**chosen, **given}
     if chosen.get("supply.kind") == "pool":
-        out.pop("supply.net", None)
+        net = out.pop("supply.net", None)
+        if isinstance(net, str) and nets.is_import_path(net):  # typed, and so trusted
+            out.setdefault("supply.module", net)
     return out
 
 
@@ -110,94 +134,16 @@ def _tiles(data: Data, budget: TimeBudget, formation: Any, where: Where) -> dict
     if not budget.detail or not hasattr(formation, "kept"):
         return {}
     for factor in range(formation.factor, 1, -1):
-        kept = dataclasses.replace(formation, factor=factor).kept(data.train)
+        smaller = dataclasses.replace(formation, factor=factor)
+        try:
+            smaller.check(*data.train.shape[1:])
+        except UsageError:
+            continue
+        kept = smaller.kept(data.train)
         where.say(f"tiles: a factor of {factor} keeps {kept:.1%} of the images' variance")
         if kept >= budget.detail:
             return {"formation.factor": factor} if factor < formation.factor else {}
     return {"formation.factor": 1} if formation.factor > 1 else {}
-
-
-def _networks(
-    data: Data,
-    budget: TimeBudget,
-    seconds: float,
-    given: Mapping[str, Any],
-    choices: Choices,
-    where: Where,
-) -> dict[str, Any]:
-    """The supply: a pool where there is time for one, and fresh networks otherwise.
-
-    Networks that know nothing cannot tell classes, so fresh ones come without the class term.
-    """
-    if any(name.startswith("supply.") and name != "supply.net" for name in given):
-        return {}  # the user's own
-    net = given.get("supply.net") or _narrowed(data.net, budget.width, where)
-    pool = _pool(data, budget, seconds, net, given.get("seed", 0), where)
-    fresh = {"supply.kind": "fresh", "supply.net": net}
-    if pool is None:
-        return fresh | _suiting({"objective.classification": 0.0}, given, choices)
-    out = {"supply.kind": "pool", "supply.path": str(pool.path), "supply.ahead": budget.ahead}
-    known = accuracy_of(pool)
-    if known <= budget.known:
-        return out
-    where.say(f"networks: {known:.1f} % of held-out images are right, so the data are easy")
-    easy = _suiting(budget.easy, given, choices)
-    if easy.get("supply.kind", "pool") == "pool":
-        return out | easy
-    return {"supply.net": net} | easy
-
-
-def _pool(
-    data: Data, budget: TimeBudget, seconds: float, net: str, seed: int, where: Where
-) -> Pool | None:
-    """The pool of the budget, or the short one that was trained for easy data."""
-    if not budget.pool:
-        return None
-    unneeded = budget.easy.get("supply.kind", "pool") != "pool"
-    wanted = Wanted(
-        net=net,
-        rate=budget.rate,
-        batch=budget.batch,
-        schedule=budget.schedule,
-        average=budget.average,
-        early=budget.early,
-        least_epochs=budget.least_epochs,
-        most_epochs=budget.most_epochs,
-        least_steps=budget.least_steps,
-        enough=budget.known if unneeded else 100.0,
-        seed=seed,
-    )
-    return pool_in_time(
-        data,
-        wanted,
-        budget.pool * seconds,
-        plan=where.plan,
-        device=where.device,
-        threads=where.threads,
-        quiet=where.quiet,
-        say=where.say,
-    )
-
-
-def _suiting(
-    fields: Mapping[str, Any], given: Mapping[str, Any], choices: Choices
-) -> dict[str, Any]:
-    """Those fields that the choices have; a choice of which the user gave something keeps its kind.
-
-    The network of a supply is not of its kind.
-    """
-    typed = {name.partition(".")[0] for name in given if name != "supply.net"}
-    out = {}
-    for name, value in fields.items():
-        section, _, setting = name.partition(".")
-        if setting == "kind":
-            suits = section not in typed
-        else:
-            choice = getattr(choices, section, None)
-            suits = choice is None or hasattr(choice, setting)
-        if suits and name not in given:
-            out[name] = value
-    return out
 
 
 def _fitting(
@@ -226,16 +172,17 @@ def _fitting(
 
 
 def _batches(
-    budget: TimeBudget, count: int, found: Resolved, fields: Mapping[str, Any]
+    budget: TimeBudget, count: int, found: Resolved, fields: Mapping[str, Any], largest: int
 ) -> dict[str, int]:
     """Larger batches, in proportion to the iterations that would fit beyond what is enough.
 
-    Batches among the fields were given, or are those of easy data, and stay.
+    Batches among the fields were given, or are those of easy data, and stay. None holds more real
+    images than the largest class.
     """
     if not 0 < budget.enough_iterations < count:
         return {}
     config, share = found.config, count / budget.enough_iterations
-    wanted = {"real_batch": min(round(share * config.real_batch), budget.most_real)}
+    wanted = {"real_batch": min(round(share * config.real_batch), budget.most_real, largest)}
     if config.synthetic_batch is not None:
         every = found.choices.formation.decoded(config.ipc)
         wanted["synthetic_batch"] = min(round(share * config.synthetic_batch), every)
@@ -260,11 +207,3 @@ def _iterations(data: Data, found: Resolved, plan: Plan, seconds: float) -> int:
             "left for one; give more, or leave --minutes out"
         )
     return count if count < 100 else count // 10 * 10
-
-
-def _narrowed(net: str, width: int | None, where: Where) -> str:
-    """A ConvNet with fewer filters on a CPU: several times as many steps."""
-    device = where.device or default_device()
-    if width is None or device != "cpu" or not re.fullmatch(r"convnet\d*", net):
-        return net
-    return f"{net}:width={width}"

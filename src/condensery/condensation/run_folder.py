@@ -31,7 +31,10 @@ Status = Literal["new", "unfinished", "timed", "grown", "finished"]
 Ended = Literal["iterations", "converged", "minutes"]
 #: Types of those facts in ``run.json`` that a run reads again.
 _FACTS: dict[str, tuple[type[Any], ...]] = {
-    **dict.fromkeys(("seconds", "checkpoint_seconds", "energy_joules"), (int, float)),
+    **dict.fromkeys(
+        ("seconds", "seconds_before", "seconds_reserved", "checkpoint_seconds", "energy_joules"),
+        (int, float),
+    ),
     **dict.fromkeys(("sets", "begun_ranks", "asked_threads", "peak_memory_bytes"), (int,)),
     **dict.fromkeys(("ended", "fingerprint"), (str,)),
     **dict.fromkeys(("plan", "evaluate_at"), (dict,)),
@@ -189,6 +192,20 @@ class RunFolder:
             **facts,
         )
         write_text(self.path / "recipe.yaml", config.dump())
+
+    @property
+    def seconds_before(self) -> float:
+        """What it took to find settings for the run, before its first iteration."""
+        return float(self.facts().get("seconds_before", 0.0))
+
+    def left(self, minutes: float | None) -> float | None:
+        """What is left for iterations of a time for everything.
+
+        Args:
+            minutes: for everything, as the user gave them.
+        """
+        reserved = float(self.facts().get("seconds_reserved", 0.0))
+        return None if minutes is None else minutes - (self.seconds_before + reserved) / 60
 
     def note(self, **facts: Any) -> None:
         """Put facts into ``run.json``."""

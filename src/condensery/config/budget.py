@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -65,11 +66,14 @@ class TimeBudget:
                 raise UsageError(f"budget.{name} is a {kind} from 0 to below 1, got {value:g}")
         if not 0 <= self.known <= 100:
             raise UsageError(f"budget.known is a percentage from 0 to 100, got {self.known:g}")
-        for name, least in (("least_steps", 0), ("enough_iterations", 0), ("most_real", 1)):
-            if getattr(self, name) < least:
+        least = {"least_steps": 0, "enough_iterations": 0, "most_real": 1, "batch": 1, "ahead": 0}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
                 raise UsageError(
-                    f"budget.{name} must be at least {least}, got {getattr(self, name)}"
+                    f"budget.{name} must be at least {bound}, got {getattr(self, name):g}"
                 )
+        if not 0 < self.rate < math.inf:
+            raise UsageError(f"budget.rate must be positive, got {self.rate:g}")
         if not 0 < self.least_epochs <= self.most_epochs:
             raise UsageError(
                 f"budget.least_epochs ({self.least_epochs:g}) must be positive and at most "

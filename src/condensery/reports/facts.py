@@ -55,9 +55,9 @@ def making(part: SetPart) -> Lines:
     machine, versions = _section(facts, "machine"), _section(facts, "versions")
     plan = _section(facts, "plan")
     lines: Lines = []
-    seconds = facts.get("seconds")
-    if isinstance(seconds, int | float):
-        lines.append(("time", time_text(float(seconds))))
+    seconds, before = facts.get("seconds"), facts.get("seconds_before", 0.0)
+    if isinstance(seconds, int | float) and isinstance(before, int | float):
+        lines.append(("time", time_text(float(seconds + before))))
     for name in ("started", "finished", "ended", "commit"):
         if facts.get(name) is not None:
             lines.append((name, str(facts[name])))

@@ -25,6 +25,10 @@ from .reading import read_json
 _LOCK = ".lock"
 
 
+class InUseError(UsageError):
+    """A folder that another process holds."""
+
+
 @contextmanager
 def in_use(folder: Path, inside: str = "checkpoints") -> Iterator[None]:
     """Hold a folder while a block runs; its lock lies in ``checkpoints/``.
@@ -37,8 +41,8 @@ def in_use(folder: Path, inside: str = "checkpoints") -> Iterator[None]:
         inside: folder below it for the lock; ``.`` for none.
 
     Raises:
-        UsageError: when another process holds it, the folder cannot be written, or a link would
-            lead out of it.
+        InUseError: when another process holds it.
+        UsageError: when the folder cannot be written, or a link would lead out of it.
     """
     place = folder / inside
     if place != folder:
@@ -56,7 +60,7 @@ def in_use(folder: Path, inside: str = "checkpoints") -> Iterator[None]:
             "another --out"
         ) from error
     except filelock.Timeout as error:
-        raise UsageError(
+        raise InUseError(
             f"{folder} is in use by {_holder(place)}; wait for it, or choose another --out"
         ) from error
     try:
@@ -69,6 +73,25 @@ def in_use(folder: Path, inside: str = "checkpoints") -> Iterator[None]:
         (place / f"{_LOCK}.json").unlink(missing_ok=True)
         lock.release()
         _remove_if_unused(folder, place, new)
+
+
+def wait_until_free(folder: Path, patience: float, inside: str = "checkpoints") -> bool:
+    """Wait until no process holds a folder; false if one still does.
+
+    Args:
+        folder: as :func:`in_use` holds it.
+        patience: seconds to wait.
+        inside: folder below it where the lock lies.
+    """
+    if not (folder / inside).is_dir():
+        return True
+    try:
+        with lock_of(folder / inside, patience):
+            return True
+    except FileNotFoundError:  # its holder left nothing behind
+        return True
+    except filelock.Timeout:
+        return False
 
 
 def lock_of(folder: Path, patience: float) -> filelock.BaseFileLock:

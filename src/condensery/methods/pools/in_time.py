@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import Any
 
-import torch
-
-from condensery import nets
-from condensery.config.later import as_written
-from condensery.data import Data, cache_folder
-from condensery.errors import DataError, UsageError
+from condensery.data import Data
+from condensery.errors import UsageError
 from condensery.runtime.plan import Plan
-from condensery.runtime.randomness import fork_rng, stream
-from condensery.training.trainer import Course, Subset
+from condensery.utils.locks import InUseError, wait_until_free
 from condensery.utils.text import time_text
 
-from .networks import divide, pool_trainer
-from .store import INDEX, Pool, PoolSettings
+from .cached import cache_of, clear_damaged, length_of, longest
+from .networks import divide
+from .store import Pool, PoolSettings
+from .timing import seconds_per_epoch
 from .train import pool_plan, pool_settings, train_pool
 
 #: Epochs at which a network may be kept, or its training end: the early ones change it most.
 _EPOCHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
-#: Training steps that are measured, after one that also compiles.
-_STEPS = 5
 #: Images that are held out to tell accuracies, of all classes together.
 _HELD_OUT = 1000
 #: Images a second that a network may be trained on: whether compiling pays is guessed by it.
@@ -39,6 +32,10 @@ _LIKELY = 500
 _FIRST, _FIRST_EPOCHS = 0.1, 0.1
 #: What accuracies, files and a slower machine may take beside the steps.
 _ROOM = 0.85
+#: Of an interval of one standard error on either side.
+_CERTAINTY = 0.683
+#: Seconds that another command's training of the same pool is waited for at least.
+_WAITS = 60.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,6 +96,38 @@ def pool_in_time(
         quiet: show no progress.
         say: called with progress lines.
     """
+    training = _training(data, wanted, seconds, plan, device, threads, quiet, say)
+    return training.longest(longest(training.folder, training.wanted.most_epochs))
+
+
+def affordable_epochs(
+    data: Data,
+    wanted: Wanted,
+    seconds: float,
+    *,
+    plan: str | Plan = "auto",
+    device: str | None = None,
+    threads: int | None = None,
+) -> tuple[float, float]:
+    """Epochs that :func:`pool_in_time` would train for, and seconds of each; nothing is trained.
+
+    Args:
+        data, wanted, seconds, plan, device, threads: as there.
+    """
+    training = _training(data, wanted, seconds, plan, device, threads, True, print)
+    return training.affordable()[0], training.each
+
+
+def _training(
+    data: Data,
+    wanted: Wanted,
+    seconds: float,
+    plan: str | Plan,
+    device: str | None,
+    threads: int | None,
+    quiet: bool,
+    say: Callable[[str], None],
+) -> _Training:
     began = monotonic()
     share = min(0.1, _HELD_OUT / len(data.train))
     given: dict[str, Any] = {
@@ -109,12 +138,12 @@ def pool_in_time(
     }
     given |= {"schedule": wanted.schedule, "average": wanted.average}
     settings = pool_settings(data, wanted.net, epochs=1, **given)
-    folder = _folder(data, settings, wanted.early)
     most = max(wanted.most_epochs, math.ceil(wanted.least_steps / _steps(data, settings)))
     wanted = dataclasses.replace(wanted, most_epochs=most)
     likely = min(wanted.most_epochs, seconds * _LIKELY / len(data.train))
     chosen = pool_plan(data, settings, max(1, math.ceil(likely)), plan, device, threads)
-    training = _Training(
+    folder = cache_of(data, settings, wanted.early, chosen)
+    return _Training(
         data=data,
         wanted=wanted,
         settings=settings,
@@ -124,11 +153,6 @@ def pool_in_time(
         quiet=quiet,
         say=say,
     )
-    kept = _longest(folder, wanted.most_epochs)
-    if kept is not None and (_length(kept) >= wanted.most_epochs or _enough(kept, wanted)):
-        say(f"networks: the pool {kept.path} was trained before, and is all that is needed")
-        return kept
-    return training.longest(kept)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,18 +179,25 @@ class _Training:
 
         A short training comes first where it may tell enough.
         """
-        epochs, marks = self.affordable()
-        if kept is not None and (not marks or _length(kept) >= marks[-1]):
+        if kept is not None and (length_of(kept) >= self.wanted.most_epochs or self.tells(kept)):
             self.say(
-                f"networks: the pool {kept.path} was trained before, to epoch {_length(kept):g}"
+                f"networks: the pool {kept.path} was trained before, and is all that is needed"
+            )
+            return kept
+        if kept is not None and length_of(kept) < self.wanted.least_epochs:
+            kept = None  # it was only asked whether the data are easy
+        epochs, marks = self.affordable()
+        if kept is not None and (not marks or length_of(kept) >= marks[-1]):
+            self.say(
+                f"networks: the pool {kept.path} was trained before, to epoch {length_of(kept):g}"
             )
             return kept
         first = max(_FIRST_EPOCHS, _FIRST * epochs)
         # What a short training takes beside its steps is left as much time again.
-        tells = kept is None and epochs - 2 * first >= self.wanted.least_epochs
-        if self.wanted.enough < 100 and tells and (short := self.marks(first)):
+        pays = kept is None and epochs - 2 * first >= self.wanted.least_epochs
+        if self.wanted.enough < 100 and pays and (short := self.marks(first)):
             pool = self.trained(short)
-            if _enough(pool, self.wanted):
+            if pool is None or self.tells(pool):
                 return pool
             epochs, marks = self.affordable()
         if epochs >= self.wanted.least_epochs and marks:
@@ -176,6 +207,10 @@ class _Training:
             f"networks: {left} are too short for a pool; an epoch takes {time_text(self.each)}"
         )
         return None
+
+    def tells(self, pool: Pool) -> bool:
+        """Whether a pool knows so much that no more training is needed."""
+        return known_of(pool, self.data) > self.wanted.enough
 
     def affordable(self) -> tuple[float, list[float]]:
         """The epochs there is time for, and when weights are kept up to them."""
@@ -187,24 +222,60 @@ class _Training:
         """When weights are kept up to an epoch."""
         return _marks(self.data, self.settings, epochs, self.wanted.early)
 
-    def trained(self, marks: list[float]) -> Pool:
-        """A pool of one network up to the last of some marks."""
+    def trained(self, marks: list[float]) -> Pool | None:
+        """A pool of one network up to the last of some marks; None where waiting took the time."""
+        try:
+            return self.train(marks)
+        except InUseError as busy:
+            out = self.place(marks)
+            self.say(f"networks: another command is training the same pool, {out}; waiting for it")
+            if not wait_until_free(out, max(_WAITS, self.ends - monotonic())):
+                raise UsageError(
+                    f"another command is still training the pool {out} that this one needs; run "
+                    "it again when that is done, or give another --seed"
+                ) from busy
+        ready = longest(self.folder, self.wanted.most_epochs)
+        if ready is not None and length_of(ready) >= marks[-1]:
+            return ready
+        epochs, marks = self.affordable()  # the other one was stopped
+        return self.train(marks) if marks and epochs >= self.wanted.least_epochs else None
+
+    def place(self, marks: list[float]) -> Path:
+        """Where a pool up to the last of some marks lies."""
+        return self.folder / f"epochs-{marks[-1]:g}"
+
+    def train(self, marks: list[float]) -> Pool:
+        """Train a pool, or find it finished.
+
+        Raises:
+            InUseError: when another process is training it.
+        """
         last, each = f"{marks[-1]:g}", time_text(self.each)
         self.say(f"networks: an epoch takes {each}, so a pool is trained to epoch {last}")
         settings = dataclasses.replace(self.settings, epochs=math.ceil(marks[-1]), snapshots=marks)
-        out = self.folder / f"epochs-{last}"
+        out = self.place(marks)
+        clear_damaged(out)
         return train_pool(
             self.data, settings, 1, out, plan=self.plan, quiet=self.quiet, say=self.say
         )
 
 
-def accuracy_of(pool: Pool) -> float:
-    """Of the snapshot that was trained furthest, on held-out images, in percent; 0 if not told."""
-    return max(pool.snapshots, key=lambda one: one.epoch).accuracy or 0.0
+def known_of(pool: Pool, data: Data) -> float:
+    """What the snapshot that was trained furthest knows of held-out images, in percent.
 
+    One standard error below what was measured (Wilson's bound): all of four images prove little.
 
-def _enough(pool: Pool, wanted: Wanted) -> bool:
-    return accuracy_of(pool) > wanted.enough
+    Args:
+        pool: that was trained on them.
+        data: what it was trained on.
+    """
+    from scipy import stats  # a second that other commands need not wait
+
+    share, seed = float(pool.settings["held_out"]), int(pool.settings["seed"])
+    count = len(divide(data.train, share, seed)[1])
+    right = max(pool.snapshots, key=lambda one: one.epoch).accuracy or 0.0
+    found = stats.binomtest(round(right / 100 * count), count)
+    return 100 * float(found.proportion_ci(_CERTAINTY, method="wilson").low)
 
 
 def _steps(data: Data, settings: PoolSettings) -> int:
@@ -228,56 +299,3 @@ def _marks(data: Data, settings: PoolSettings, epochs: float, early: float) -> l
         if at >= early * ends[-1]:
             out.setdefault(math.ceil(at * steps - 1e-9), at)
     return list(out.values())
-
-
-def seconds_per_epoch(data: Data, settings: PoolSettings, plan: Plan) -> float:
-    """What an epoch of a pool's network takes, from a few steps; compiling is not counted."""
-    device = torch.device(plan.device)
-    train = data.train.to(device)
-    rows = divide(train, settings.held_out, settings.seed)[0]
-    part = Subset(train, rows, plan.torch_dtype)
-    with fork_rng(settings.seed, "pool-network"):
-        network = nets.build(settings.net, train.shape, settings.classes)
-    trainer = pool_trainer(settings, plan, train)
-    course = Course(trainer, network.to(device=device, dtype=plan.torch_dtype))
-    began, done = 0.0, 0
-    with plan.applied(), fork_rng(0, "pool-timing", device=device):
-        for step in course.steps(part, stream(0, "pool-timing"), 0):
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            if step == 0:
-                began = perf_counter()
-            done = step
-            if step == _STEPS:
-                break
-    took = perf_counter() - began
-    return max(1e-9, took / max(1, done)) * course.steps_of(part)
-
-
-def _folder(data: Data, settings: PoolSettings, early: float) -> Path:
-    """Where pools of these data and settings are kept, whatever their length."""
-    facts: dict[str, Any] = as_written(settings)
-    if early:
-        facts["early"] = early
-    for name in ("epochs", "snapshots", "data"):
-        facts.pop(name)
-    facts["normalisation"] = [list(data.train.mean), list(data.train.std)]
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return cache_folder() / "pools" / f"{data.train.name}-{digest[:24]}"
-
-
-def _longest(folder: Path, most: float) -> Pool | None:
-    """The finished pool of a folder that was trained furthest, up to so many epochs."""
-    found = []
-    for index in sorted(folder.glob(f"*/{INDEX}")):
-        try:
-            pool = Pool.read(index.parent)
-        except (DataError, UsageError):
-            continue  # damaged, and made anew where it is needed
-        if pool.snapshots and _length(pool) <= most:
-            found.append(pool)
-    return max(found, key=_length, default=None)
-
-
-def _length(pool: Pool) -> float:
-    return max(one.epoch for one in pool.snapshots)

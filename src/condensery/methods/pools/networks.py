@@ -14,7 +14,7 @@ from torch import Tensor
 
 from condensery import nets
 from condensery.data import Data, LabelledSet
-from condensery.errors import DataError, UsageError
+from condensery.errors import DataError, DivergedError, UsageError
 from condensery.runtime.distributed import ALONE, Ranks
 from condensery.runtime.plan import Plan
 from condensery.runtime.randomness import fork_rng, stream
@@ -102,7 +102,7 @@ class PoolTraining:
 
         Raises:
             Interrupted: when a signal asked to stop.
-            DataError: for weights that are not finite.
+            DivergedError: for weights that are not finite.
         """
         usual = self.pool.path / "checkpoints"
         self.checkpoints = Checkpoints(usual if ranks.first else usual / self._own(number))
@@ -203,7 +203,7 @@ class PoolTraining:
     def _keep(self, course: Course, number: int, steps: int, found: list[Snapshot]) -> None:
         accuracy = self._accuracy(course)
         if not all(bool(torch.isfinite(w).all()) for w in course.network.state_dict().values()):
-            raise DataError(
+            raise DivergedError(
                 f"network {number} produced NaN or inf after {steps} steps; lower --rate (it "
                 f"is {self.settings.rate:g})"
             )

@@ -101,6 +101,7 @@ def train_pool(
     Raises:
         UsageError: when the folder holds something else, or another pool.
         DataError: for a class that leaves nothing to hold out.
+        DivergedError: for weights that are not finite.
         Interrupted: when a signal asked to stop; the same call resumes.
     """
     if count < 1:
