@@ -88,6 +88,16 @@ def test_a_falling_rate_ends_with_the_time_and_early_networks_are_left_out(
     assert plain["supply.path"] != found["supply.path"]
 
 
+@pytest.mark.parametrize(("steps", "first"), [(0, 0.3), (3, 0.3), (2, 0.2), (1, 0.1)])
+def test_networks_are_kept_from_a_share_or_a_step_on(
+    steps: int, first: float, tiny_data: Data
+) -> None:
+    """Of .5 epochs of 13 steps: from .3 on, which are 3.9 steps, or from an earlier step."""
+    budget = TimeBudget(pool=0.2, batch=2, early=0.6, early_steps=steps)
+    found = chosen(tiny_data, 40.0, budget=budget)
+    assert Pool.read(Path(found["supply.path"])).snapshots[0].epoch == first
+
+
 def test_a_pool_is_taken_again(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     first = chosen(tiny_data, 40)
     monkeypatch.setattr(pools, "train_pool", lambda *_, **__: pytest.fail("trained again"))
@@ -297,6 +307,7 @@ def test_few_images_per_class_get_the_shorter_pool_they_were_measured_with(
     assert told is not None
     assert (told.most_epochs, told.least_steps) == (epochs, steps)
     assert told.enough_iterations == 500
+    assert (told.early, told.early_steps) == (0.33, 350)
 
 
 @pytest.mark.parametrize(("detail", "factor"), [(0.9, None), (0.8, 2), (0.55, 1), (0.0, None)])
@@ -399,7 +410,14 @@ def test_more_time_than_enough_is_spent_on_larger_batches(
 
 @pytest.mark.parametrize(
     ("name", "least"),
-    [("least_steps", 0), ("enough_iterations", 0), ("most_real", 1), ("batch", 1), ("ahead", 0)],
+    [
+        ("least_steps", 0),
+        ("early_steps", 0),
+        ("enough_iterations", 0),
+        ("most_real", 1),
+        ("batch", 1),
+        ("ahead", 0),
+    ],
 )
 def test_impossible_numbers_of_a_budget_are_named(name: str, least: int) -> None:
     right: dict[str, Any] = {name: least}

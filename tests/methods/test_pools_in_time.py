@@ -33,6 +33,7 @@ WANTED = Wanted(
     schedule="constant",
     average=0.0,
     early=0.0,
+    early_steps=0,
     least_epochs=0.3,
     most_epochs=0.4,
     least_steps=0,
@@ -110,30 +111,31 @@ def test_numbers_and_early_networks_have_caches_of_their_own(tiny_data: Data) ->
     narrow = dataclasses.replace(PLAN, update_dtype="bfloat16")
     faster = dataclasses.replace(PLAN, chunk=64)
     auto = dataclasses.replace(PLAN, name="auto")
-    assert cache_of(tiny_data, settings, 0.0, auto) == cache_of(
-        tiny_data, settings, 0.0, dataclasses.replace(narrow, name="auto")
+    assert cache_of(tiny_data, settings, (0.0, 0), auto) == cache_of(
+        tiny_data, settings, (0.0, 0), dataclasses.replace(narrow, name="auto")
     ), "a longer pool serves shorter commands"
-    own = cache_of(tiny_data, settings, 0.0, PLAN)
-    assert cache_of(tiny_data, settings, 0.0, faster) == own
-    assert cache_of(tiny_data, dataclasses.replace(settings, epochs=3), 0.0, PLAN) == own
-    others = {cache_of(tiny_data, settings, 0.0, narrow), cache_of(tiny_data, settings, 0.5, PLAN)}
-    assert len(others | {own}) == 3
+    own = cache_of(tiny_data, settings, (0.0, 0), PLAN)
+    assert cache_of(tiny_data, settings, (0.0, 0), faster) == own
+    assert cache_of(tiny_data, dataclasses.replace(settings, epochs=3), (0.0, 0), PLAN) == own
+    others = {cache_of(tiny_data, settings, (0.0, 0), narrow)}
+    others |= {cache_of(tiny_data, settings, early, PLAN) for early in ((0.5, 0), (0.0, 9))}
+    assert len(others | {own}) == 4
 
 
 def test_networks_of_edited_code_are_trained_anew(
     tiny_data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = pool_settings(tiny_data, "tests.methods.test_pools:Mine")
-    own = cache_of(tiny_data, settings, 0.0, PLAN)
-    assert cache_of(tiny_data, settings, 0.0, PLAN) == own
+    own = cache_of(tiny_data, settings, (0.0, 0), PLAN)
+    assert cache_of(tiny_data, settings, (0.0, 0), PLAN) == own
     monkeypatch.setattr("inspect.getsource", lambda _: "edited")
-    assert cache_of(tiny_data, settings, 0.0, PLAN) != own
+    assert cache_of(tiny_data, settings, (0.0, 0), PLAN) != own
 
     def missing(_: Any) -> str:
         raise OSError
 
     monkeypatch.setattr("inspect.getsource", missing)
-    places = {cache_of(tiny_data, settings, 0.0, PLAN) for _ in range(2)}
+    places = {cache_of(tiny_data, settings, (0.0, 0), PLAN) for _ in range(2)}
     assert len(places) == 2, "nothing tells whether it was edited"
 
 
@@ -142,7 +144,7 @@ def test_a_pool_that_is_too_short_to_be_of_use_is_not_taken(
 ) -> None:
     """It was left by a command that was stopped after it had asked whether the data are easy."""
     settings = pool_settings(tiny_data, WANTED.net, epochs=1, snapshots=[0.1], batch=2, rate=0.01)
-    folder = cache_of(tiny_data, settings, 0.0, PLAN)
+    folder = cache_of(tiny_data, settings, (0.0, 0), PLAN)
     short = train_pool(tiny_data, settings, 1, folder / "epochs-0.1", plan=PLAN)
     assert length_of(short) == 0.1
     assert pool_of(tiny_data, 2.0) is None, "time for .17 epochs"
@@ -161,7 +163,7 @@ def test_a_pool_that_another_command_trains_is_waited_for(
     settings = pool_settings(
         tiny_data, WANTED.net, batch=2, rate=0.01, epochs=1, snapshots=marks, held_out=0.1
     )
-    place = cache_of(tiny_data, settings, 0.0, PLAN) / "epochs-0.4"
+    place = cache_of(tiny_data, settings, (0.0, 0), PLAN) / "epochs-0.4"
     Pool(place, as_written(settings), ()).write()
     held = in_use(place)
     held.__enter__()

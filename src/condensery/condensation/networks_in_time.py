@@ -139,6 +139,7 @@ def _wanted(budget: TimeBudget, net: str, seed: int) -> Wanted:
         schedule=budget.schedule,
         average=budget.average,
         early=budget.early,
+        early_steps=budget.early_steps,
         least_epochs=budget.least_epochs,
         most_epochs=budget.most_epochs,
         least_steps=budget.least_steps,

@@ -41,6 +41,8 @@ class TimeBudget:
     """Of the pool's weights, as ``condensery pool --average``."""
     early: float = 0.0
     """Share of the pool's training before which no weights are kept: such networks know little."""
+    early_steps: int = 0
+    """Training steps after which weights are kept even so; 0: by the share alone."""
     known: float = 100.0
     """Accuracy of the pool on held-out images, in percent, above which the data are easy: networks
     that know nearly every image have little to tell."""
@@ -66,7 +68,14 @@ class TimeBudget:
                 raise UsageError(f"budget.{name} is a {kind} from 0 to below 1, got {value:g}")
         if not 0 <= self.known <= 100:
             raise UsageError(f"budget.known is a percentage from 0 to 100, got {self.known:g}")
-        least = {"least_steps": 0, "enough_iterations": 0, "most_real": 1, "batch": 1, "ahead": 0}
+        least = {
+            "least_steps": 0,
+            "early_steps": 0,
+            "enough_iterations": 0,
+            "most_real": 1,
+            "batch": 1,
+            "ahead": 0,
+        }
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise UsageError(

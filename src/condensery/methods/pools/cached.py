@@ -24,16 +24,16 @@ from .store import INDEX, Pool, PoolSettings
 _VERSION = 2
 
 
-def cache_of(data: Data, settings: PoolSettings, early: float, plan: Plan) -> Path:
+def cache_of(data: Data, settings: PoolSettings, early: tuple[float, int], plan: Plan) -> Path:
     """The folder for pools of these data, settings and numbers, whatever their length.
 
     Args:
         data: what they are trained on.
         settings: of the training; its length is left out.
-        early: share of the training before which no weights are kept.
+        early: share of the training, and steps, before which no weights are kept.
         plan: the number formats of one that was not chosen count; how fast it is does not.
     """
-    facts: dict[str, Any] = {**as_written(settings), "version": _VERSION, "early": early}
+    facts: dict[str, Any] = {**as_written(settings), "version": _VERSION, "early": list(early)}
     for name in ("epochs", "snapshots", "data"):
         facts.pop(name)
     facts["normalisation"] = [list(data.train.mean), list(data.train.std)]

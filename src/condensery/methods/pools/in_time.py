@@ -54,6 +54,8 @@ class Wanted:
     """Decay of the average that is kept of the weights; 0: themselves."""
     early: float
     """Share of the training before which none are kept."""
+    early_steps: int
+    """Steps after which some are kept even so; 0: by the share alone."""
     least_epochs: float
     """Fewer are no use."""
     most_epochs: float
@@ -142,7 +144,7 @@ def _training(
     wanted = dataclasses.replace(wanted, most_epochs=most)
     likely = min(wanted.most_epochs, seconds * _LIKELY / len(data.train))
     chosen = pool_plan(data, settings, max(1, math.ceil(likely)), plan, device, threads)
-    folder = cache_of(data, settings, wanted.early, chosen)
+    folder = cache_of(data, settings, (wanted.early, wanted.early_steps), chosen)
     return _Training(
         data=data,
         wanted=wanted,
@@ -220,7 +222,7 @@ class _Training:
 
     def marks(self, epochs: float) -> list[float]:
         """When weights are kept up to an epoch."""
-        return _marks(self.data, self.settings, epochs, self.wanted.early)
+        return _marks(self.data, self.settings, epochs, self.wanted)
 
     def trained(self, marks: list[float]) -> Pool | None:
         """A pool of one network up to the last of some marks; None where waiting took the time."""
@@ -283,7 +285,7 @@ def _steps(data: Data, settings: PoolSettings) -> int:
     return -(-len(divide(data.train, settings.held_out, settings.seed)[0]) // settings.batch)
 
 
-def _marks(data: Data, settings: PoolSettings, epochs: float, early: float) -> list[float]:
+def _marks(data: Data, settings: PoolSettings, epochs: float, wanted: Wanted) -> list[float]:
     """When weights are kept up to an epoch; of points on one step of small data, the first."""
     steps = _steps(data, settings)
     ends = [at for at in _EPOCHS if at <= epochs]
@@ -295,7 +297,10 @@ def _marks(data: Data, settings: PoolSettings, epochs: float, early: float) -> l
         count = len(ends)
         ends = [round(last * (n + 1) / count, 3) for n in range(count)]
     out: dict[int, float] = {}
+    early = wanted.early * max(ends, default=0.0)
+    if wanted.early_steps:
+        early = min(early, wanted.early_steps / steps)
     for at in ends:
-        if at >= early * ends[-1]:
+        if at >= early:
             out.setdefault(math.ceil(at * steps - 1e-9), at)
     return list(out.values())
