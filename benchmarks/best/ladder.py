@@ -34,6 +34,7 @@ _ADAM = ("--optimizer.algorithm", "adam", "--optimizer.rate", "0.1")
 _ALL_OPS = ("--augmentation.kind", "siamese_sequence")
 _ONE_OP = ("--augmentation.kind", "siamese_op")
 _CHROMA = ("--formation.chroma", "half")
+_LATE = os.path.relpath(Path(__file__).with_name("late_networks.yaml"))
 RUNGS: dict[str, tuple[str, ...]] = {
     "random": ("select", "random"),
     "dm": ("condense", "--recipe", "dm"),
@@ -44,8 +45,9 @@ RUNGS: dict[str, tuple[str, ...]] = {
     "all_ops": ("condense", "--recipe", "dm_mf", *_TILES, *_SMALL, *_NARROW, *_ALL_OPS),
     "chroma": ("condense", "--recipe", "dm_mf", *_TILES, *_SMALL, *_NARROW, *_ALL_OPS, *_CHROMA),
     "decay": ("condense", "--recipe", "best", *_BATCHES, *_NO_POOL, *_NARROW),
-    "snapshots": ("condense", "--recipe", "best", *_BATCHES, "--objective.classification", "0"),
-    "class_term": ("condense", "--recipe", "best", *_BATCHES),
+    "snapshots": ("condense", "--recipe", _LATE, *_BATCHES, "--objective.classification", "0"),
+    "class_term": ("condense", "--recipe", _LATE, *_BATCHES),
+    "larger_batches": ("condense", "--recipe", _LATE),
     "best": ("condense", "--recipe", "best"),
     "best_wide": ("condense", "--recipe", "best", *_WIDE),
     "best_large_batches": ("condense", "--recipe", "best", *_LARGE),
