@@ -208,7 +208,7 @@ def _suiting_kinds(
     for choice in CHOICES:
         kind, below = typed.get(f"{choice}.kind"), base.get(choice)
         usual = below.get("kind") if isinstance(below, Mapping) else below
-        if not isinstance(kind, str) or kind in {over.get(f"{choice}.kind", usual)}:
+        if not isinstance(kind, str) or kind == over.get(f"{choice}.kind", usual):
             continue
         cls = kinds_of(choice).get(kind)
         has_net = cls is None or "net" in {f.name for f in dataclasses.fields(cls)}

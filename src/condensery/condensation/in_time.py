@@ -54,7 +54,7 @@ def fitted(
     found = resolve(given)
     choices = found.choices
     resolve(together(suiting(budget.easy, given, choices), given))  # what is wrong is found now
-    out = {} if "formation.factor" in given else _tiles(data, budget, choices.formation, where)
+    out = _tiles(data, budget, given, choices.formation, where)
     out |= networks_in_time(data, budget, seconds, given, found, where)
     if "iterations" not in given:
         ends = began + seconds
@@ -95,9 +95,7 @@ def previewed(
         data, budget, seconds, given, resolve, where: as there.
     """
     found = resolve(given)
-    out = (
-        {} if "formation.factor" in given else _tiles(data, budget, found.choices.formation, where)
-    )
+    out = _tiles(data, budget, given, found.choices.formation, where)
     net, share = pooled_net(data, budget, given, found, where), 0.0
     if net is not None and poolable(data, where):
         epochs, each = epochs_in_time(data, budget, seconds, net, found.config.seed, where)
@@ -129,9 +127,11 @@ def together(chosen: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
     return out
 
 
-def _tiles(data: Data, budget: TimeBudget, formation: Any, where: Where) -> dict[str, Any]:
+def _tiles(
+    data: Data, budget: TimeBudget, given: Mapping[str, Any], formation: Any, where: Where
+) -> dict[str, Any]:
     """Fewer tiles to an image than the recipe has, where they would keep too little of images."""
-    if not budget.detail or not hasattr(formation, "kept"):
+    if "formation.factor" in given or not budget.detail or not hasattr(formation, "kept"):
         return {}
     for factor in range(formation.factor, 1, -1):
         smaller = dataclasses.replace(formation, factor=factor)

@@ -69,6 +69,8 @@ def clear_damaged(place: Path) -> None:
             (place / INDEX).unlink(missing_ok=True)
             (place / "run.json").unlink(missing_ok=True)
             shutil.rmtree(place / "networks", ignore_errors=True)
+            for held in (place / "checkpoints").glob("[!.]*"):  # not the lock
+                shutil.rmtree(held) if held.is_dir() else held.unlink()
 
 
 def _source(spec: str) -> str:

@@ -116,7 +116,7 @@ def affordable_epochs(
     Args:
         data, wanted, seconds, plan, device, threads: as there.
     """
-    training = _training(data, wanted, seconds, plan, device, threads, True, print)
+    training = _training(data, wanted, seconds, plan, device, threads, True, lambda text: None)
     return training.affordable()[0], training.each
 
 
