@@ -13,7 +13,7 @@ import pytest
 
 from condensery import CondensedSet, UsageError, condense
 from condensery.cli.main import main
-from condensery.condensation import api, before, in_time, networks_in_time
+from condensery.condensation import api, before, in_time
 from condensery.condensation.configure import resolved
 from condensery.condensation.dry_run import DryRun
 from condensery.condensation.in_time import fitted, previewed
@@ -24,6 +24,7 @@ from condensery.config.recipes import read_config, read_recipe
 from condensery.data import Data, load
 from condensery.errors import DivergedError
 from condensery.methods.pools import in_time as pools
+from condensery.methods.pools.in_time import PoolTraining
 from condensery.methods.pools.store import Pool
 from condensery.runtime.plan import Plan, exact_plan
 from condensery.utils.facts import note_facts
@@ -254,7 +255,7 @@ def test_networks_that_diverge_make_no_pool(
     def diverged(*_: Any, **__: Any) -> None:
         raise DivergedError("NaN")
 
-    monkeypatch.setattr(networks_in_time, "pool_in_time", diverged)
+    monkeypatch.setattr(PoolTraining, "pool", diverged)
     found, said = chosen(tiny_data, {"supply.net": NET})
     assert found["supply.kind"] == "fresh"
     assert any("diverges at the rate 0.05" in line for line in said)
@@ -272,7 +273,7 @@ def test_tiles_that_do_not_fit_are_passed_over() -> None:
 def test_wrong_colours_are_found_before_any_training(
     tiny_data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(networks_in_time, "pool_in_time", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(PoolTraining, "pool", lambda *_: pytest.fail("trained"))
     budget = TimeBudget(pool=0.2, batch=2, detail=0.8)
     with pytest.raises(UsageError, match="is for RGB images"):
         chosen(tiny_data, {"formation.chroma": "half"}, budget=budget)

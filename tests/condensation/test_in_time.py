@@ -24,6 +24,7 @@ from condensery.config.schema import RunConfig
 from condensery.data import Data, load
 from condensery.methods.formation.multi import MultiFormation
 from condensery.methods.pools import in_time as pools
+from condensery.methods.pools.in_time import PoolTraining
 from condensery.methods.pools.store import Pool
 from condensery.runtime.plan import Plan, exact_plan
 from tests.conftest import tiny
@@ -153,7 +154,7 @@ def knowing(data: Data, monkeypatch: pytest.MonkeyPatch) -> Pool:
         dataclasses.replace(one, accuracy=ends.get(one.epoch, 98.0)) for one in pool.snapshots
     )
     found = dataclasses.replace(pool, snapshots=told)
-    monkeypatch.setattr(networks_in_time, "pool_in_time", lambda *_, **__: found)
+    monkeypatch.setattr(PoolTraining, "pool", lambda *_, **__: found)
     monkeypatch.setattr(networks_in_time, "known_of", measured_of)
     return found
 
@@ -235,7 +236,7 @@ def test_batches_of_easy_data_are_not_made_larger(
 def test_wrong_fields_for_easy_data_are_found_before_any_training(
     wrong: str, tiny_data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(networks_in_time, "pool_in_time", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(PoolTraining, "pool", lambda *_: pytest.fail("trained"))
     with pytest.raises(UsageError, match=r"suply|fre\b|rat\b"):
         chosen(tiny_data, 40, budget=TimeBudget(pool=0.2, batch=2, easy={wrong: "fre"}))
 

@@ -17,7 +17,7 @@ from condensery.data import Data
 from condensery.errors import UsageError
 from condensery.methods.pools import in_time, timing
 from condensery.methods.pools.cached import cache_of, length_of, longest
-from condensery.methods.pools.in_time import Wanted, known_of, pool_in_time
+from condensery.methods.pools.in_time import Wanted, known_of, training_in_time
 from condensery.methods.pools.store import INDEX, Pool
 from condensery.methods.pools.train import pool_settings, train_pool
 from condensery.runtime.plan import exact_plan
@@ -49,7 +49,7 @@ def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pool_of(data: Data, seconds: float = 60.0, **changes: Any) -> Pool | None:
-    return pool_in_time(data, dataclasses.replace(WANTED, **changes), seconds, plan=PLAN)
+    return training_in_time(data, dataclasses.replace(WANTED, **changes), seconds, plan=PLAN).pool()
 
 
 @pytest.mark.parametrize(("batch", "steps"), [(6, 4), (10, 3), (20, 2), (100, 1)])
@@ -178,7 +178,7 @@ def test_a_pool_that_another_command_trains_is_waited_for(
 
     other = Thread(target=release)
     other.start()
-    pool = pool_in_time(tiny_data, WANTED, 60.0, plan=PLAN, say=said.append)
+    pool = training_in_time(tiny_data, WANTED, 60.0, plan=PLAN, say=said.append).pool()
     other.join()
     assert pool is not None
     assert pool.path == place

@@ -14,12 +14,7 @@ from condensery.config.build import Choices
 from condensery.config.resolve import Resolved
 from condensery.data import Data
 from condensery.errors import DivergedError
-from condensery.methods.pools.in_time import (
-    Wanted,
-    affordable_epochs,
-    known_of,
-    pool_in_time,
-)
+from condensery.methods.pools.in_time import PoolTraining, Wanted, known_of, training_in_time
 from condensery.methods.pools.store import Pool
 from condensery.runtime.plan import Plan, default_device
 
@@ -111,15 +106,8 @@ def epochs_in_time(
         seed: random seed.
         where: how it is carried out.
     """
-    wanted = _wanted(budget, net, seed)
-    return affordable_epochs(
-        data,
-        wanted,
-        budget.pool * seconds,
-        plan=where.plan,
-        device=where.device,
-        threads=where.threads,
-    )
+    training = _training(data, budget, seconds, net, seed, where)
+    return training.affordable()[0], training.each
 
 
 def poolable(data: Data, where: Where) -> bool:
@@ -130,9 +118,11 @@ def poolable(data: Data, where: Where) -> bool:
     return False
 
 
-def _wanted(budget: TimeBudget, net: str, seed: int) -> Wanted:
+def _training(
+    data: Data, budget: TimeBudget, seconds: float, net: str, seed: int, where: Where
+) -> PoolTraining:
     unneeded = budget.easy.get("supply.kind", "pool") != "pool"
-    return Wanted(
+    wanted = Wanted(
         net=net,
         rate=budget.rate,
         batch=budget.batch,
@@ -146,6 +136,16 @@ def _wanted(budget: TimeBudget, net: str, seed: int) -> Wanted:
         enough=budget.known if unneeded else 100.0,
         seed=seed,
     )
+    return training_in_time(
+        data,
+        wanted,
+        budget.pool * seconds,
+        plan=where.plan,
+        device=where.device,
+        threads=where.threads,
+        quiet=where.quiet,
+        say=where.say,
+    )
 
 
 def _pool(
@@ -157,18 +157,8 @@ def _pool(
     """
     if not poolable(data, where):
         return None
-    wanted = _wanted(budget, net, seed)
     try:
-        return pool_in_time(
-            data,
-            wanted,
-            budget.pool * seconds,
-            plan=where.plan,
-            device=where.device,
-            threads=where.threads,
-            quiet=where.quiet,
-            say=where.say,
-        )
+        return _training(data, budget, seconds, net, seed, where).pool()
     except DivergedError:
         where.say(
             f"networks: {net} diverges at the rate {budget.rate:g}, so there is no pool; a recipe "

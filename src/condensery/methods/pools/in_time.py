@@ -68,7 +68,7 @@ class Wanted:
     """Random seed."""
 
 
-def pool_in_time(
+def training_in_time(
     data: Data,
     wanted: Wanted,
     seconds: float,
@@ -78,18 +78,11 @@ def pool_in_time(
     threads: int | None = None,
     quiet: bool = True,
     say: Callable[[str], None] = lambda text: None,
-) -> Pool | None:
-    """A pool of one network whose training takes about this long; None where that is too short.
-
-    Where a network trained for a tenth of that knows more than ``wanted.enough``, its pool is
-    given, and none is trained further.
-
-    Pools are kept in the user's cache, by data, network and settings. One that was trained at
-    least as far as there is time for is taken as it is, but none beyond ``wanted.most_epochs``.
-    Nothing here looks at the test split.
+) -> PoolTraining:
+    """The training of a pool of one network that takes about this long; nothing is trained yet.
 
     Args:
-        data: what to train on.
+        data: what to train on; its test split is not used.
         wanted: what the pool should be like.
         seconds: in which it should be ready.
         plan: ``auto``, ``exact``, a YAML file or a plan.
@@ -98,38 +91,6 @@ def pool_in_time(
         quiet: show no progress.
         say: called with progress lines.
     """
-    training = _training(data, wanted, seconds, plan, device, threads, quiet, say)
-    return training.longest(longest(training.folder, training.wanted.most_epochs))
-
-
-def affordable_epochs(
-    data: Data,
-    wanted: Wanted,
-    seconds: float,
-    *,
-    plan: str | Plan = "auto",
-    device: str | None = None,
-    threads: int | None = None,
-) -> tuple[float, float]:
-    """Epochs that :func:`pool_in_time` would train for, and seconds of each; nothing is trained.
-
-    Args:
-        data, wanted, seconds, plan, device, threads: as there.
-    """
-    training = _training(data, wanted, seconds, plan, device, threads, True, lambda text: None)
-    return training.affordable()[0], training.each
-
-
-def _training(
-    data: Data,
-    wanted: Wanted,
-    seconds: float,
-    plan: str | Plan,
-    device: str | None,
-    threads: int | None,
-    quiet: bool,
-    say: Callable[[str], None],
-) -> _Training:
     began = monotonic()
     share = min(0.1, _HELD_OUT / len(data.train))
     given: dict[str, Any] = {
@@ -144,13 +105,12 @@ def _training(
     wanted = dataclasses.replace(wanted, most_epochs=most)
     likely = min(wanted.most_epochs, seconds * _LIKELY / len(data.train))
     chosen = pool_plan(data, settings, max(1, math.ceil(likely)), plan, device, threads)
-    folder = cache_of(data, settings, (wanted.early, wanted.early_steps), chosen)
-    return _Training(
+    return PoolTraining(
         data=data,
         wanted=wanted,
         settings=settings,
         plan=chosen,
-        folder=folder,
+        folder=cache_of(data, settings, (wanted.early, wanted.early_steps), chosen),
         ends=began + seconds,
         quiet=quiet,
         say=say,
@@ -158,8 +118,8 @@ def _training(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Training:
-    """What it takes to train a pool until some moment."""
+class PoolTraining:
+    """What it takes to train a pool until some moment, or to find one; :func:`training_in_time`."""
 
     data: Data
     wanted: Wanted
@@ -176,11 +136,17 @@ class _Training:
         """Seconds of an epoch."""
         return seconds_per_epoch(self.data, self.settings, self.plan)
 
-    def longest(self, kept: Pool | None) -> Pool | None:
-        """The pool that is ready in time, which may be the one that is kept; None for too little.
+    def pool(self) -> Pool | None:
+        """The pool that is ready in time; None for too little time.
 
-        A short training comes first where it may tell enough.
+        Pools are kept in the user's cache, by data, network and settings. One that was trained at
+        least as far as there is time for is taken as it is, but none beyond ``wanted.most_epochs``.
+
+        A short training comes first where it may tell enough: where a network trained for a tenth
+        of the time knows more than ``wanted.enough``, its pool is given, and none is trained
+        further.
         """
+        kept = longest(self.folder, self.wanted.most_epochs)
         if kept is not None and (length_of(kept) >= self.wanted.most_epochs or self.tells(kept)):
             self.say(
                 f"networks: the pool {kept.path} was trained before, and is all that is needed"
