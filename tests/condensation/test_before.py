@@ -70,7 +70,7 @@ def test_condense_in_python_plans_for_its_minutes(
     how: dict[str, Any] = {"minutes": 2 / 3, "plan": PLAN, "overrides": {"supply.net": NET}}
     made = condense(tiny_data, "best", ipc=1, out=tmp_path / "r", **how)
     held = read_config(tmp_path / "r")
-    assert held["supply"]["kind"] == "pool"
+    assert held["supply"]["kind"] == "fresh", "there are few images"
     assert held["iterations"] == held["optimizer"]["falls_until"] == int(0.95 * 40)
     assert made.about.iterations == held["iterations"]
 
@@ -165,8 +165,12 @@ def test_a_dry_run_trains_nothing_and_tells_the_plan(
 ) -> None:
     monkeypatch.setattr(pools, "train_pool", lambda *_, **__: pytest.fail("trained"))
     common = ["--data", "digits", "--ipc", "1", "--threads", "1", "--supply.net", NET]
-    command = ["condense", "--recipe", "best", "--minutes", "10", "--dry-run", *common]
-    assert main([*command, "--out", str(tmp_path / "r")]) == 0
+    command = ["condense", "--minutes", "10", "--dry-run", *common]
+    assert main([*command, "--recipe", "best", "--out", str(tmp_path / "r")]) == 0
+    assert "networks: fresh ones, for fewer than 200 images" in capsys.readouterr().out
+    own = tmp_path / "own.yaml"
+    own.write_text("recipe: best\nbudget: {few_images: 0}")
+    assert main([*command, "--recipe", str(own), "--out", str(tmp_path / "r")]) == 0
     told = " ".join(capsys.readouterr().out.split())  # lines are broken at words
     assert "an epoch takes 10.0 s: a pool of about 20" in told
     assert "iterations would fit into" in told
@@ -218,7 +222,8 @@ def test_the_networks_of_a_recipe_of_ones_own_are_kept(tiny_data: Data) -> None:
 def test_a_network_that_a_file_names_is_not_narrowed(tiny_data: Data, tmp_path: Path) -> None:
     file = tmp_path / "own.yaml"
     file.write_text(
-        f"recipe: best\nsupply: {{net: {tiny_data.net}, steps: 9}}\nbudget: {{batch: 2}}"
+        f"recipe: best\nsupply: {{net: {tiny_data.net}, steps: 9}}\n"
+        "budget: {batch: 2, few_images: 0}"
     )
     made = condense(
         tiny_data, str(file), ipc=1, minutes=0.5, out=tmp_path / "r", plan=PLAN

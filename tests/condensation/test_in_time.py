@@ -146,6 +146,45 @@ def test_without_time_for_a_pool_networks_are_fresh(tiny_data: Data) -> None:
     assert found["objective.classification"] == 0.0
 
 
+@pytest.mark.parametrize(("few", "pooled"), [(9, True), (10, False)])
+def test_few_images_get_fresh_networks(few: int, pooled: bool, tiny_data: Data) -> None:
+    """Three classes have 28 images: more than nine each, and fewer than ten."""
+    budget = dataclasses.replace(PLAIN, few_images=few)
+    # Of 200 s, a tenth of a fifth is left to find out whether they are easy.
+    found = chosen(tiny_data, 200, budget=budget)
+    assert found["supply.kind"] == ("pool" if pooled else "fresh")
+    assert ("supply.path" in found) == pooled
+    assert found["supply.net"] == NET if not pooled else "supply.net" not in found
+    assert found.get("objective.classification") == (None if pooled else 0.0)
+    typed = chosen(tiny_data, 200, {"objective.classification": 1.0}, budget)
+    assert "objective.classification" not in typed, "what the user gave stays"
+
+
+def test_few_easy_images_are_easy(tiny_data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    knowing(tiny_data, monkeypatch)
+    budget = dataclasses.replace(PLAIN, few_images=10, known=95.0, easy=EASY)
+    found = chosen(tiny_data, 200, budget=budget)
+    assert {name: found.get(name) for name in EASY if name not in SMALL} == {
+        name: value for name, value in EASY.items() if name not in SMALL
+    }
+
+
+def test_few_images_take_a_tenth_of_the_time_of_a_pool(
+    tiny_data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    true = pools.training_in_time
+
+    def noted(data: Data, wanted: Any, seconds: float, **how: Any) -> PoolTraining:
+        asked.append(seconds)
+        return true(data, wanted, seconds, **how)
+
+    monkeypatch.setattr(networks_in_time, "training_in_time", noted)
+    for few in (0, 10):
+        chosen(tiny_data, 200, budget=dataclasses.replace(PLAIN, few_images=few))
+    assert asked == pytest.approx([40.0, 4.0])
+
+
 def knowing(data: Data, monkeypatch: pytest.MonkeyPatch) -> Pool:
     """A pool whose last snapshot knows 96 %, and earlier ones more, which is found from now on."""
     pool = Pool.read(Path(chosen(data, 40)["supply.path"]))
@@ -413,6 +452,7 @@ def test_more_time_than_enough_is_spent_on_larger_batches(
     ("name", "least"),
     [
         ("least_steps", 0),
+        ("few_images", 0),
         ("early_steps", 0),
         ("enough_iterations", 0),
         ("most_real", 1),

@@ -18,7 +18,15 @@ from condensery.utils.text import time_text
 
 from .configure import plan_for
 from .dry_run import dry_run
-from .networks_in_time import Where, epochs_in_time, networks_in_time, poolable, pooled_net, suiting
+from .networks_in_time import (
+    Where,
+    epochs_in_time,
+    few_images,
+    networks_in_time,
+    poolable,
+    pooled_net,
+    suiting,
+)
 
 #: Of the time that is left, what steps are planned for. The rate has almost fallen where a run that
 #: turns out slower is cut off, so little room is needed.
@@ -97,7 +105,9 @@ def previewed(
     found = resolve(given)
     out = _tiles(data, budget, given, found.choices.formation, where)
     net, share = pooled_net(data, budget, given, found, where), 0.0
-    if net is not None and poolable(data, where):
+    if net is not None and few_images(data, budget):
+        where.say(f"networks: fresh ones, for fewer than {budget.few_images} images in a class")
+    elif net is not None and poolable(data, where):
         epochs, each = epochs_in_time(data, budget, seconds, net, found.config.seed, where)
         share = min(budget.pool, epochs * each / seconds) * (epochs >= budget.least_epochs)
         pool = f"a pool of about {epochs:.3g} epochs" if share else "too long for a pool"

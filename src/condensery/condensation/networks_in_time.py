@@ -18,6 +18,9 @@ from condensery.methods.pools.in_time import PoolTraining, Wanted, known_of, tra
 from condensery.methods.pools.store import Pool
 from condensery.runtime.plan import Plan, default_device
 
+#: Of a pool's time, what a network gets that only tells whether few images are easy.
+_FOR_FEW = 0.1
+
 
 @dataclass(frozen=True, kw_only=True)
 class Where:
@@ -51,16 +54,26 @@ def networks_in_time(
     net, choices = pooled_net(data, budget, given, found, where), found.choices
     if net is None:
         return {}
-    pool = _pool(data, budget, seconds, net, found.config.seed, where)
+    few = few_images(data, budget)
+    # A short training tells whether they are easy.
+    share = _FOR_FEW if few else 1.0
+    pool = _pool(data, budget, share * seconds, net, found.config.seed, where)
     fresh = {"supply.kind": "fresh", "supply.net": net}
+    fresh |= suiting({"objective.classification": 0.0}, given, choices)
     if pool is None:
-        return fresh | suiting({"objective.classification": 0.0}, given, choices)
+        return fresh
     out = {"supply.kind": "pool", "supply.path": str(pool.path), "supply.ahead": budget.ahead}
     if nets.is_import_path(net):
         out["supply.module"] = net
     known = known_of(pool, data)
     if known <= budget.known:
-        return out
+        if not few:
+            return out
+        where.say(
+            f"networks: classes have fewer than {budget.few_images} images, of which a network "
+            "learns little that holds for others, so networks are fresh"
+        )
+        return fresh
     where.say(
         f"networks: at least {known:.1f} % of held-out images are right, so the data are easy"
     )
@@ -108,6 +121,16 @@ def epochs_in_time(
     """
     training = _training(data, budget, seconds, net, seed, where)
     return training.affordable()[0], training.each
+
+
+def few_images(data: Data, budget: TimeBudget) -> bool:
+    """Whether classes have too few images, on average, for a pool that is worth its time.
+
+    Args:
+        data: what is condensed.
+        budget: what the recipe does with time.
+    """
+    return len(data.train) < budget.few_images * data.train.classes
 
 
 def poolable(data: Data, where: Where) -> bool:

@@ -27,6 +27,9 @@ class TimeBudget:
     """Epochs after which a network need not be trained further, if it took ``least_steps``."""
     least_steps: int = 0
     """Steps that a network needs; on few images it is trained beyond ``most_epochs`` for them."""
+    few_images: int = 0
+    """Training images per class, on average, below which networks are fresh and tell no class,
+    unless the data are easy: what a pool learns of so few holds for no others."""
     ahead: float = 0.0
     """The pool's ``supply.ahead``."""
     width: int | None = 64
@@ -71,6 +74,7 @@ class TimeBudget:
         least = {
             "least_steps": 0,
             "early_steps": 0,
+            "few_images": 0,
             "enough_iterations": 0,
             "most_real": 1,
             "batch": 1,
