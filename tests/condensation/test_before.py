@@ -167,7 +167,7 @@ def test_a_dry_run_trains_nothing_and_tells_the_plan(
     common = ["--data", "digits", "--ipc", "1", "--threads", "1", "--supply.net", NET]
     command = ["condense", "--minutes", "10", "--dry-run", *common]
     assert main([*command, "--recipe", "best", "--out", str(tmp_path / "r")]) == 0
-    assert "networks: fresh ones, for fewer than 200 images" in capsys.readouterr().out
+    assert "networks: fresh ones, for fewer than 200 images per class" in capsys.readouterr().out
     own = tmp_path / "own.yaml"
     own.write_text("recipe: best\nbudget: {few_images: 0}")
     assert main([*command, "--recipe", str(own), "--out", str(tmp_path / "r")]) == 0

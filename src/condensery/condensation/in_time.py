@@ -106,7 +106,7 @@ def previewed(
     out = _tiles(data, budget, given, found.choices.formation, where)
     net, share = pooled_net(data, budget, given, found, where), 0.0
     if net is not None and few_images(data, budget):
-        where.say(f"networks: fresh ones, for fewer than {budget.few_images} images in a class")
+        where.say(f"networks: fresh ones, for fewer than {budget.few_images} images per class")
     elif net is not None and poolable(data, where):
         epochs, each = epochs_in_time(data, budget, seconds, net, found.config.seed, where)
         share = min(budget.pool, epochs * each / seconds) * (epochs >= budget.least_epochs)

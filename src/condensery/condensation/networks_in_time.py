@@ -18,8 +18,8 @@ from condensery.methods.pools.in_time import PoolTraining, Wanted, known_of, tra
 from condensery.methods.pools.store import Pool
 from condensery.runtime.plan import Plan, default_device
 
-#: Of a pool's time, what a network gets that only tells whether few images are easy.
-_FOR_FEW = 0.1
+#: Training steps, rounded up to epochs, of a network that only tells whether few images are easy.
+_STEPS_FOR_FEW = 350
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +54,12 @@ def networks_in_time(
     net, choices = pooled_net(data, budget, given, found, where), found.choices
     if net is None:
         return {}
-    few = few_images(data, budget)
-    # A short training tells whether they are easy.
-    share = _FOR_FEW if few else 1.0
-    pool = _pool(data, budget, share * seconds, net, found.config.seed, where)
+    few, training = few_images(data, budget), budget
+    if few:  # a short training tells whether they are easy
+        training = dataclasses.replace(
+            budget, most_epochs=budget.least_epochs, least_steps=_STEPS_FOR_FEW
+        )
+    pool = _pool(data, training, seconds, net, found.config.seed, where)
     fresh = {"supply.kind": "fresh", "supply.net": net}
     fresh |= suiting({"objective.classification": 0.0}, given, choices)
     if pool is None:
@@ -70,8 +72,8 @@ def networks_in_time(
         if not few:
             return out
         where.say(
-            f"networks: classes have fewer than {budget.few_images} images, of which a network "
-            "learns little that holds for others, so networks are fresh"
+            f"networks: there are fewer than {budget.few_images} images per class, of which a "
+            "network learns little that holds for others, so networks are fresh"
         )
         return fresh
     where.say(
