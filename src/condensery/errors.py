@@ -36,6 +36,12 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError | OSError) and any(w in str(error) for w in words)
 
 
+#: Errors that are a sentence for the user, by name: processes pass them on so.
+SENTENCES: dict[str, type[ValueError]] = {
+    kind.__name__: kind for kind in (UsageError, DataError, DivergedError, ResourceError)
+}
+
+
 class RanksError(RuntimeError):
     """Another process of the same job is gone; the message says how to continue."""
 

@@ -68,3 +68,14 @@ def test_a_recipe_may_be_a_file_and_have_its_own_network(tmp_path: Path) -> None
 def test_mistakes_get_one_sentence(names: list[str], given: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         methods_of(names, **given)
+
+
+def test_too_few_images_are_said_before_anything_is_made() -> None:
+    """Seven images in the smallest class: one start takes eight, and two of 2×2 crops, too."""
+    dm, rded = methods_of(["dm", "rded"], 1)
+    dm.check(tiny(), 7)
+    rded.check(tiny(), 1)
+    with pytest.raises(DataError, match="class '1' has 7 training images, fewer than the 8"):
+        dm.check(tiny(), 8)
+    with pytest.raises(DataError, match="2 stored images of 2×2 crops take 8"):
+        rded.check(tiny(), 2)

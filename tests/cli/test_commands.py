@@ -418,3 +418,43 @@ def test_a_step_takes_as_few_synthetic_images_as_were_asked_for(tmp_path: Path) 
     few = ["--iterations", "0", "--synthetic-batch", "1", "--out", str(tmp_path / "a")]
     assert main(["condense", "--data", "digits", "--ipc", "2", *few]) == 0
     assert read_config(tmp_path / "a")["synthetic_batch"] == 1
+
+
+def test_a_run_that_lost_its_plan_says_so(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "r"
+    arguments = ["condense", "--ipc", "1", "--iterations", "2", "--out", str(out), *QUICK]
+    assert run(capsys, *arguments)[0] == 0
+    for damage, plan in ((None, "its original"), ("{", "a new")):
+        (out / "condensed.safetensors").unlink()
+        if damage is not None:
+            (out / "run.json").write_text(damage)
+        code, said, err = run(capsys, *arguments)
+        assert code == 0, err
+        assert f"continuing {out}, with {plan} plan" in said
+        assert ("run.json holds no plan" in said) == (damage is not None)
+
+
+def test_of_a_flag_that_is_repeated_the_last_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["condense", "--ipc", "1", "--iterations", "1", "--dry-run", *QUICK]
+    code, said, err = run(capsys, *line, "--plan.chunk", "8", "--plan.chunk", "16")
+    assert (code, err) == (0, "")
+    assert "16" in next(row for row in said.splitlines() if row.startswith("plan:"))
+
+
+def test_a_run_through_a_pool_is_resumed_from_anywhere(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pool's path was typed in another folder."""
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "there")
+    pool = ["pool", "--net", "convnet2:width=4", "--epochs", "1", "--count", "1", "--out", "pool"]
+    assert run(capsys, *pool, "--plan", "exact", "--threads", "1")[0] == 0
+    supply = ["--supply.kind", "pool", "--supply.path", "pool", "--plan", "exact"]
+    line = ["condense", "--ipc", "1", "--iterations", "1", *supply, "--threads", "1"]
+    assert run(capsys, *line, "--out", "r")[0] == 0
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, "resume", "there/r", "--iterations", "2")
+    assert code == 0, err
+    assert CondensedSet.load(tmp_path / "there" / "r").about.iterations == 2

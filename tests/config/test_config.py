@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import make_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import pytest
 import yaml
 
 from condensery.condensation.configure import configure
-from condensery.config.build import build, make
-from condensery.config.recipes import matches, read_recipe, recipe_names, with_cases
+from condensery.config.build import _check_not_null, build, make
+from condensery.config.recipes import (
+    matches,
+    pool_meant_in,
+    read_recipe,
+    recipe_names,
+    with_cases,
+)
 from condensery.config.resolve import merge, resolve
 from condensery.config.schema import PixelOptimizer, RunConfig, Scalars
 from condensery.data import Data
@@ -119,7 +126,7 @@ def test_a_new_kind_drops_the_old_kinds_settings() -> None:
         ({"optimizer.rate": "fast"}, "optimizer.rate"),
         ({"optimizer.rate": -1.0}, "must be positive"),
         ({"optimizer.momentum": 1.0}, "momentum"),
-        ({"ipc": 0}, "ipc must be at least 1"),
+        ({"ipc": 0}, "ipc must be at least 1, got 0"),
         ({"iterations": -1}, "iterations must be at least 0"),
         ({"iterations": "many"}, "iterations"),
         ({"real_batch": 0}, "real_batch"),
@@ -196,3 +203,45 @@ def test_settings_that_were_checked_before_are_no_less_checked() -> None:
 def test_what_is_done_to_a_recipe_is_forgotten() -> None:
     read_recipe("dm")["optimizer"]["rate"] = 1e9
     assert read_recipe("dm")["optimizer"]["rate"] == 1.0
+
+
+def test_a_schedule_by_the_budget_needs_a_budget(tiny_data: Data) -> None:
+    with pytest.raises(UsageError, match="ipc must be at least 1, got 0"):
+        configure(tiny_data, "dc", {"ipc": 0})
+
+
+def test_the_larger_rate_of_dm_is_for_cifar10(tiny_data: Data) -> None:
+    import dataclasses
+
+    known = dataclasses.replace(tiny_data, name="cifar10", spec="cifar10")
+    for recipe in ("dm", "mmd"):
+        rates = [
+            configure(data, recipe, {"ipc": 100}).optimizer.rate for data in (tiny_data, known)
+        ]
+        assert rates == [1.0, 10.0], recipe
+
+
+def test_a_setting_may_be_null_however_its_type_is_written() -> None:
+    """``Optional`` is a type, or its text where annotations are not evaluated."""
+    for kind in (Optional[int], "Optional[int]", "int | None", int | None):  # noqa: UP045
+        one = make_dataclass("One", [("k", kind, None)], frozen=True)
+        _check_not_null(one, {"k": None}, "objective")
+    with pytest.raises(UsageError, match=r"objective\.k needs a value"):
+        _check_not_null(make_dataclass("One", [("k", int, 1)]), {"k": None}, "objective")
+
+
+def test_a_pool_is_found_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a" / "pool").mkdir(parents=True)
+    (tmp_path / "b").mkdir()
+    config = {"recipe": "dm", "supply": {"kind": "pool", "path": "pool"}}
+    monkeypatch.chdir(tmp_path / "a")
+    home = str(tmp_path / "a")
+    assert pool_meant_in(home, config) == config
+    monkeypatch.chdir(tmp_path / "b")
+    assert pool_meant_in(home, config)["supply"]["path"] == str(tmp_path / "a" / "pool")
+    assert pool_meant_in(str(tmp_path), config) == config, "there is none, either"
+    assert pool_meant_in(None, config) == config
+    (tmp_path / "b" / "pool").mkdir()
+    assert pool_meant_in(home, config) == config, "the one that is here is meant"

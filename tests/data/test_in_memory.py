@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
-from condensery.data import DataError, load
+from condensery.data import DataError, LabelledSet, load, ranges
 from condensery.errors import UsageError
 
 LABELS = np.arange(10) % 2
@@ -200,3 +200,41 @@ def test_data_that_are_no_data(tmp_path: Path) -> None:
     (run / "recipe.yaml").write_text("recipe: dm\n")
     with pytest.raises(UsageError, match=r"is a run folder, not a data set; .*condensery show"):
         load(run)
+
+
+def test_only_what_is_loaded_by_name_is_what_the_name_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A set of another split, or a folder, may bear a name of the catalogue."""
+    digits = load("digits")
+    assert digits.known_as == "digits"
+    held = load(digits.train)
+    assert (held.name, held.spec, held.known_as) == ("digits", "digits (in memory)", "")
+    for label in ("a", "b"):
+        (tmp_path / "mnist" / label).mkdir(parents=True)
+        for number in range(3):
+            Image.fromarray(noise(8, 8)).save(tmp_path / "mnist" / label / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    folder = load(Path("mnist"))
+    assert (folder.name, folder.spec, folder.known_as) == ("mnist", "./mnist", "")
+    assert load("./mnist").spec == "./mnist"
+
+
+def test_a_class_without_images_is_said_at_once() -> None:
+    images = torch.rand(4, 1, 8, 8)
+    held = LabelledSet.of(images, torch.tensor([0, 1, 0, 1]), ["a", "b", "c"], "some")
+    with pytest.raises(DataError, match="class 'c' has no training images"):
+        load(held)
+
+
+def test_the_numbers_of_a_wide_scale_are_described() -> None:
+    """Mean and deviation are found piece by piece: images of two pieces, normalised by channel."""
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((1500, 2, 4, 4)).astype(np.float32)
+    images = (images - images.mean((0, 2, 3), keepdims=True)) / images.std((0, 2, 3), keepdims=True)
+    centre, spread = ranges._moments(torch.from_numpy(images) * 3 + 1)
+    torch.testing.assert_close(centre, torch.ones(2).double(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(spread, torch.full((2,), 3.0).double(), atol=1e-5, rtol=0)
+    labels = np.arange(1500) % 2
+    (note,) = [n for n in load((images, labels), layout="NCHW").notes if "range from" in n]
+    assert "look normalised already" in note

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import re
 import shutil
@@ -148,6 +149,23 @@ def test_a_full_disk_is_noticed_at_the_first_chunk(
     monkeypatch.setattr("condensery.data.store.physical_memory", lambda: 1500)
     with pytest.raises(DataError, match=r"need 1\.9 kB.* CONDENSERY_CACHE"):
         load(tmp_path / "set")
+
+
+def test_a_file_that_cannot_even_be_closed_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is buffered does not fit on a full disk either."""
+
+    closed = File.close
+
+    def close(file: File) -> None:
+        closed(file)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    monkeypatch.setattr(File, "close", close)
+    data = load(photos(tmp_path / "set"))
+    assert any("could not be kept in the cache (1.9 kB are needed" in note for note in data.notes)
 
 
 def test_mistakes_in_the_data_are_not_taken_for_the_cache(tmp_path: Path) -> None:

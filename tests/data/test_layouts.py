@@ -107,6 +107,9 @@ def test_tiny_imagenet_as_it_is_published(tmp_path: Path) -> None:
     data = load(root, cache=False)
     assert values(data) == {"n01": ([10], [11]), "n02": ([20], [21])}
     assert "left out: test" in data.notes
+    (root / "val/val_annotations.txt").write_bytes(b"0.png\tn0\xff\n")
+    with pytest.raises(DataError, match=r"val_annotations\.txt' cannot be read as text"):
+        load(root)
     (root / "val/val_annotations.txt").write_text("0.png\tn03\n")
     with pytest.raises(DataError, match="gives the class 'n03' to"):
         load(root, cache=False)

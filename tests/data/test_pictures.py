@@ -13,10 +13,12 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
+from condensery.cli.main import main
 from condensery.config.data_sets import entries
 from condensery.data import DataError, cache_folder, load
 from condensery.data.classes import choose
 from condensery.data.images import pixels
+from condensery.errors import UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -718,3 +720,14 @@ def real_data() -> Path:
     if not _GIVEN:
         pytest.skip("needs real data sets in $CONDENSERY_DATA")
     return Path(_GIVEN)
+
+
+def test_a_folder_in_the_home_of_nobody_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CONDENSERY_CACHE", "~nobody-here/x")
+    with pytest.raises(UsageError, match="CONDENSERY_CACHE=~nobody-here/x names the home of a"):
+        cache_folder()
+    monkeypatch.setenv("CONDENSERY_DATA", "~nobody-here/x")
+    assert main(["data", "mnist"]) == 2
+    assert "CONDENSERY_DATA=~nobody-here/x names the home of a user" in capsys.readouterr().err

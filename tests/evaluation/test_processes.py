@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+import io
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -22,7 +24,8 @@ from condensery import CondensedSet, evaluate, nets, select_random
 from condensery.augment import Strategy
 from condensery.augment.training import augment_batch, augment_each
 from condensery.data import Data
-from condensery.errors import ResourceError
+from condensery.errors import DivergedError, ResourceError
+from condensery.evaluation import processes, worker
 from condensery.evaluation.cell_files import read_cell, write_cell
 from condensery.evaluation.evaluator import Evaluator, measure_all
 from condensery.evaluation.processes import can_be_shared, measure_together
@@ -263,3 +266,29 @@ def test_networks_draw_augmentations_of_their_own(kind: str, tiny_data: Data) ->
     torch.testing.assert_close(weights("none", 0), weights("none", 1), rtol=1e-4, atol=1e-6)
     assert torch.equal(weights(kind, 0), weights(kind, 0))
     assert float((weights(kind, 0) - weights(kind, 1)).abs().max()) > 1e-4
+
+
+def test_a_mistake_that_a_process_finds_is_told_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wrong:
+        def __init__(self, *_: object) -> None: ...
+
+        def measure(self, *_: int) -> None:
+            raise DivergedError("network 1 produced NaN")
+
+    monkeypatch.setattr(worker, "Evaluator", Wrong)
+    monkeypatch.setattr(worker, "read_cell", lambda folder: None)
+    monkeypatch.setattr(worker, "keep_memory", lambda: None)
+    answers = io.StringIO()
+    worker.serve(tmp_path, io.StringIO("[0, 1]\n[0, 2]\n"), answers)
+    process: Any = SimpleNamespace(stdin=io.StringIO(), stdout=io.StringIO(answers.getvalue()))
+    waiting: Any = queue.SimpleQueue()
+    done: Any = queue.SimpleQueue()
+    waiting.put((0, 1))
+    waiting.put((0, 2))
+    processes._feed(process, waiting, done)
+    found = done.get_nowait()
+    assert isinstance(found, DivergedError)
+    assert str(found) == "network 1 produced NaN"
+    assert done.empty(), "the process has ended"

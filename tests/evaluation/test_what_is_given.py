@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from condensery import DataError, UsageError, evaluate, export, select_random
+from condensery import DataError, UsageError, compare, evaluate, export, select_random
 from condensery.cli.main import _parse, main
 from condensery.data import Data, load
+from condensery.evaluation.api import Evaluation
 from condensery.evaluation.rows import rows_of
+from condensery.evaluation.run import EvaluationSettings
 from condensery.runtime.plan import exact_plan
 
 HOW: dict[str, Any] = {"network": "mlp", "repeats": 1, "epochs": 3, "plan": exact_plan("cpu", 1)}
@@ -115,3 +118,31 @@ def test_a_letter_for_a_number(capsys: pytest.CaptureFixture[str]) -> None:
         main(["condense", "--ipc", "a"])
     assert stopped.value.code == 2
     assert "--ipc must be a whole number, got a" in capsys.readouterr().err
+
+
+def test_a_seed_below_zero_is_refused_at_once(tiny_data: Data) -> None:
+    for call in (evaluate, compare):
+        with pytest.raises(UsageError, match=r"seed must lie in .*got -1"):
+            call([select_random(tiny_data, ipc=1)], tiny_data, seed=-1)
+
+
+def test_what_must_not_be_flipped_is_not_flipped_in_any_row(tiny_data: Data) -> None:
+    still = select_random(dataclasses.replace(tiny_data, flip=False), ipc=1)
+    usual = select_random(tiny_data, ipc=1)
+    how: Any = {"network": "mlp", "protocol": "dsa", "how": EvaluationSettings(1)}
+    for sets, flips in (([usual], True), ([usual, still], False), ([still], False)):
+        cells = Evaluation(sets, tiny_data, **how).cells
+        assert [cell.data.flip for cell in cells] == [flips] * len(sets)
+    kept = dataclasses.replace(tiny_data, flip=False)
+    assert Evaluation([usual], kept, **how).data is kept
+
+
+def test_a_set_of_test_images_is_refused_whatever_the_data_are_called() -> None:
+    """Copies of a known set may differ by a byte: another split of it is no copy."""
+    digits = load("digits")
+    leaked = select_random(load(digits.test), ipc=2)
+    with pytest.raises(DataError, match="made from training images other than those of digits"):
+        evaluate(leaked, digits, network="mlp", epochs=1)
+    half = dataclasses.replace(digits, train=digits.test)
+    with pytest.raises(DataError, match="made from training images other than those of digits"):
+        evaluate(select_random(half, ipc=2), digits, network="mlp", epochs=1)

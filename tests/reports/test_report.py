@@ -139,6 +139,18 @@ def test_the_nearest_image_of_a_real_one_is_itself(tmp_path: Path) -> None:
     assert min(pair.distance for one in far.classes for pair in one.pairs) > 0.2
 
 
+def test_real_images_are_read_as_they_were(tmp_path: Path) -> None:
+    """Floating images with a range, last axis first: the same images, and not others."""
+    images = np.random.default_rng(0).uniform(0, 255, (40, 8, 8, 3)).astype(np.float32)
+    np.savez(tmp_path / "own.npz", images=images, labels=np.arange(40) % 2)
+    line = ["condense", "--data", str(tmp_path / "own.npz"), "--range", "0,255", "--layout", "NHWC"]
+    made = ["--ipc", "1", "--iterations", "0", "--out", str(tmp_path / "run"), "--quiet"]
+    assert main([*line, *made]) == 0
+    (part,) = read_parts([str(tmp_path / "run")])
+    assert isinstance(part, SetPart)
+    assert neighbours(part, None).missing is None
+
+
 def test_other_data_are_not_shown(run: Path, tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 255, (20, 8, 8)).astype(np.uint8)
     np.savez(tmp_path / "other.npz", images=images, labels=np.arange(20) % 10)

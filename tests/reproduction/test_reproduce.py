@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from condensery import CondensedSet, evaluate, load, select_random
+from condensery.cli import reproduce as cli
 from condensery.cli.main import main
 from condensery.condensation.configure import configure
 from condensery.condensation.run_folder import RunFolder
@@ -887,3 +888,17 @@ def test_data_in_place_of_the_published_are_read_as_they_are_said_to_be(
     assert made["fingerprints"]["train"] == loaded.train.fingerprint
     assert loaded.train.images[0, :, 0, 0].tolist() == pytest.approx(np.linspace(0, 1, 8))
     assert main([*row, *read_so[:-1], "normalised"]) == 0  # a result, and a set, of its own
+
+
+def test_sigterm_ends_reproduce_with_its_own_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(number: int) -> Any:
+        return lambda *_: signal.raise_signal(number)
+
+    monkeypatch.setattr(cli, "_wanted", lambda *_: [])
+    monkeypatch.setattr(cli, "_estimate", lambda *_: None)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        monkeypatch.setattr(cli, "_work_through", stopped(number))
+        assert main(["reproduce", "dm/table1", "--out", str(tmp_path)]) == 128 + number
+        assert "stopped; the same command continues" in capsys.readouterr().err

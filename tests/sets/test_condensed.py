@@ -13,11 +13,17 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from condensery import CondensedSet, DataError, UsageError, export, load_sets, select_random
 from condensery.cli.main import main
+from condensery.condensation.configure import configure
+from condensery.condensation.loop import Condenser
 from condensery.data import Data, load
+from condensery.methods.formation import MultiFormation
+from condensery.runtime.plan import exact_plan
+from condensery.sets import condensed as module
 from condensery.sets.about import FORMAT, FORMAT_8_BITS
 from condensery.sets.picture import picture
 from condensery.utils.files import safe_names, whole_file, whole_folder
@@ -375,3 +381,22 @@ def test_files_appear_whole_or_not_at_all(tmp_path: Path) -> None:
         temporary.write_text("whole")
     buffer.write((tmp_path / "f.txt").read_text())
     assert buffer.getvalue() == "whole"
+
+
+def test_a_large_set_is_decoded_class_by_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding takes several times the memory of what it makes."""
+    data = tiny((9, 9, 9), channels=3, side=16)
+    given = {"ipc": 1, "iterations": 0, "formation.factor": 2}
+    made = Condenser(data, configure(data, "best", given), exact_plan("cpu", 1)).result()
+    parts: list[int] = []
+    decode = MultiFormation.decode
+
+    def noted(formation: MultiFormation, stored: Tensor, *more: Any) -> Tensor:
+        parts.append(len(stored))
+        return decode(formation, stored, *more)
+
+    monkeypatch.setattr(MultiFormation, "decode", noted)
+    monkeypatch.setattr(module, "_LARGE", 0)
+    again = CondensedSet(made.stored, made.about)
+    assert max(parts) == 1
+    torch.testing.assert_close(again.images, made.images)

@@ -8,15 +8,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from condensery.condensation.configure import plan_for, resolved
+from condensery.condensation.configure import check_start, plan_for, resolved
 from condensery.condensation.dry_run import dry_run
 from condensery.condensation.in_folder import condensed_in
 from condensery.condensation.run_folder import RunFolder
 from condensery.config.recipes import recipe_names
+from condensery.config.resolve import Resolved
 from condensery.config.schema import RunConfig
 from condensery.data import Data
 from condensery.errors import DataError, UsageError, unknown_name
 from condensery.runtime.plan import Plan
+from condensery.selection.crops import Realistic
 from condensery.selection.folder import Selections
 from condensery.selection.methods import SELECTIONS, check_budget, trains
 from condensery.sets.condensed import CondensedSet
@@ -86,11 +88,14 @@ class Method:
 
     def config(self, data: Data, ipc: int, seed: int) -> RunConfig:
         """The configuration of a recipe for some data."""
+        return self._resolved(data, ipc, seed).config
+
+    def _resolved(self, data: Data, ipc: int, seed: int) -> Resolved:
         given: dict[str, Any] = {"ipc": ipc, "seed": seed}
         if self.iterations is not None:
             given["iterations"] = self.iterations
         trust, data = self.trust_imports, self._through(data)
-        return resolved(data, self.name, given, source=self.name, trust_imports=trust).config
+        return resolved(data, self.name, given, source=self.name, trust_imports=trust)
 
     def _through(self, data: Data) -> Data:
         """The data with the network of this method as their own."""
@@ -104,9 +109,11 @@ class Method:
             DataError: for a class with too few images, or one that a made set lacks.
         """
         if self.kind == "recipe":
-            self.config(data, ipc, 0)
+            check_start(data, self._resolved(data, ipc, 0))
         elif self.kind == "selection":
             check_budget(data, ipc)
+            if self.name == "rded":
+                Realistic().check(data, ipc)
         else:
             self._check_set(data, ipc)
 

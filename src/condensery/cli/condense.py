@@ -18,7 +18,7 @@ from condensery.condensation.runner import carry_out
 from condensery.config.build import Choices
 from condensery.config.imports import import_paths
 from condensery.config.measured import AUTO
-from condensery.config.recipes import read_config, read_recipe
+from condensery.config.recipes import pool_meant_in, read_config, read_recipe
 from condensery.config.resolve import Resolved
 from condensery.config.schema import RunConfig
 from condensery.data import Data
@@ -126,13 +126,13 @@ def _order(options: Any, dotted: list[tuple[str, Any]], ranks: Ranks) -> _Order:
     _check(options, ranks)
     began = time.monotonic()
     every = Every.parse(options.checkpoint_every)
-    base = _base(options)
     given = _given(options)
     file = Path(options.config) if options.config else None
-    noted = note_facts(file if file.is_dir() else file.parent) if file else {}
-    data = load_for_run(options.data, base, given, ranks, noted.get("started_in"))
+    home = note_facts(file if file.is_dir() else file.parent).get("started_in") if file else None
+    base = pool_meant_in(home, _base(options))
+    data = load_for_run(options.data, base, given, ranks, home)
     settings = dict(dotted)
-    planned = {name[5:]: settings.pop(name) for name, _ in dotted if name.startswith("plan.")}
+    planned = {name[5:]: settings.pop(name) for name in list(settings) if name.startswith("plan.")}
     if options.bytes is not None:
         given["ipc"] = ipc_for(data, options.bytes)
     say = printer(options, ranks.first)
@@ -327,7 +327,15 @@ def _plan(order: _Order, config: RunConfig, folder: RunFolder, status: Status, n
         minutes=options.minutes,
     )
     if status != "new" and folder.checkpoints.files:
-        order.say(f"continuing {folder.path}, with its original plan")
+        held = folder.plan() is not None
+        order.say(
+            f"continuing {folder.path}, with " + ("its original plan" if held else "a new plan")
+        )
+        if not held:
+            order.say(
+                f"note: {folder.path / 'run.json'} holds no plan, so the rest may differ in the "
+                "last digits from that of an unbroken run"
+            )
     return plan
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -196,11 +197,9 @@ def _run(options: Any) -> int:
 
 
 def _run_rows(options: Any, ranks: Ranks) -> int:
-    from condensery.reproduction.run import run_row
-    from condensery.reproduction.sets import load_for
     from condensery.reproduction.settings import ReproductionSettings
     from condensery.runtime.distributed import check_device
-    from condensery.utils.signals import Interrupted
+    from condensery.utils.signals import Interrupted, interruptible
 
     keep_memory()
     check_device(options.device, ranks)
@@ -221,21 +220,14 @@ def _run_rows(options: Any, ranks: Ranks) -> int:
     )
     _estimate(wanted, amount, how)
     results: list[tuple[Published, dict[str, Any]]] = []
-    try:
-        for row, experiment in wanted:
-            _announce(row, experiment, amount, say)
-            data = ranks.local_rank_first(partial(load_for, experiment, amount))
-            for note in data.notes:
-                say(f"note: {note}")
-            made, file = run_row(row, experiment, amount, data, how)
-            results.append((row, made))
-            say(_told(made))
-            say(f"result: {file}")
-    except (KeyboardInterrupt, Interrupted) as stop:
-        number = stop.number if isinstance(stop, Interrupted) else 2
-        if ranks.first:
-            put_error(f"condensery: stopped; the same command continues {out}")
-        return 128 + number
+    with interruptible() as stops:
+        try:
+            _work_through(wanted, amount, how, results)
+        except (KeyboardInterrupt, Interrupted) as stop:
+            number = stop.number if isinstance(stop, Interrupted) else (stops or [signal.SIGINT])[0]
+            if ranks.first:
+                put_error(f"condensery: stopped; the same command continues {out}")
+            return 128 + number
     lines = [
         "",
         *_summary(results).splitlines(),
@@ -246,6 +238,27 @@ def _run_rows(options: Any, ranks: Ranks) -> int:
     made_all = {"results": [made for _, made in results]}
     conclude(options, made_all, lines, speaks=ranks.first)
     return 0
+
+
+def _work_through(
+    wanted: list[tuple[Published, Experiment]],
+    amount: Amount,
+    how: ReproductionSettings,
+    results: list[tuple[Published, dict[str, Any]]],
+) -> None:
+    """Run rows, and say what each came to; what is done goes into ``results``."""
+    from condensery.reproduction.run import run_row
+    from condensery.reproduction.sets import load_for
+
+    for row, experiment in wanted:
+        _announce(row, experiment, amount, how.say)
+        data = how.ranks.local_rank_first(partial(load_for, experiment, amount))
+        for note in data.notes:
+            how.say(f"note: {note}")
+        made, file = run_row(row, experiment, amount, data, how)
+        results.append((row, made))
+        how.say(_told(made))
+        how.say(f"result: {file}")
 
 
 def _drawn(pairs: list[Pair], options: Any) -> list[str]:
@@ -311,7 +324,7 @@ def _estimate(
     tests: dict[Any, float] = {}
     made, count = 0.0, 0
     for row, experiment in wanted:
-        data = load_for(experiment, amount)
+        data = how.ranks.local_rank_first(partial(load_for, experiment, amount))
         if experiment.use is not None:
             job = job_of(experiment, amount, data, how)
             once, tests[row.name] = job.seconds()

@@ -173,6 +173,8 @@ def resolved_for(
     if isinstance(ipc, bool) or not isinstance(ipc, int | np.integer):
         raise UsageError(f"ipc must be a whole number, got {ipc!r}")
     ipc = int(ipc)
+    if ipc < 1:  # before anything depends on it
+        raise UsageError(f"ipc must be at least 1, got {ipc}")
     supply = base.get("supply", {})
     net = given.get("supply.net", supply.get("net") if isinstance(supply, Mapping) else None)
     facts = facts_for(ipc, net if isinstance(net, str) and net != "default" else None)

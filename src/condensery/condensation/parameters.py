@@ -47,7 +47,7 @@ class StoredParameters:
     def __init__(
         self, formation: Formation, task: Task, train: LabelledSet, config: RunConfig, ranks: Ranks
     ) -> None:
-        _check_memory(task, ranks)
+        _check_memory(task, formation, ranks)
         self.formation = formation
         self.ranks = ranks
         self.classes = task.classes
@@ -149,16 +149,17 @@ def _checked(tensor: Tensor, classes: int) -> Tensor:
     return tensor
 
 
-def _check_memory(task: Task, ranks: Ranks) -> None:
-    """Stored tensor, gradient, momentum and a copy have to fit the machine."""
+def _check_memory(task: Task, formation: Formation, ranks: Ranks) -> None:
+    """Stored tensor, gradient, momentum, a copy and its images have to fit the machine."""
     memory = physical_memory()
     if memory is None or task.device.type != "cpu":
         return
     # Every rank starts from all of it, and keeps its share.
     times = launched_here() * (1 + 3 / ranks.world)
-    wanted = times * 4 * task.classes * task.ipc * math.prod(task.shape)
+    made = formation.decoded(task.ipc)
+    wanted = 4 * task.classes * (times * task.ipc + made) * math.prod(task.shape)
     if wanted > memory:
         raise UsageError(
-            f"{task.ipc} images per class need {wanted / 1e9:.0f} GB while they are learned, and "
+            f"{task.ipc} images per class, {made} for training, need {wanted / 1e9:.0f} GB, and "
             f"this machine has {memory / 1e9:.0f}; use a smaller --ipc or --size"
         )

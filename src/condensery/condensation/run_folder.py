@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from condensery.config.build import make
 from condensery.config.compare import first_difference
-from condensery.config.recipes import read_yaml
+from condensery.config.recipes import pool_meant_in, read_yaml
 from condensery.config.resolve import defaults_of
 from condensery.config.schema import RunConfig
 from condensery.data import Data
@@ -80,6 +80,7 @@ class RunFolder:
             held: Any = read_yaml(recipe, "the recipe")
         except UsageError as error:
             raise UsageError(f"{error}; choose another --out") from error
+        held = pool_meant_in(self.facts().get("started_in"), held)
         grown = _grown(held, config)
         same = {**held, "iterations": config.iterations} if grown else held
         different = first_difference(same, config.as_dict(), defaults_of(config))

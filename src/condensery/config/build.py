@@ -166,7 +166,7 @@ def _check_not_null(cls: type[Any], settings: Mapping[str, Any], section: str) -
     """Raise if a needed value is null; the parser accepts null for any type."""
     types = {item.name: str(item.type) for item in dataclasses.fields(cls)}
     for name, value in settings.items():
-        if value is None and "None" not in types[name]:
+        if value is None and not re.search("None|Optional", types[name]):
             choices = re.search(r"Literal\[(.*?)\]", types[name])
             words = re.findall(r"\w+", choices[1]) if choices else []
             wanted = f": {' or '.join(words)}" if words else ""

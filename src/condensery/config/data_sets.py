@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from condensery.errors import UsageError
 from condensery.utils.tar_patterns import named
 
 
@@ -79,13 +80,27 @@ def _yaml(name: str) -> dict[str, Any]:
     return content
 
 
+def folder_from(variable: str) -> Path | None:
+    """The folder that an environment variable names, wherever the process goes; None if unset.
+
+    Raises:
+        UsageError: when it begins with the home of a user who does not exist.
+    """
+    named = os.environ.get(variable)
+    if not named:
+        return None
+    try:
+        return Path(named).expanduser().absolute()
+    except RuntimeError as error:
+        raise UsageError(
+            f"{variable}={named} names the home of a user who does not exist"
+        ) from error
+
+
 def local(name: str) -> Path | None:
     """``$CONDENSERY_DATA/<name>``, where it is a folder."""
-    root = os.environ.get("CONDENSERY_DATA")
-    if not root:
-        return None
-    folder = Path(root).expanduser() / name
-    return folder if folder.is_dir() else None
+    root = folder_from("CONDENSERY_DATA")
+    return root / name if root is not None and (root / name).is_dir() else None
 
 
 def lies_here(name: str) -> bool:
@@ -115,9 +130,9 @@ def _hub_cache() -> Path:
 def known_names() -> list[str]:
     """Every name that can be requested: the catalogue's, ``digits`` and the local folders'."""
     names = {"digits", *entries()}
-    root = os.environ.get("CONDENSERY_DATA")
-    if root and Path(root).expanduser().is_dir():
-        names |= {p.name for p in Path(root).expanduser().iterdir() if p.is_dir()}
+    root = folder_from("CONDENSERY_DATA")
+    if root is not None and root.is_dir():
+        names |= {path.name for path in root.iterdir() if path.is_dir()}
     return sorted(n for n in names if not n.startswith("."))
 
 

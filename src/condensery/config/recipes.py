@@ -106,6 +106,23 @@ def read_recipe(name: str) -> dict[str, Any]:
     return found
 
 
+def pool_meant_in(home: object, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A configuration whose pool is found from here, if its relative path was meant elsewhere.
+
+    Args:
+        home: the folder in which the path was typed; anything else says nothing.
+        config: of a run.
+    """
+    supply = config.get("supply")
+    if not isinstance(supply, Mapping):
+        return config
+    path = supply.get("path")
+    if not (isinstance(path, str) and isinstance(home, str) and path) or Path(path).exists():
+        return config
+    there = Path(home) / path
+    return {**config, "supply": {**supply, "path": str(there)}} if there.exists() else config
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """The configuration of a run, to be repeated.
 

@@ -124,7 +124,7 @@ def _checked(
     if not len(tensor):
         raise DataError(f"the {which} split has no images; check the source")
     if tensor.is_floating_point():
-        good = tensor.isfinite().flatten(1).all(dim=1)
+        good = torch.cat([part.isfinite().flatten(1).all(dim=1) for part in tensor.split(_CHUNK)])
         if not good.all():
             row = int((~good).nonzero()[0])
             raise DataError(
@@ -141,10 +141,10 @@ def _typed(images: Any, which: str) -> Tensor:
         array = _array(images, which)
         if array.dtype != np.uint8 and array.dtype.kind != "f":
             raise DataError(_wrong_type(which, array.dtype))
+        kind = np.uint8 if array.dtype == np.uint8 else np.float32
         with np.errstate(over="ignore"):  # an overflow is reported as an infinite value, by row
-            array = array if array.dtype == np.uint8 else array.astype(np.float32)
-        # A copy, so that what the caller does to the array later cannot change the set.
-        return torch.from_numpy(np.array(array, order="C"))
+            # A copy, so that what the caller does to the array later cannot change the set.
+            return torch.from_numpy(np.array(array, kind, order="C"))
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise DataError(_wrong_type(which, images.dtype))
     return images.clone() if images.dtype == torch.uint8 else images.to(torch.float32, copy=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -11,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from condensery.config import data_sets
 from condensery.errors import UsageError
 from condensery.utils.files import LONG_AGO, remove_leftovers, whole_file
 
@@ -30,9 +30,9 @@ _sound: set[tuple[str, int, int]] = set()
 
 def cache_folder() -> Path:
     """``$CONDENSERY_CACHE``, or the user's cache folder of this platform."""
-    chosen = os.environ.get("CONDENSERY_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
+    chosen = data_sets.folder_from("CONDENSERY_CACHE")
+    if chosen is not None:
+        return chosen
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("condensery"))

@@ -11,6 +11,7 @@ import numpy as np
 
 from condensery.errors import DataError
 from condensery.utils.bounds import LINKS_VARIABLE, leads_out
+from condensery.utils.reading import text_of
 from condensery.utils.tar_patterns import ENDING
 
 from . import images, metadata, shards, sound
@@ -218,7 +219,13 @@ class _Listing:
 
     def _take_annotated(self, folder: Path, annotations: Path) -> None:
         """Tiny-ImageNet's val: pictures in one folder, a line with name and class for each."""
-        for line in annotations.read_text(encoding="utf-8").splitlines():
+        try:
+            lines = text_of(annotations).splitlines()
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"'{annotations}' cannot be read as text; unpack the archive again"
+            ) from error
+        for line in lines:
             name, label = [*line.split("\t"), ""][:2]
             if label not in self.names:
                 raise DataError(

@@ -122,7 +122,7 @@ def load(
         made = _named(data, wanted, flip, cache)
     else:
         pair, name = memory.in_memory(data, test, wanted)
-        made = _finish(pair, name, name, flip)
+        made = _finish(pair, name, _unlisted(name, f"{name} (in memory)"), flip)
     if rate is not None and made.rate is None:
         raise NoRecordingsError(made.name)
     made = _read_so(made, wanted)
@@ -287,6 +287,7 @@ def _named(given: str | Path, wanted: Wanted, flip: bool | None, cache: bool) ->
     if not path.is_dir() and not path.is_file():
         raise DataError(f"'{spec}' is a device or a pipe; name a folder or a regular file")
     name = path.resolve().stem if path.is_file() else path.resolve().name
+    spec = _unlisted(spec, f".{os.sep}{spec}")
     if path.suffix.lower() == ".npz":
         return _finish(foreign.from_npz(path, wanted), name, spec, flip)
     if path.is_file() and path.suffix.lower() in folders.ARCHIVES:
@@ -302,6 +303,11 @@ def _named(given: str | Path, wanted: Wanted, flip: bool | None, cache: bool) ->
             "and test its set with condensery evaluate"
         )
     return _finish(_at(path, name, wanted, cache), name, spec, flip)
+
+
+def _unlisted(spec: str, otherwise: str) -> str:
+    """What data are recorded as that were not loaded by name, even if they bear one we know."""
+    return otherwise if spec in ("digits", *data_sets.entries()) else spec
 
 
 def _shards(spec: str, files: list[Path]) -> PictureSource:

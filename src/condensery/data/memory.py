@@ -14,7 +14,7 @@ from condensery.errors import DataError, UsageError
 
 from . import arrays, foreign, hub
 from .classes import hold_out
-from .labelled import LabelledSet
+from .labelled import LabelledSet, require_per_class
 from .pictures import Pair, Wanted, decode, drawn_note
 
 
@@ -60,6 +60,7 @@ def _two(data: Any, which: str) -> tuple[Any, Any]:
 
 def _labelled(train: LabelledSet, test: Any, size: int | None, channels: int | None) -> Pair:
     """Labelled sets as they are; the test split is normalised as the training split is."""
+    require_per_class(train, 1)
     c, height, width = train.shape
     if size not in (None, height) or size not in (None, width) or channels not in (None, c):
         raise UsageError(

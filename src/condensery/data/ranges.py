@@ -18,6 +18,7 @@ RangeLike: TypeAlias = "str | Sequence[float]"
 _NUMBER = r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*"
 _STRAY = 0.01  # this share of values may lie outside, by rounding or resampling
 _SLACK = 0.02
+_CHUNK = 1024  # images of which intermediate values are held at a time
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,11 @@ class ValueRange:
         """
         if self.low is None or self.high is None:
             return images
-        unit = (images - self.low) / (self.high - self.low)
-        if float(((unit < -_SLACK) | (unit > 1 + _SLACK)).double().mean()) > _STRAY:
+        unit = (images - self.low).div_(self.high - self.low)
+        stray = sum(
+            int(((part < -_SLACK) | (part > 1 + _SLACK)).sum()) for part in unit.split(_CHUNK)
+        )
+        if stray > _STRAY * unit.numel():
             raise DataError(
                 f"{what} range from {bounds_text(images)}, and not within {self}; correct --range "
                 "(value_range= of load), or clip them"
@@ -79,6 +83,14 @@ def bounds_text(images: Tensor) -> str:
     return f"{float(images.min()):.3g} to {float(images.max()):.3g}"
 
 
+def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every channel."""
+    parts, n = images.split(_CHUNK), images[:, 0].numel()
+    centre = sum(part.double().sum((0, 2, 3)) for part in parts) / n
+    aside = sum(((part.double() - centre[:, None, None]) ** 2).sum((0, 2, 3)) for part in parts)
+    return centre, (aside / n).sqrt()
+
+
 def note_on(images: Tensor) -> str | None:
     """A sentence on floating images that leave black 0 and white 1; None where they do not.
 
@@ -88,8 +100,7 @@ def note_on(images: Tensor) -> str | None:
     low, high = float(images.min()), float(images.max())
     if low >= -_SLACK and high <= 1 + _SLACK:
         return None
-    centre = images.double().mean((0, 2, 3))
-    spread = images.double().std((0, 2, 3), correction=0)
+    centre, spread = _moments(images)
     looks = ""
     if low < 0 and bool((centre.abs() < 0.1).all()) and bool(((spread - 1).abs() < 0.1).all()):
         looks = " and look normalised already"

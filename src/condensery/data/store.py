@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import mmap
@@ -10,7 +11,6 @@ import struct
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -39,7 +39,7 @@ class WriteError(Exception):
     """A file of decoded images cannot be written; it says why."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def _writing() -> Iterator[None]:
     """Problems of writing are distinguished from those of reading the data."""
     try:
@@ -234,8 +234,10 @@ class File:
     def __enter__(self) -> File:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        # On a full disk closing fails as well, and must not hide what failed before.
+        with contextlib.suppress(OSError) if failed else contextlib.nullcontext():
+            self.close()
 
 
 def mapped(path: Path, offset: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

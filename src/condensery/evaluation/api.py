@@ -21,7 +21,7 @@ from .cell import Cell
 from .estimate import costs_of
 from .fitting import Fitted, expected, fitted, in_time, with_epochs
 from .result import Result
-from .rows import rows_of
+from .rows import flipped_for, rows_of
 from .run import (
     EvaluationSettings,
     OnNetwork,
@@ -65,6 +65,7 @@ class Evaluation:
         self.data = load(data)
         self.n, self.minutes, self.tight = how.n, minutes, False
         rows, chosen = rows_of(sets, self.data), networks(network, self.data)
+        self.data = flipped_for(rows, self.data)
         # Everything is checked before the first network is trained.
         self.cells = [cell_of(row, self.data, net, protocol, how) for row in rows for net in chosen]
         self.store: Keeper | None = (

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from condensery.data import Data, LabelledSet
@@ -41,7 +41,7 @@ def write_cell(cell: Cell, folder: Path) -> None:
     sets = []
     for number, one in enumerate(row.sets):
         tensors[f"{number}.images"], tensors[f"{number}.labels"] = one.images, one.labels
-        names = ("mean", "std", "method", "ipc", "stored_bytes", "decoded")
+        names = ("mean", "std", "method", "ipc", "stored_bytes", "decoded", "flip")
         sets.append({name: getattr(one, name) for name in names})
     values = {
         "train": split("train", data.train) if row.whole else None,
@@ -60,7 +60,8 @@ def write_cell(cell: Cell, folder: Path) -> None:
         "confusion": cell.confusion,
     }
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(plain, folder / _TENSORS)
+    # What fails then is the system's error, and not one of the format.
+    (folder / _TENSORS).write_bytes(save(plain))
     (folder / _VALUES).write_text(json.dumps(values), encoding="utf-8")
 
 

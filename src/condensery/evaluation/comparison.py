@@ -20,7 +20,7 @@ from .cell import Cell
 from .compared import Compared
 from .comparison_table import Comparison
 from .result import Result
-from .rows import Row, rows_of
+from .rows import Row, flipped_for, rows_of
 from .run import (
     EvaluationSettings,
     OnNetwork,
@@ -55,6 +55,7 @@ class Comparer:
         self.data = load(data)
         rows = rows_of(sets, self.data)
         _check_names(rows)
+        self.data = flipped_for(rows, self.data)
         self.reference = None if reference is None else _named(reference, rows)
         self.n = how.n
         self.store = KeptCells(store_folder(store)) if isinstance(store, str | Path) else store

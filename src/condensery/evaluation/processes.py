@@ -19,7 +19,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from condensery.errors import ResourceError
+from condensery.errors import SENTENCES, ResourceError
 from condensery.utils.search_path import path_for_workers
 
 from .cell import Cell, Job, Measured, OnEpoch
@@ -119,6 +119,9 @@ def _feed(
             print(json.dumps(job), file=worker.stdin, flush=True)
             while "epochs" in (answer := json.loads(worker.stdout.readline())):
                 done.put((job, int(answer["epochs"])))
+            if "error" in answer:
+                done.put(SENTENCES[answer["error"]](answer["text"]))
+                return
             done.put((job, Measured.of(answer)))
         except (OSError, ValueError, KeyError):
             code = worker.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -234,6 +235,15 @@ def _made_otherwise(one: CondensedSet, other: CondensedSet, finished: bool) -> s
     return "" if settled or in_time else f"iterations ({a.iterations} and {b.iterations})"
 
 
+def flipped_for(rows: Sequence[Row], data: Data) -> Data:
+    """The data, whose images are not flipped where one of the sets must not be.
+
+    All rows of a table are trained in the same way.
+    """
+    may = all(one.flip for row in rows for one in row.sets)
+    return data if may or not data.flip else dataclasses.replace(data, flip=False)
+
+
 def _check(name: str, one: CondensedSet, data: Data) -> None:
     """Raise if a set was not made for this data."""
     about = one.about
@@ -261,8 +271,10 @@ def _check(name: str, one: CondensedSet, data: Data) -> None:
             f"{data.name} is read with {data.rate or 'none'}: evaluate with --sample-rate "
             f"{rate} (sample_rate= of load)"
         )
-    # Copies of one well-known set may differ by a byte; anything else must be the same.
-    known = data.known_as and about.config.get("data") == data.known_as
+    # Copies of one well-known set may differ by a byte, though not in their number of images;
+    # anything else must be the same.
+    named_so = bool(data.known_as) and about.config.get("data") == data.known_as
+    known = named_so and about.source.images == len(data.train)
     if about.source.fingerprint != data.train.fingerprint and not known:
         raise DataError(
             f"set {name} was made from training images other than those of {data.name} now, so "

@@ -15,6 +15,7 @@ from condensery.errors import UsageError
 from condensery.runtime.distributed import ALONE, Ranks
 from condensery.runtime.plan import Plan, choose_plan, passes_in
 from condensery.runtime.provenance import commit
+from condensery.runtime.randomness import stream
 from condensery.training import whole_split as whole
 from condensery.training.protocol import protocol_for
 from condensery.utils.progress import Progress
@@ -77,6 +78,7 @@ class EvaluationSettings:
             raise UsageError(f"at least 1 network is needed (--nets), got {self.n}")
         if self.n > _MOST_NETWORKS:
             raise UsageError(f"--nets must be at most {_MOST_NETWORKS}, got {self.n}")
+        stream(self.seed, "checked")  # raises for a seed that no draw can have
 
 
 def cell_of(row: Row, data: Data, net: str, protocol: str, how: EvaluationSettings) -> Cell:

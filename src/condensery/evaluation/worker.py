@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
+from condensery.errors import SENTENCES
 from condensery.runtime.malloc import keep_memory
 
 from .cell_files import read_cell
@@ -15,7 +16,7 @@ from .evaluator import Evaluator
 
 
 def serve(folder: Path, jobs: IO[str], answers: IO[str]) -> None:
-    """Train and test the networks that are requested, until no more arrive."""
+    """Train and test the networks that are requested, until no more arrive or one of them fails."""
     keep_memory()
 
     def say(**facts: object) -> None:
@@ -24,7 +25,11 @@ def serve(folder: Path, jobs: IO[str], answers: IO[str]) -> None:
     evaluator = Evaluator(read_cell(folder), lambda job, epochs: say(epochs=epochs))
     for line in jobs:
         set_index, network_index = json.loads(line)
-        found = evaluator.measure(set_index, network_index)
+        try:
+            found = evaluator.measure(set_index, network_index)
+        except tuple(SENTENCES.values()) as error:
+            say(error=type(error).__name__, text=str(error))
+            return
         say(**found.as_dict())
 
 

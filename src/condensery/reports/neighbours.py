@@ -100,6 +100,8 @@ def _loaded(part: SetPart, spec: str) -> Data:
         channels=config.get("channels"),
         sample_rate=config.get("sample_rate"),
         flip=config.get("flip"),
+        layout=config.get("layout"),
+        value_range=config.get("value_range"),
         zca=config.get("zca") is True,
     )
 

@@ -217,10 +217,11 @@ class Ranks:
         """Do some work on one rank of each machine first, and on the others when it is done."""
         if self.alone:
             return work()
+        self._turn += 1
         found = work() if self.local == 0 else None
         if self.local == 0:
-            self._store.set(f"condensery-done-{self.machine}", "1")
-        keys = [f"condensery-done-{machine}" for machine in range(self.machines)]
+            self._store.set(f"condensery-done-{self._turn}-{self.machine}", "1")
+        keys = [f"condensery-done-{self._turn}-{machine}" for machine in range(self.machines)]
         self._call(lambda: self._store.wait(keys, _READING))
         return work() if self.local else found  # type: ignore[return-value]
 

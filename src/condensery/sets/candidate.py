@@ -35,6 +35,8 @@ class Candidate:
     """Size of what is stored."""
     decoded: float = 1.0
     """Training images that a stored one makes."""
+    flip: bool = True
+    """Whether training on it may flip images horizontally."""
 
     @classmethod
     def of(cls, condensed: CondensedSet) -> Candidate:
@@ -49,6 +51,7 @@ class Candidate:
             ipc=about.ipc,
             stored_bytes=condensed.stored_bytes,
             decoded=len(condensed) / (len(stored) * stored.shape[1]),
+            flip=about.flip,
         )
 
     @classmethod
@@ -85,6 +88,7 @@ class Candidate:
             ipc=sets[0].about.ipc,
             stored_bytes=sum(one.stored_bytes for one in sets),
             decoded=sum(map(len, sets)) / stored,
+            flip=all(one.about.flip for one in sets),
         )
 
     def __len__(self) -> int:

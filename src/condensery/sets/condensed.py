@@ -28,6 +28,21 @@ from condensery.utils.files import whole_file
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+#: Bytes of stored tensors from which on they are decoded class by class.
+_LARGE = 64 * 2**20
+
+
+def _decoded(formation: Formation, stored: Tensor) -> Tensor:
+    """The training images; of a large set class by class, because decoding takes several times
+    the memory of what it makes."""
+    if stored.nbytes < _LARGE:
+        return formation.decode(stored)
+    first = formation.decode(stored[:1])
+    out = first.new_empty(len(stored), *first.shape[1:])
+    for c in range(len(stored)):
+        out[c : c + 1] = formation.decode(stored[c : c + 1])
+    return out
+
 
 class CondensedSet(Dataset[tuple[Tensor, int]]):
     """A condensed set: a plain ``torch`` data set of decoded, normalised training images.
@@ -59,7 +74,7 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
             here = {name: w.detach().to("cpu", torch.float32) for name, w in learned.items()}
             self.formation.load_weights(here)  # type: ignore[attr-defined]
         with torch.no_grad():
-            decoded = self.formation.decode(self.stored)
+            decoded = _decoded(self.formation, self.stored)
         self.images = decoded.flatten(0, 1).contiguous()
         self.labels = torch.arange(len(self.stored)).repeat_interleave(decoded.shape[1])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from condensery.utils.files import whole_file
@@ -59,10 +60,11 @@ def bare_picture(condensed: Drawn) -> Image:
     """The images of :func:`picture` alone: columns are the images of a class."""
     from PIL import Image as Pillow
 
-    pixels = visible(condensed)
     rows = len(condensed.stored)
-    each = len(pixels) // rows
-    grid = pixels.unflatten(0, (rows, each))[:MOST_ROWS, :MOST_COLUMNS]
+    # Those that are shown alone: a set of many classes is gigabytes of pixels.
+    images = condensed.images.unflatten(0, (rows, -1))[:MOST_ROWS, :MOST_COLUMNS]
+    pixels = _visible(unnormalised(images.flatten(0, 1), condensed.about), condensed.about)
+    grid = pixels.unflatten(0, images.shape[:2])
     bytes_ = (grid.clamp(0, 1) * 255).round().byte().permute(0, 1, 3, 4, 2).numpy()
     factor = max(1, round(_SIDE / max(bytes_.shape[2:4])))
     bytes_ = bytes_.repeat(factor, axis=2).repeat(factor, axis=3)
@@ -124,12 +126,22 @@ def as_spectrogram(
     return _COLOURS[grey[..., ::-1, :, 0]]
 
 
+def unnormalised(images: Tensor, about: Any) -> Tensor:
+    """Images of a set with black 0 and white 1, not clamped."""
+    mean, std = (torch.tensor(one).view(1, -1, 1, 1) for one in (about.mean, about.std))
+    return images * std + mean
+
+
 def visible(condensed: Drawn) -> Tensor:
     """N×1 or 3×H×W on a scale of 0 to 1, for images of any channels and any scale."""
-    pixels = condensed.pixels()
+    return _visible(condensed.pixels(), condensed.about)
+
+
+def _visible(pixels: Tensor, about: Any) -> Tensor:
+    fits = _fits_eight_bits(pixels, about)
     if pixels.shape[1] not in (1, 3):
         pixels = pixels.mean(1, keepdim=True)
-    if fits_eight_bits(condensed):
+    if fits:
         return pixels
     low, high = pixels.amin(), pixels.amax()
     return (pixels - low) / (high - low).clamp(min=1e-12)
@@ -137,11 +149,14 @@ def visible(condensed: Drawn) -> Tensor:
 
 def fits_eight_bits(condensed: Drawn) -> bool:
     """Whether black is 0 and white 1: most pixels lie there, though learned ones may overshoot."""
+    return _fits_eight_bits(condensed.pixels(), condensed.about)
+
+
+def _fits_eight_bits(pixels: Tensor, about: Any) -> bool:
     # Nothing between 0 and 1 has another mean or a larger std; 1 stands for a std of 0.
-    for mean, std in zip(condensed.about.mean, condensed.about.std, strict=True):
+    for mean, std in zip(about.mean, about.std, strict=True):
         if not 0 <= mean <= 1 or (std > 0.5 and std != 1):
             return False
-    pixels = condensed.pixels()
     inside = (pixels >= -0.5) & (pixels <= 1.5)
     return bool(inside.float().mean() > 0.5)
 
