@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
-from condensery import UsageError
+from condensery import CondensedSet, UsageError
 from condensery.cli import in_minutes
 from condensery.cli.main import main
 from condensery.condensation import configure, in_time, networks_in_time
@@ -25,6 +26,7 @@ from condensery.data import Data, load
 from condensery.methods.formation.multi import MultiFormation
 from condensery.methods.pools import in_time as pools
 from condensery.methods.pools.in_time import PoolTraining
+from condensery.methods.pools.knowledge import Mirrored
 from condensery.methods.pools.store import Pool
 from condensery.runtime.plan import Plan, exact_plan
 from tests.conftest import tiny
@@ -50,10 +52,11 @@ def chosen(
     seconds: float,
     given: dict[str, Any] | None = None,
     budget: TimeBudget = PLAIN,
+    say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     typed = {**SMALL, **(given or {})}
     base = read_recipe("best")
-    where = Where(plan=exact_plan("cpu", 1))
+    where = Where(plan=exact_plan("cpu", 1), say=say)
     return fitted(
         data,
         budget,
@@ -245,7 +248,7 @@ def test_easy_data_get_the_fields_of_the_recipe(
     found = fitted(tiny_data, budget, 40, typed, lambda f: resolved(tiny_data, base, f), where)
     assert "supply.path" not in found, "networks are fresh"
     assert found["supply.net"] == NET
-    assert any("96.0 % of held-out images are right" in line for line in said)
+    assert any("they know at least 96.0 % of what there is" in line for line in said)
     both = {**found, **given}
     assert {name: both.get(name) for name in EASY} == {**EASY, **differs}
 
@@ -488,9 +491,16 @@ def test_what_is_given_is_not_chosen(tiny_data: Data) -> None:
     assert found == {"optimizer.falls_until": 7}
 
 
-def test_too_little_time_is_said(tiny_data: Data) -> None:
-    with pytest.raises(UsageError, match="--minutes is too short: an iteration takes 1"):
-        chosen(tiny_data, 0.5)
+def test_too_little_time_gives_the_start(tmp_path: Path, tiny_data: Data) -> None:
+    said: list[str] = []
+    found = chosen(tiny_data, 0.5, say=said.append)
+    assert (found["iterations"], found["optimizer.falls_until"]) == (0, 1)
+    (line,) = [words for words in said if "nothing is learned" in words]
+    assert line.startswith("time: an iteration takes 1")
+    resolved(tiny_data, read_recipe("best"), {**SMALL, **found})
+    line_ = ["condense", "--recipe", "best", "--minutes", "0.005", "--out", str(tmp_path / "r")]
+    assert main([*line_, "--ipc", "1", "--supply.net", NET, "--quiet", "--threads", "1"]) == 0
+    assert CondensedSet.load(tmp_path / "r").about.iterations == 0
 
 
 def test_the_test_split_cannot_leak(tiny_data: Data) -> None:
@@ -581,3 +591,71 @@ def test_a_budget_of_bytes_excludes_one_of_images(capsys: pytest.CaptureFixture[
     assert "--bytes and --ipc are mutually exclusive" in capsys.readouterr().err
     assert main(["condense", "--bytes", "30k", "--formation.kind", "fsrcnn"]) == 2
     assert "formation fsrcnn stores weights beside them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("known", "pooled"), [(9.9, False), (10.0, True)])
+def test_networks_that_know_too_little_are_fresh(
+    known: float, pooled: bool, tiny_data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks_in_time, "known_of", lambda *_: known)
+    budget = dataclasses.replace(PLAIN, least_known=10.0)
+    found = chosen(tiny_data, 40, budget=budget)
+    assert found["supply.kind"] == ("pool" if pooled else "fresh")
+    assert found.get("objective.classification") == (None if pooled else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "flip", "known", "mirrored", "found"),
+    [
+        ({}, True, 60.0, 44.9, False),
+        ({}, True, 60.0, 45.0, None),
+        ({"flip": True}, True, 60.0, 0.0, None),
+        ({}, False, 60.0, 0.0, None),
+    ],
+)
+def test_images_whose_mirror_images_are_not_known_are_not_flipped(
+    given: dict[str, Any],
+    flip: bool,
+    known: float,
+    mirrored: float,
+    found: bool | None,
+    tiny_data: Data,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = dataclasses.replace(tiny_data, flip=flip)
+    monkeypatch.setattr(networks_in_time, "known_of", lambda *_: known)
+    monkeypatch.setattr(
+        networks_in_time, "mirrored_of", lambda *_: Mirrored(known, mirrored, p=0.0009)
+    )
+    said: list[str] = []
+    fields = chosen(data, 40, given, say=said.append)
+    assert fields.get("flip") == found
+    assert any(line.startswith("flips: none") for line in said) == (found is False)
+    whole = resolved(data, read_recipe("best"), in_time.together(fields, {**SMALL, **given}))
+    assert whole.config.flip == (found if found is False else given.get("flip"))
+
+
+def test_a_typed_supply_of_fresh_networks_tells_no_class(tiny_data: Data) -> None:
+    found = chosen(tiny_data, 40, {"supply.kind": "fresh"})
+    assert found["objective.classification"] == 0.0
+    both = {"supply.kind": "fresh", "objective.classification": 2.0}
+    assert "objective.classification" not in chosen(tiny_data, 40, both)
+    own = dataclasses.replace(PLAIN, pool=0.0)
+    assert "objective.classification" not in chosen(tiny_data, 40, {"supply.kind": "fresh"}, own)
+
+
+def test_few_images_are_asked_in_whole_or_not_at_all(
+    tiny_data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """350 of 13 steps an epoch are 27 epochs, of ten seconds each, with some room."""
+    trained: list[list[float]] = []
+
+    def noted(training: PoolTraining, marks: list[float]) -> None:
+        trained.append(marks)
+
+    monkeypatch.setattr(PoolTraining, "trained", noted)
+    budget = dataclasses.replace(PLAIN, few_images=10, known=95.0, easy=EASY)
+    needed = 270 / 0.85 / 0.2
+    for seconds in (0.99 * needed, 1.01 * needed):
+        assert chosen(tiny_data, seconds, budget=budget)["supply.kind"] == "fresh"
+    assert [marks[-1] for marks in trained] == [27]

@@ -110,6 +110,7 @@ def test_a_short_run_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert passes_in(None, many, shape, 2) == many
     assert passes_in(4, many, shape, 2) == 4 * 2 * 50_000 / 4
     assert passes_in(4, 10.0, shape, 2) == 10.0
+    assert passes_in(4, many, shape, 64) == passes_in(4, many, shape, 2), "it takes as long"
     monkeypatch.setattr("condensery.runtime.plan.has_compiler", lambda device: True)
     plans = [
         choose_plan("auto", shape=shape, images=passes_in(m, many, shape, 1), device="cpu")

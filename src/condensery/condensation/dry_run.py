@@ -13,6 +13,7 @@ import torch
 
 from condensery.config.schema import RunConfig
 from condensery.data import Data
+from condensery.methods.formation.base import weights_of
 from condensery.runtime.plan import Plan
 from condensery.runtime.usage import peak_memory
 
@@ -80,7 +81,7 @@ def dry_run(data: Data, config: RunConfig, plan: Plan, *, planned: float | None 
         plan = eager(plan)
     run = Condenser(data, config, plan)
     part: _Measured | None = None
-    result = run.result()
+    learned = weights_of(run.formation)
     made = run.formation.decoded(run.stored.shape[1])
     expected = run.supply.effort(run.task.classes * made)[0]
     steps = max(1, round(expected))
@@ -100,8 +101,8 @@ def dry_run(data: Data, config: RunConfig, plan: Plan, *, planned: float | None 
         steps=steps,
         seconds=max(0.0, first - fresh) + iterations * (steps * later + a_network),
         memory_bytes=peak_memory(plan.device),
-        stored_bytes=result.stored_bytes,
-        decoded_images=len(result),
+        stored_bytes=4 * (run.stored.numel() + sum(w.numel() for w in learned.values())),
+        decoded_images=run.task.classes * made,
         measured_classes=None if part is None else 1,
     )
 
@@ -137,8 +138,9 @@ def _by_a_class(run: Condenser, steps: int) -> _Measured | None:
 def _measured(run: Condenser, steps: int, compiles: bool, planned: float | None) -> _Measured:
     """Seconds of the very first step, of a later one, and of the first through a network."""
     first = _timed(run)
-    # What else there is to learn would take as long again; what was compiled says nothing of it.
-    if first > _PATIENCE and not compiles:
+    # What else there is to learn would take as long again. On a GPU the first step is slow because
+    # kernels are loaded and calls recorded, as it is where it compiles: it says nothing of others.
+    if first > _PATIENCE and not compiles and run.task.device.type == "cpu":
         return first, first, first
     took: list[float] = []
     most, patience = _STEPS, _PATIENCE

@@ -105,13 +105,19 @@ def previewed(
     found = resolve(given)
     out = _tiles(data, budget, given, found.choices.formation, where)
     net, share = pooled_net(data, budget, given, found, where), 0.0
-    if net is not None and few_images(data, budget):
-        where.say(f"networks: fresh ones, for fewer than {budget.few_images} images per class")
-    elif net is not None and poolable(data, where):
+    if net is not None and poolable(data, where):
+        few = few_images(data, budget)
         epochs, each = epochs_in_time(data, budget, seconds, net, found.config.seed, where)
-        share = min(budget.pool, epochs * each / seconds) * (epochs >= budget.least_epochs)
-        pool = f"a pool of about {epochs:.3g} epochs" if share else "too long for a pool"
-        where.say(f"networks: an epoch takes {time_text(each)}: {pool}")
+        share = min(budget.pool, epochs * each / seconds)
+        what = f"{epochs:.3g} epochs tell whether the data are easy" if few else ""
+        what = what or f"a pool of about {epochs:.3g} epochs"
+        would = what if share else "too long for a pool"
+        where.say(f"networks: an epoch takes {time_text(each)}: {would}")
+        if few:
+            where.say(
+                f"  fresh ones otherwise, for fewer than {budget.few_images} images per class on "
+                "average"
+            )
     if net is not None:
         out |= {"supply.kind": "fresh", "supply.net": net}
     if "iterations" not in given:
@@ -177,7 +183,9 @@ def _fitting(
         if suited == plan:  # the guess was good enough
             break
         plan = suited
-        count = _iterations(data, found, plan, seconds - monotonic() + began)
+        count = _iterations(data, found, plan, seconds - monotonic() + began, where)
+        if not count:
+            break
     return count
 
 
@@ -203,8 +211,8 @@ def _batches(
     }
 
 
-def _iterations(data: Data, found: Resolved, plan: Plan, seconds: float) -> int:
-    """How many fit into some seconds, by a few steps that are measured."""
+def _iterations(data: Data, found: Resolved, plan: Plan, seconds: float, where: Where) -> int:
+    """How many fit into some seconds, by a few steps that are measured; none, if it says so."""
     began = monotonic()
     measured = dry_run(data, found.config, plan, planned=seconds)
     each = measured.steps * measured.step_seconds + measured.network_seconds
@@ -212,8 +220,9 @@ def _iterations(data: Data, found: Resolved, plan: Plan, seconds: float) -> int:
     left = _ROOM * (seconds - monotonic() + began)
     count = int(left / max(each, 1e-9))
     if count < 1:
-        raise UsageError(
-            f"--minutes is too short: an iteration takes {time_text(each)} here, and nothing is "
-            "left for one; give more, or leave --minutes out"
+        where.say(
+            f"time: an iteration takes {time_text(each)} here, and nothing is left for one, so "
+            "nothing is learned: the set is the start, packed real images"
         )
+        return 0
     return count if count < 100 else count // 10 * 10

@@ -14,7 +14,8 @@ from condensery.config.build import Choices
 from condensery.config.resolve import Resolved
 from condensery.data import Data
 from condensery.errors import DivergedError
-from condensery.methods.pools.in_time import PoolTraining, Wanted, known_of, training_in_time
+from condensery.methods.pools.in_time import PoolTraining, Wanted, training_in_time
+from condensery.methods.pools.knowledge import known_of, mirrored_of
 from condensery.methods.pools.store import Pool
 from condensery.runtime.plan import Plan, default_device
 
@@ -49,40 +50,66 @@ def networks_in_time(
 ) -> dict[str, Any]:
     """The supply: a pool where there is time for one, and fresh networks otherwise.
 
-    Networks that know nothing cannot tell classes, so fresh ones come without the class term.
+    Networks that know nothing cannot tell classes, so fresh ones come without the class term. Where
+    those of the pool do not know mirrored images, images are not flipped.
     """
     net, choices = pooled_net(data, budget, given, found, where), found.choices
+    untold = suiting({"objective.classification": 0.0}, given, choices)
     if net is None:
-        return {}
-    few, training = few_images(data, budget), budget
-    if few:  # a short training tells whether they are easy
-        training = dataclasses.replace(
-            budget, most_epochs=budget.least_epochs, least_steps=_STEPS_FOR_FEW
-        )
-    pool = _pool(data, training, seconds, net, found.config.seed, where)
-    fresh = {"supply.kind": "fresh", "supply.net": net}
-    fresh |= suiting({"objective.classification": 0.0}, given, choices)
+        typed = budget.pool > 0 and found.config.supply.kind == "fresh"
+        return untold if typed else {}
+    few = few_images(data, budget)
+    pool = _pool(data, budget, seconds, net, found.config.seed, where)
+    fresh = {"supply.kind": "fresh", "supply.net": net} | untold
     if pool is None:
         return fresh
-    out = {"supply.kind": "pool", "supply.path": str(pool.path), "supply.ahead": budget.ahead}
-    if nets.is_import_path(net):
-        out["supply.module"] = net
     known = known_of(pool, data)
-    if known <= budget.known:
-        if not few:
-            return out
+    facing = _mirroring(pool, data, known, found, where)
+    if known > budget.known:
         where.say(
-            f"networks: there are fewer than {budget.few_images} images per class, of which a "
-            "network learns little that holds for others, so networks are fresh"
+            f"networks: they know at least {known:.1f} % of what there is to know of held-out "
+            "images, so the data are easy"
         )
-        return fresh
+        easy = suiting(budget.easy, given, choices)
+        usual = {"supply.net": net}
+        if easy.get("supply.kind", "pool") == "pool":
+            usual = _supply_of(pool, net, budget)
+        return usual | easy | facing
+    if few:
+        where.say(
+            f"networks: there are fewer than {budget.few_images} images per class on average, of "
+            "which a network learns little that holds for others, so networks are fresh"
+        )
+        return fresh | facing
+    if known < budget.least_known:
+        where.say(
+            f"networks: they know {known:.1f} % of what there is to know of held-out images, too "
+            "little to tell classes, so networks are fresh"
+        )
+        return fresh | facing
+    return _supply_of(pool, net, budget) | facing
+
+
+def _supply_of(pool: Pool, net: str, budget: TimeBudget) -> dict[str, Any]:
+    """The fields that match through a pool."""
+    out = {"supply.kind": "pool", "supply.path": str(pool.path), "supply.ahead": budget.ahead}
+    return out | ({"supply.module": net} if nets.is_import_path(net) else {})
+
+
+def _mirroring(
+    pool: Pool, data: Data, known: float, found: Resolved, where: Where
+) -> dict[str, bool]:
+    """No flips where a network does not know mirrored images, and nobody said if they may be."""
+    if not data.flip or found.config.flip is not None or not known:
+        return {}
+    seen = mirrored_of(pool, data)
+    if not seen.differ:
+        return {}
     where.say(
-        f"networks: at least {known:.1f} % of held-out images are right, so the data are easy"
+        f"flips: none, since networks know {seen.known:.1f} % of what there is to know of held-out "
+        f"images and {seen.mirrored:.1f} % of mirrored ones"
     )
-    easy = suiting(budget.easy, given, choices)
-    if easy.get("supply.kind", "pool") == "pool":
-        return out | easy
-    return {"supply.net": net} | easy
+    return {"flip": False}
 
 
 def pooled_net(
@@ -113,6 +140,8 @@ def epochs_in_time(
 ) -> tuple[float, float]:
     """Epochs that a pool would be trained for, and seconds of each, without training one.
 
+    There are 0 where the time is too short.
+
     Args:
         data: what is condensed.
         budget: what the recipe does with time.
@@ -122,7 +151,8 @@ def epochs_in_time(
         where: how it is carried out.
     """
     training = _training(data, budget, seconds, net, seed, where)
-    return training.affordable()[0], training.each
+    epochs = training.affordable()[0]
+    return epochs if epochs >= training.wanted.least_epochs else 0.0, training.each
 
 
 def few_images(data: Data, budget: TimeBudget) -> bool:
@@ -146,7 +176,7 @@ def poolable(data: Data, where: Where) -> bool:
 def _training(
     data: Data, budget: TimeBudget, seconds: float, net: str, seed: int, where: Where
 ) -> PoolTraining:
-    unneeded = budget.easy.get("supply.kind", "pool") != "pool"
+    unneeded, few = budget.easy.get("supply.kind", "pool") != "pool", few_images(data, budget)
     wanted = Wanted(
         net=net,
         rate=budget.rate,
@@ -156,8 +186,10 @@ def _training(
         early=budget.early,
         early_steps=budget.early_steps,
         least_epochs=budget.least_epochs,
-        most_epochs=budget.most_epochs,
-        least_steps=budget.least_steps,
+        # Of few images it only has to be found out whether they are easy, by a whole training.
+        most_epochs=budget.least_epochs if few else budget.most_epochs,
+        least_steps=_STEPS_FOR_FEW if few else budget.least_steps,
+        whole=few,
         enough=budget.known if unneeded else 100.0,
         seed=seed,
     )

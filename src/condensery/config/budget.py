@@ -47,8 +47,11 @@ class TimeBudget:
     early_steps: int = 0
     """Training steps after which weights are kept even so; 0: by the share alone."""
     known: float = 100.0
-    """Accuracy of the pool on held-out images, in percent, above which the data are easy: networks
-    that know nearly every image have little to tell."""
+    """What the pool knows of held-out images, in percent, above which the data are easy: networks
+    that know nearly every image have little to tell. 0 is what naming the most frequent class gets
+    right, and 100 every image."""
+    least_known: float = 0.0
+    """What it has to know, on that scale: networks are fresh, and tell no class, below it."""
     easy: dict[str, Any] = field(default_factory=lambda: {"objective.classification": 0.0})
     """Fields, dotted, that easy data get. With another supply than the pool, a network trained for
     a tenth of the pool's time tells whether they are easy, and the pool is not trained then.
@@ -69,8 +72,11 @@ class TimeBudget:
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise UsageError(f"budget.{name} is a {kind} from 0 to below 1, got {value:g}")
-        if not 0 <= self.known <= 100:
-            raise UsageError(f"budget.known is a percentage from 0 to 100, got {self.known:g}")
+        for name in ("known", "least_known"):
+            if not 0 <= getattr(self, name) <= 100:
+                raise UsageError(
+                    f"budget.{name} is a percentage from 0 to 100, got {getattr(self, name):g}"
+                )
         least = {
             "least_steps": 0,
             "early_steps": 0,

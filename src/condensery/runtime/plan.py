@@ -37,6 +37,8 @@ COMPILE_PAYS = 200_000
 
 #: 32×32 images that a CPU's thread takes through a ConvNet in a minute, about.
 _A_MINUTE = 50_000
+#: Threads that make compiling pay sooner.
+_COMPILING = 2
 
 
 #: Threads, processes or networks of a plan: more than any machine has use for.
@@ -315,7 +317,8 @@ def passes_in(
     if minutes is None:
         return images
     each = _A_MINUTE * 1024 / (shape[1] * shape[2])
-    return min(images, minutes * each * (threads or default_threads()))
+    # Compiling takes as long however many threads there are: more make it pay no sooner.
+    return min(images, minutes * each * min(threads or default_threads(), _COMPILING))
 
 
 def choose_plan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -24,8 +25,10 @@ from .resize import Shrink, shrink, upsample
 
 #: Images that are looked through together.
 _ROWS = 1024
-#: Training images that tell what tiles keep of them, at least.
+#: Training images that tell what tiles keep of them.
 _LOOKED_AT = 500
+#: Numbers of all of them together, at most.
+_NUMBERS = 2**26
 
 
 def pack(
@@ -214,7 +217,7 @@ class MultiFormation:
     def kept(self, train: LabelledSet) -> float:
         """Share of the training images' variance that uniform tiles keep, at most 1.
 
-        It is measured on at least 500 random images, packed and decoded.
+        It is measured on about 500 random images, packed and decoded, or fewer large ones.
 
         Raises:
             UsageError: for images that are too small for the tiles, or have other colours.
@@ -222,7 +225,8 @@ class MultiFormation:
         self.check(*train.shape[1:])
         self._check_colours(train.shape[0])
         made = replace(self, mode="uniform").for_data(train.mean, train.std)
-        stored = -(-_LOOKED_AT // made.decoded(1))
+        looked_at = min(_LOOKED_AT, max(1, _NUMBERS // math.prod(train.shape)))
+        stored = -(-looked_at // made.decoded(1))
         rows = stream(0, "detail").integers(len(train), size=made.decoded(stored))
         images = train.normalised(torch.from_numpy(rows).to(train.index_device))
         packed = made._pack(images, train, made.parts(stored))

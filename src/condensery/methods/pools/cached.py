@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import inspect
 import json
+import os
 import secrets
 import shutil
 from pathlib import Path
@@ -16,6 +17,7 @@ from condensery.config.later import as_written
 from condensery.data import Data, cache_folder
 from condensery.errors import DataError, UsageError
 from condensery.runtime.plan import Plan
+from condensery.utils.files import make_folder
 from condensery.utils.locks import in_use
 
 from .store import INDEX, Pool, PoolSettings
@@ -43,6 +45,24 @@ def cache_of(data: Data, settings: PoolSettings, early: tuple[float, int], plan:
         facts["code"] = _source(settings.net)
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return cache_folder() / "pools" / f"{data.train.name}-{digest[:24]}"
+
+
+def check_writable(folder: Path) -> None:
+    """Raise if no pool can be kept in a folder of the cache, before time is spent on one.
+
+    Raises:
+        UsageError: naming ``CONDENSERY_CACHE``.
+    """
+    try:
+        make_folder(folder)
+        written = os.access(folder, os.W_OK)
+    except UsageError:
+        written = False
+    if not written:
+        raise UsageError(
+            f"pools of networks are kept in the cache, and {folder} cannot be written; set "
+            "CONDENSERY_CACHE to a folder that can"
+        )
 
 
 def longest(folder: Path, most: float) -> Pool | None:

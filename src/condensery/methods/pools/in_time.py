@@ -12,28 +12,27 @@ from typing import Any
 
 from condensery.data import Data
 from condensery.errors import UsageError
-from condensery.runtime.plan import Plan
+from condensery.runtime.plan import Plan, choose_plan, passes_in
 from condensery.utils.locks import InUseError, wait_until_free
 from condensery.utils.text import time_text
 
-from .cached import cache_of, clear_damaged, length_of, longest
+from .cached import cache_of, check_writable, clear_damaged, length_of, longest
+from .knowledge import known_of
 from .networks import divide
 from .store import Pool, PoolSettings
 from .timing import seconds_per_epoch
-from .train import pool_plan, pool_settings, train_pool
+from .train import pool_settings, train_pool
 
 #: Epochs at which a network may be kept, or its training end: the early ones change it most.
 _EPOCHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 #: Images that are held out to tell accuracies, of all classes together.
 _HELD_OUT = 1000
-#: Images a second that a network may be trained on: whether compiling pays is guessed by it.
-_LIKELY = 500
 #: The share of the epochs after which it is asked whether images are known already, and the fewest.
 _FIRST, _FIRST_EPOCHS = 0.1, 0.1
 #: What accuracies, files and a slower machine may take beside the steps.
 _ROOM = 0.85
-#: Of an interval of one standard error on either side.
-_CERTAINTY = 0.683
+#: A pool that was kept is taken where it is this much of what there is time for.
+_ENOUGH = 0.8
 #: Seconds that another command's training of the same pool is waited for at least.
 _WAITS = 60.0
 
@@ -62,8 +61,11 @@ class Wanted:
     """More are not needed, once it took ``least_steps``."""
     least_steps: int
     """On few images a network is trained for more epochs, until it took that many."""
+    whole: bool = False
+    """Whether a shorter training than that is no use."""
     enough: float
-    """Accuracy on held-out images, in percent, above which a short training tells enough."""
+    """What is known of held-out images (:func:`known_of`) beyond which a short training tells
+    enough."""
     seed: int
     """Random seed."""
 
@@ -102,9 +104,9 @@ def training_in_time(
     given |= {"schedule": wanted.schedule, "average": wanted.average}
     settings = pool_settings(data, wanted.net, epochs=1, **given)
     most = max(wanted.most_epochs, math.ceil(wanted.least_steps / _steps(data, settings)))
-    wanted = dataclasses.replace(wanted, most_epochs=most)
-    likely = min(wanted.most_epochs, seconds * _LIKELY / len(data.train))
-    chosen = pool_plan(data, settings, max(1, math.ceil(likely)), plan, device, threads)
+    least = most if wanted.whole else wanted.least_epochs
+    wanted = dataclasses.replace(wanted, most_epochs=most, least_epochs=least)
+    chosen = _plan(data, settings, most, seconds, plan, device, threads)
     return PoolTraining(
         data=data,
         wanted=wanted,
@@ -139,8 +141,9 @@ class PoolTraining:
     def pool(self) -> Pool | None:
         """The pool that is ready in time; None for too little time.
 
-        Pools are kept in the user's cache, by data, network and settings. One that was trained at
-        least as far as there is time for is taken as it is, but none beyond ``wanted.most_epochs``.
+        Pools are kept in the user's cache, by data, network and settings. One that was trained
+        about as far as there is time for, or further, is taken as it is, but none beyond
+        ``wanted.most_epochs``.
 
         A short training comes first where it may tell enough: where a network trained for a tenth
         of the time knows more than ``wanted.enough``, its pool is given, and none is trained
@@ -154,8 +157,9 @@ class PoolTraining:
             return kept
         if kept is not None and length_of(kept) < self.wanted.least_epochs:
             kept = None  # it was only asked whether the data are easy
+        check_writable(self.folder)
         epochs, marks = self.affordable()
-        if kept is not None and (not marks or length_of(kept) >= marks[-1]):
+        if kept is not None and (not marks or length_of(kept) >= _ENOUGH * marks[-1]):
             self.say(
                 f"networks: the pool {kept.path} was trained before, to epoch {length_of(kept):g}"
             )
@@ -228,22 +232,19 @@ class PoolTraining:
         )
 
 
-def known_of(pool: Pool, data: Data) -> float:
-    """What the snapshot that was trained furthest knows of held-out images, in percent.
-
-    One standard error below what was measured (Wilson's bound): all of four images prove little.
-
-    Args:
-        pool: that was trained on them.
-        data: what it was trained on.
-    """
-    from scipy import stats  # a second that other commands need not wait
-
-    share, seed = float(pool.settings["held_out"]), int(pool.settings["seed"])
-    count = len(divide(data.train, share, seed)[1])
-    right = max(pool.snapshots, key=lambda one: one.epoch).accuracy or 0.0
-    found = stats.binomtest(round(right / 100 * count), count)
-    return 100 * float(found.proportion_ci(_CERTAINTY, method="wilson").low)
+def _plan(
+    data: Data,
+    settings: PoolSettings,
+    epochs: float,
+    seconds: float,
+    plan: str | Plan,
+    device: str | None,
+    threads: int | None,
+) -> Plan:
+    """The plan of a training that ends with its time, or after some epochs."""
+    shape, whole = data.train.shape, 3.0 * len(data.train) * epochs
+    images = passes_in(seconds / 60, whole, shape, threads)
+    return choose_plan(plan, shape=shape, images=images, device=device, threads=threads)
 
 
 def _steps(data: Data, settings: PoolSettings) -> int:
