@@ -496,11 +496,23 @@ def test_too_little_time_gives_the_start(tmp_path: Path, tiny_data: Data) -> Non
     found = chosen(tiny_data, 0.5, say=said.append)
     assert (found["iterations"], found["optimizer.falls_until"]) == (0, 1)
     (line,) = [words for words in said if "nothing is learned" in words]
-    assert line.startswith("time: an iteration takes 1")
+    assert line.startswith("time: an iteration takes 1.0 s here, and nothing is left for one")
     resolved(tiny_data, read_recipe("best"), {**SMALL, **found})
     line_ = ["condense", "--recipe", "best", "--minutes", "0.005", "--out", str(tmp_path / "r")]
     assert main([*line_, "--ipc", "1", "--supply.net", NET, "--quiet", "--threads", "1"]) == 0
     assert CondensedSet.load(tmp_path / "r").about.iterations == 0
+
+
+@pytest.mark.parametrize(("least", "planned"), [(38, 38), (39, 0)])
+def test_fewer_iterations_than_are_of_use_are_none(
+    least: int, planned: int, tiny_data: Data
+) -> None:
+    said: list[str] = []
+    budget = dataclasses.replace(PLAIN, least_iterations=least)
+    found = chosen(tiny_data, 40, budget=budget, say=said.append)
+    assert found["iterations"] == planned
+    assert any(f"fewer than {least} do harm" in line for line in said) == (not planned)
+    assert "iterations" not in chosen(tiny_data, 40, {"iterations": 3}, budget), "it was typed"
 
 
 def test_the_test_split_cannot_leak(tiny_data: Data) -> None:

@@ -276,3 +276,24 @@ def test_a_cache_that_cannot_be_written_is_said_before_anything_is_measured(
     monkeypatch.setattr(in_time, "seconds_per_epoch", lambda *_: pytest.fail("measured"))
     with pytest.raises(UsageError, match="cannot be written; set CONDENSERY_CACHE to a folder"):
         pool_of(tiny_data)
+
+
+@pytest.mark.parametrize(("within", "steps"), [(999.0, 1), (1001.0, 6), (1e9, 6)])
+def test_no_more_is_measured_than_there_is_time_for(
+    within: float, steps: int, tiny_data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first step takes a thousand seconds, and the others one each."""
+    settings = pool_settings(tiny_data, WANTED.net, batch=2)
+    done: list[int] = []
+    now, real = [0.0], Course.steps
+
+    def counted(course: Any, part: Any, rng: Any, epoch: int) -> Iterator[int]:
+        for step in real(course, part, rng, epoch):
+            now[0] += 1 if done else 1000
+            done.append(step)
+            yield step
+
+    monkeypatch.setattr(Course, "steps", counted)
+    monkeypatch.setattr(timing, "perf_counter", lambda: now[0])
+    timing.seconds_per_epoch(tiny_data, settings, PLAN, within)
+    assert len(done) == steps

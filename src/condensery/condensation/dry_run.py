@@ -138,6 +138,8 @@ def _by_a_class(run: Condenser, steps: int) -> _Measured | None:
 def _measured(run: Condenser, steps: int, compiles: bool, planned: float | None) -> _Measured:
     """Seconds of the very first step, of a later one, and of the first through a network."""
     first = _timed(run)
+    if planned is not None and first > planned:  # there is no time for another
+        return first, first, first
     # What else there is to learn would take as long again. On a GPU the first step is slow because
     # kernels are loaded and calls recorded, as it is where it compiles: it says nothing of others.
     if first > _PATIENCE and not compiles and run.task.device.type == "cpu":

@@ -67,7 +67,7 @@ def fitted(
     if "iterations" not in given:
         ends = began + seconds
         fields = together(out, given)
-        count = _fitting(data, fields, ends - monotonic(), resolve, where)
+        count = _fitting(data, budget, fields, ends - monotonic(), resolve, where)
         larger = _batches(budget, count, resolve(fields), fields, max(data.train.counts))
         if larger:
             where.say(
@@ -75,7 +75,7 @@ def fitted(
                 "enough, so every step takes more images"
             )
             out |= larger
-            count = _fitting(data, together(out, given), ends - monotonic(), resolve, where)
+            count = _fitting(data, budget, together(out, given), ends - monotonic(), resolve, where)
         out["iterations"] = count
         where.say(
             f"time: {time_text(monotonic() - began)} for networks and measuring; "
@@ -122,7 +122,7 @@ def previewed(
         out |= {"supply.kind": "fresh", "supply.net": net}
     if "iterations" not in given:
         left = seconds * (1 - share)
-        out["iterations"] = _fitting(data, together(out, given), left, resolve, where)
+        out["iterations"] = _fitting(data, budget, together(out, given), left, resolve, where)
         where.say(f"time: about {out['iterations']} iterations would fit into {time_text(left)}")
         enough = budget.enough_iterations
         if 0 < enough < out["iterations"]:
@@ -164,6 +164,7 @@ def _tiles(
 
 def _fitting(
     data: Data,
+    budget: TimeBudget,
     fields: Mapping[str, Any],
     seconds: float,
     resolve: Callable[[Mapping[str, Any]], Resolved],
@@ -171,7 +172,7 @@ def _fitting(
 ) -> int:
     """How many iterations fit, by the plan that so many of them run by."""
     # A plan depends on how much there is to do: an iteration a second is a first guess.
-    began, count = monotonic(), max(1, int(seconds))
+    began, count, each = monotonic(), max(1, int(seconds)), 0.0
     plan: Plan | None = None
     for _ in range(2):
         found = resolve({**fields, "iterations": count})
@@ -183,10 +184,19 @@ def _fitting(
         if suited == plan:  # the guess was good enough
             break
         plan = suited
-        count = _iterations(data, found, plan, seconds - monotonic() + began, where)
+        count, each = _iterations(data, found, plan, seconds - monotonic() + began)
         if not count:
             break
-    return count
+    if count >= max(1, budget.least_iterations):
+        return count
+    why = "and nothing is left for one"
+    if budget.least_iterations > 1:
+        why = f"so {count} would fit, and fewer than {budget.least_iterations} do harm"
+    where.say(
+        f"time: an iteration takes {time_text(each)} here, {why}: nothing is learned, and the set "
+        "is the start, packed real images"
+    )
+    return 0
 
 
 def _batches(
@@ -211,18 +221,12 @@ def _batches(
     }
 
 
-def _iterations(data: Data, found: Resolved, plan: Plan, seconds: float, where: Where) -> int:
-    """How many fit into some seconds, by a few steps that are measured; none, if it says so."""
+def _iterations(data: Data, found: Resolved, plan: Plan, seconds: float) -> tuple[int, float]:
+    """How many fit into some seconds, by a few steps that are measured; seconds of one of them."""
     began = monotonic()
     measured = dry_run(data, found.config, plan, planned=seconds)
     each = measured.steps * measured.step_seconds + measured.network_seconds
     # What was compiled stays compiled for the run, in this process.
     left = _ROOM * (seconds - monotonic() + began)
     count = int(left / max(each, 1e-9))
-    if count < 1:
-        where.say(
-            f"time: an iteration takes {time_text(each)} here, and nothing is left for one, so "
-            "nothing is learned: the set is the start, packed real images"
-        )
-        return 0
-    return count if count < 100 else count // 10 * 10
+    return max(0, count if count < 100 else count // 10 * 10), each

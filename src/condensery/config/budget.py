@@ -59,6 +59,8 @@ class TimeBudget:
     detail: float = 0.0
     """Share of the training images' variance that tiles must keep: the largest factor that does,
     up to the recipe's ``formation.factor``, is taken; 0: the recipe's own."""
+    least_iterations: int = 1
+    """Iterations below which nothing is learned, because so few make a set worse than its start."""
     enough_iterations: int = 0
     """Where more would fit, every step takes larger batches instead, real and synthetic alike; 0:
     the recipe's batches."""
@@ -81,6 +83,7 @@ class TimeBudget:
             "least_steps": 0,
             "early_steps": 0,
             "few_images": 0,
+            "least_iterations": 0,
             "enough_iterations": 0,
             "most_real": 1,
             "batch": 1,

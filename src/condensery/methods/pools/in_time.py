@@ -136,7 +136,7 @@ class PoolTraining:
     @cached_property
     def each(self) -> float:
         """Seconds of an epoch."""
-        return seconds_per_epoch(self.data, self.settings, self.plan)
+        return seconds_per_epoch(self.data, self.settings, self.plan, self.ends - monotonic())
 
     def pool(self) -> Pool | None:
         """The pool that is ready in time; None for too little time.
@@ -175,9 +175,10 @@ class PoolTraining:
         if epochs >= self.wanted.least_epochs and marks:
             return self.trained(marks)
         left = time_text(max(self.ends - monotonic(), 0))
-        self.say(
-            f"networks: {left} are too short for a pool; an epoch takes {time_text(self.each)}"
-        )
+        needed = f"{self.wanted.least_epochs:g} epochs, of {time_text(self.each)} each"
+        what = f"to find out whether the data are easy, which takes {needed}"
+        usual = f"for a pool; an epoch takes {time_text(self.each)}"
+        self.say(f"networks: {left} are too short {what if self.wanted.whole else usual}")
         return None
 
     def tells(self, pool: Pool) -> bool:

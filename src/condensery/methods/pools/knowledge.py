@@ -17,7 +17,7 @@ from .store import Pool, Snapshot
 #: Of an interval of one standard error on either side.
 _CERTAINTY = 0.683
 #: Pixels of all images together that are looked at in a mirror, and the fewest images.
-_PIXELS, _FEWEST = 2_000_000, 100
+_PIXELS, _FEWEST = 1_000_000, 100
 _CHUNK = 100
 #: How much less is known of mirrored images that are other things, and the odds against chance.
 _LESS, _CHANCE = 0.75, 1e-3
