@@ -28,7 +28,7 @@ COMMANDS = (
     "condensery compare dm=runs/photos random --net mlp --epochs 20 --nets 2 --reference random",
     "condensery export runs/photos --to npz --out photos",
 )
-_HEAD = """# A walk-through, as it looks
+_HEAD = """# A session, with its output
 
 300 photographs of ten classes ({data}), in folders of classes, at 64 pixels, in a terminal of 80
 columns. {where} All commands together took {minutes:.1f} minutes. Made by
