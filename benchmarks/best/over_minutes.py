@@ -18,12 +18,14 @@ from condensery.utils.plotting import Line, curves, drawing
 
 
 def measured(
-    paths: list[Path], names: list[str], net: str
+    paths: list[Path], names: list[str], net: str, seed: int = 0
 ) -> dict[str, dict[float, dict[str, Any]]]:
-    """Of each name the result at each number of minutes, tested through ``net``."""
+    """Of each name the result at each number of minutes with one seed, tested through ``net``."""
     found: dict[str, dict[float, dict[str, Any]]] = {name: {} for name in names}
     for path in paths:
         for record in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+            if record.get("seed", 0) != seed:
+                continue
             for row in record["results"]:
                 if record["name"] in found and row["net"] == net:
                     found[record["name"]][record["minutes"]] = row
@@ -52,10 +54,11 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("files", type=Path, nargs="+", help="JSON lines of ladder.py")
     parser.add_argument("--names", nargs="+", default=["random", "dm_mf", "best"])
     parser.add_argument("--net", default="convnet3", help="that the sets were tested through")
+    parser.add_argument("--seed", type=int, default=0, help="of the sets")
     parser.add_argument("--title", default="", help="above the drawing")
     parser.add_argument("--out", type=Path, required=True, help="picture: PNG, SVG or PDF")
     options = parser.parse_args(words)
-    found = measured(options.files, options.names, options.net)
+    found = measured(options.files, options.names, options.net, options.seed)
     drawn = lines(found)
     with drawing(options.out, 5.5, 3.8) as axes:
         curves(axes, drawn, "minutes, all told", "accuracy, % (mean ± std)")

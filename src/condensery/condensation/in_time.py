@@ -191,7 +191,7 @@ def _fitting(
         return count
     why = "and nothing is left for one"
     if budget.least_iterations > 1:
-        why = f"so {count} would fit, and fewer than {budget.least_iterations} do harm"
+        why = f"so {count} would fit, and fewer than {budget.least_iterations} gain nothing"
     where.say(
         f"time: an iteration takes {time_text(each)} here, {why}: nothing is learned, and the set "
         "is the start, packed real images"
