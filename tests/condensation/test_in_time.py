@@ -494,7 +494,10 @@ def test_what_is_given_is_not_chosen(tiny_data: Data) -> None:
 def test_too_little_time_gives_the_start(tmp_path: Path, tiny_data: Data) -> None:
     said: list[str] = []
     found = chosen(tiny_data, 0.5, say=said.append)
-    assert (found["iterations"], found["optimizer.falls_until"]) == (0, 1)
+    assert found["iterations"] == 0
+    assert "optimizer.falls_until" not in found, "whoever resumes has the whole rate"
+    with pytest.raises(UsageError, match="--minutes is too short: an iteration takes 1"):
+        chosen(tiny_data, 0.5, {"formation.start_from": "noise"})
     (line,) = [words for words in said if "nothing is learned" in words]
     assert line.startswith("time: an iteration takes 1.0 s here, and nothing is left for one")
     resolved(tiny_data, read_recipe("best"), {**SMALL, **found})
@@ -512,7 +515,8 @@ def test_fewer_iterations_than_are_of_use_are_none(
     found = chosen(tiny_data, 40, budget=budget, say=said.append)
     assert found["iterations"] == planned
     assert any(f"fewer than {least} gain nothing" in line for line in said) == (not planned)
-    assert "iterations" not in chosen(tiny_data, 40, {"iterations": 3}, budget), "it was typed"
+    noise = chosen(tiny_data, 40, {"formation.start_from": "noise"}, budget)
+    assert noise["iterations"] == 38, "all is better than noise"
 
 
 def test_the_test_split_cannot_leak(tiny_data: Data) -> None:

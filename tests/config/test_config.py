@@ -244,4 +244,5 @@ def test_a_pool_is_found_from_another_folder(
     assert pool_meant_in(str(tmp_path), config) == config, "there is none, either"
     assert pool_meant_in(None, config) == config
     (tmp_path / "b" / "pool").mkdir()
-    assert pool_meant_in(home, config) == config, "the one that is here is meant"
+    there = pool_meant_in(home, config)["supply"]["path"]
+    assert there == str(tmp_path / "a" / "pool"), "whatever lies here"

@@ -268,12 +268,13 @@ def path_of(pool: Pool | None) -> str:
     return pool.path.name
 
 
-def test_a_cache_that_cannot_be_written_is_said_before_anything_is_measured(
-    tiny_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_cache_that_cannot_be_written_is_said_before_anything_is_trained(
+    known_speed: None, tiny_data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CONDENSERY_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr(in_time, "seconds_per_epoch", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(in_time, "train_pool", lambda *_, **__: pytest.fail("trained"))
+    assert pool_of(tiny_data, 1.0) is None, "without time for a pool none has to be kept"
     with pytest.raises(UsageError, match="cannot be written; set CONDENSERY_CACHE to a folder"):
         pool_of(tiny_data)
 

@@ -371,6 +371,8 @@ def _resume(out: Path, config: RunConfig) -> str:
 
 
 def _more(folder: RunFolder, config: RunConfig, status: str) -> str:
+    if config.iterations == 0 and folder.seconds_before:
+        return "; nothing was learned: for a longer run choose another --out"
     on = f"; {_resume(folder.path, config)}, with more --minutes or none, continues it"
     return on if status == "timed" else ""
 

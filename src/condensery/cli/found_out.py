@@ -102,6 +102,8 @@ def found_out(asked: Asked) -> FoundOut:
 def _tried(asked: Asked, found: Resolved, left: float | None) -> RateTrials | None:
     """The trials of a run that has the recipe's rate; None for a dry run, which tries nothing."""
     options, usual = asked.options, found.config.optimizer.rate
+    if found.config.iterations == 0 and options.minutes is not None:  # nothing is learned
+        return None
     if options.dry_run:
         asked.say(f"note: rates are tried before the run; this is the recipe's, {usual:g}")
         return None

@@ -102,7 +102,7 @@ def in_minutes(asked: Asked, typed: Mapping[str, Any], seconds: float) -> dict[s
         return chosen
     for name, value in chosen.items():
         flag = name if "." in name else name.replace("_", "-")
-        say(f"  chosen: --{flag} {value}")
+        say("  chosen: --no-flip" if name == "flip" else f"  chosen: --{flag} {value}")
     return chosen
 
 

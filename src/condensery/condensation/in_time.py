@@ -81,7 +81,7 @@ def fitted(
             f"time: {time_text(monotonic() - began)} for networks and measuring; "
             f"{out['iterations']} iterations are planned for the rest"
         )
-    if "optimizer.falls_until" not in given:
+    if "optimizer.falls_until" not in given and out.get("iterations") != 0:
         out["optimizer.falls_until"] = max(1, given.get("iterations", out.get("iterations", 1)))
     return out
 
@@ -187,14 +187,21 @@ def _fitting(
         count, each = _iterations(data, found, plan, seconds - monotonic() + began)
         if not count:
             break
-    if count >= max(1, budget.least_iterations):
+    # Of noise nothing is worse than the start.
+    real = getattr(found.choices.formation, "start_from", "real") != "noise"
+    if count >= max(1, budget.least_iterations if real else 1):
         return count
+    if not real:
+        raise UsageError(
+            f"--minutes is too short: an iteration takes {time_text(each)} here, and nothing is "
+            "left for one; give more, or leave --minutes out"
+        )
     why = "and nothing is left for one"
     if budget.least_iterations > 1:
         why = f"so {count} would fit, and fewer than {budget.least_iterations} gain nothing"
     where.say(
         f"time: an iteration takes {time_text(each)} here, {why}: nothing is learned, and the set "
-        "is the start, packed real images"
+        "is the start, real images; a longer run needs another --out"
     )
     return 0
 

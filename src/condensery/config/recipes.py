@@ -117,7 +117,9 @@ def pool_meant_in(home: object, config: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(supply, Mapping):
         return config
     path = supply.get("path")
-    if not (isinstance(path, str) and isinstance(home, str) and path) or Path(path).exists():
+    if not (isinstance(path, str) and isinstance(home, str) and path):
+        return config
+    if path.startswith(("/", "~")) or Path(home).resolve() == Path.cwd():
         return config
     there = Path(home) / path
     return {**config, "supply": {**supply, "path": str(there)}} if there.exists() else config

@@ -28,7 +28,8 @@ def serve(folder: Path, jobs: IO[str], answers: IO[str]) -> None:
         try:
             found = evaluator.measure(set_index, network_index)
         except tuple(SENTENCES.values()) as error:
-            say(error=type(error).__name__, text=str(error))
+            kind = next(one for one in type(error).__mro__ if one.__name__ in SENTENCES)
+            say(error=kind.__name__, text=str(error))
             return
         say(**found.as_dict())
 

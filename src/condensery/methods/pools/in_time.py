@@ -157,7 +157,6 @@ class PoolTraining:
             return kept
         if kept is not None and length_of(kept) < self.wanted.least_epochs:
             kept = None  # it was only asked whether the data are easy
-        check_writable(self.folder)
         epochs, marks = self.affordable()
         if kept is not None and (not marks or length_of(kept) >= _ENOUGH * marks[-1]):
             self.say(
@@ -223,6 +222,7 @@ class PoolTraining:
         Raises:
             InUseError: when another process is training it.
         """
+        check_writable(self.folder)
         last, each = f"{marks[-1]:g}", time_text(self.each)
         self.say(f"networks: an epoch takes {each}, so a pool is trained to epoch {last}")
         settings = dataclasses.replace(self.settings, epochs=math.ceil(marks[-1]), snapshots=marks)
