@@ -109,9 +109,10 @@ def previewed(
         few = few_images(data, budget)
         epochs, each = epochs_in_time(data, budget, seconds, net, found.config.seed, where)
         share = min(budget.pool, epochs * each / seconds)
-        what = f"{epochs:.3g} epochs tell whether the data are easy" if few else ""
-        what = what or f"a pool of about {epochs:.3g} epochs"
-        would = what if share else "too long for a pool"
+        would = f"a pool of about {epochs:.3g} epochs" if share else "too long for a pool"
+        if few:
+            tells = f"{epochs:.3g} epochs tell" if share else "too long to find out"
+            would = f"{tells} whether the data are easy"
         where.say(f"networks: an epoch takes {time_text(each)}: {would}")
         if few:
             where.say(

@@ -152,9 +152,9 @@ class CondensedSet(Dataset[tuple[Tensor, int]]):
 
     def pixels(self) -> Tensor:
         """Decoded images with black 0 and white 1, N×C×H×W, not clamped."""
-        shape = (1, -1, 1, 1)
-        std, mean = torch.tensor(self.about.std), torch.tensor(self.about.mean)
-        return self.images * std.view(shape) + mean.view(shape)
+        from .picture import unnormalised
+
+        return unnormalised(self.images, self.about)
 
     def packed(self, factor: int) -> CondensedSet:
         """Its images shrunk afterwards, factor² into one stored image (IDC, table 6: IDC-I-post).
